@@ -1,0 +1,91 @@
+//! How a dead segment goes away (S4, T1, T4). Without compaction only wholly dead ones do.
+
+use crate::disk::Disk;
+use crate::job::Job;
+use crate::log::{Health, Log, Purpose};
+use crate::record::Entry;
+use crate::segment::{Generation, Life};
+
+impl<D: Disk> Log<D> {
+    /// Appends a `freed` record for each sealed segment that nothing needs any more.
+    pub(crate) fn free_dead_segments(&mut self) {
+        if self.table.any_emptied() {
+            for slot in self.table.take_emptied() {
+                if let Some(segment) = self.segments.iter().find(|segment| segment.slot == slot) {
+                    self.dead.insert(segment.sequence());
+                }
+            }
+            self.recheck_dead = true;
+        }
+        if !std::mem::take(&mut self.recheck_dead) || self.health != Health::Good {
+            return;
+        }
+        for sequence in self.dead.clone() {
+            let Some(at) = self.segments.iter().position(|segment| segment.sequence() == sequence) else {
+                self.dead.remove(&sequence);
+                continue;
+            };
+            match self.segments[at].life {
+                Life::Head | Life::Sealed { listed: false } => continue, // asked again later
+                Life::FreePendingSafe(_) | Life::FreePendingManifest(_) => {
+                    self.dead.remove(&sequence);
+                    continue;
+                }
+                Life::Sealed { listed: true } => {}
+            }
+            let needed = self.table.needed(self.segments[at].slot);
+            if needed.live_bytes > 0 {
+                self.dead.remove(&sequence);
+                continue;
+            }
+            // an older segment exists until its removal is durable, and may hold what a tombstone here hides
+            let tombstones_needed = needed.tombstones > 0 && at > 0;
+            #[cfg(any(test, feature = "sim"))]
+            let tombstones_needed = tombstones_needed && !crate::plant::is(crate::plant::Plant::T1);
+            if tombstones_needed {
+                continue;
+            }
+            let freed = Entry::Freed { sequence };
+            if self.reserve(freed.encoded_len() as u64, Purpose::Shrink).is_err() {
+                self.recheck_dead = true;
+                return;
+            }
+            self.append(&freed);
+            #[allow(unused_mut)]
+            let mut safe_at = self.tail();
+            #[cfg(any(test, feature = "sim"))]
+            if crate::plant::is(crate::plant::Plant::S4) {
+                safe_at = crate::LogPosition(0);
+            }
+            self.segments[at].life = Life::FreePendingSafe(safe_at);
+            self.dead.remove(&sequence);
+            self.sync_soon = true;
+            tracing::debug!(sequence = sequence.0, "segment is dead: to be freed once that is safe");
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::S4) {
+            self.after_sync();
+        }
+    }
+
+    /// Lets go of the segments that the manifest edit `durable`, which is durable now, has left out.
+    pub(crate) fn finish_frees(&mut self, durable: Generation) {
+        let mut at = 0;
+        while at < self.segments.len() {
+            if !matches!(self.segments[at].life, Life::FreePendingManifest(edit) if edit <= durable) {
+                at += 1;
+                continue;
+            }
+            let segment = self.segments.remove(at);
+            self.table.uninstall(segment.slot);
+            self.recycle_file(segment.file_id, segment.size);
+            let memory = vec![segment.memory];
+            self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
+            // the tombstones of what is now the oldest have nothing left to hide
+            if let Some(oldest) = self.segments.first() {
+                self.dead.insert(oldest.sequence());
+                self.recheck_dead = true;
+            }
+        }
+    }
+}

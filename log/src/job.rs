@@ -1,0 +1,258 @@
+//! What a running log asks the outside to do. At most one job of each [`JobKind`] is under way; its end
+//! is reported by [`crate::Log::complete`].
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::address::{FileId, Nonce};
+use crate::disk::Disk;
+use crate::manifest::MANIFEST_NAMES;
+use crate::memory::SegmentMemory;
+use crate::refill::{Source, refill};
+
+/// Names a job: there is never a second one of its kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum JobKind {
+    /// A write of the tail that nobody waits for inline.
+    Write,
+    /// A sync of all that was written.
+    Sync,
+    /// A new segment file.
+    Prepare,
+    /// An edit of the manifest.
+    Manifest,
+    /// The unsynced bytes into fresh files, after a failed write or sync (law 8).
+    Refill,
+    /// Memory ahead of the tail.
+    Prefault,
+    /// Things that are of no use any more.
+    Discard,
+}
+
+/// A segment that is written anew.
+#[derive(Clone, Debug)]
+pub struct RefillPiece {
+    /// The fresh file.
+    pub file: FileId,
+    /// Its size.
+    pub size: u64,
+    /// The nonce of the new filling.
+    pub nonce: Nonce,
+    /// The segment's memory and nonces.
+    pub source: Source,
+}
+
+/// A job. `F` is the file handle of the disk.
+#[derive(Clone, Debug)]
+pub enum Job<F> {
+    /// Write `data` at `offset`, then sync the file if `sync`.
+    Write {
+        /// The file.
+        file: F,
+        /// Where.
+        offset: u64,
+        /// What.
+        data: Bytes,
+        /// Whether to sync.
+        sync: bool,
+    },
+    /// Sync all these files.
+    Sync {
+        /// The files.
+        files: Vec<F>,
+    },
+    /// Create the file with its blocks allocated, zeroed if `zero` (so that a later sync of its parts
+    /// commits no metadata), synced, its name too.
+    Prepare {
+        /// The file.
+        file: FileId,
+        /// Bytes.
+        size: u64,
+        /// Whether the blocks are to be written once.
+        zero: bool,
+    },
+    /// Write both copies in turn, each synced before the next.
+    Manifest {
+        /// The copies' files.
+        files: [F; 2],
+        /// The manifest.
+        bytes: Bytes,
+    },
+    /// The same into files that replace the copies, after a failure.
+    ManifestAnew {
+        /// The manifest.
+        bytes: Bytes,
+        /// What each file is allocated to.
+        size: u64,
+    },
+    /// Write segments anew.
+    Refill {
+        /// Which.
+        pieces: Vec<RefillPiece>,
+    },
+    /// Touch memory.
+    Prefault {
+        /// Of which segment.
+        memory: Arc<SegmentMemory>,
+        /// Which part.
+        range: Range<u64>,
+    },
+    /// Let go.
+    Discard {
+        /// Files to remove; one that is not there is no error.
+        files: Vec<FileId>,
+        /// Memory to unmap.
+        memory: Vec<Arc<SegmentMemory>>,
+        /// Files whose cached pages are of no more use, and how many bytes.
+        cached: Vec<(F, u64)>,
+    },
+}
+
+/// What a job has brought.
+#[derive(Debug)]
+pub enum Done<F> {
+    /// Nothing but that it is done.
+    Nothing,
+    /// The new files, in the order in which they were asked for.
+    Files(Vec<F>),
+}
+
+/// The name of a segment file.
+pub fn segment_name(file: FileId) -> String {
+    format!("{:08}.seg", file.0)
+}
+
+/// The file of this name, if it is a segment's.
+pub fn segment_file(name: &str) -> Option<FileId> {
+    let digits = name.strip_suffix(".seg")?;
+    (digits.len() >= 8).then(|| digits.parse().ok().map(FileId))?
+}
+
+const NEW_MANIFEST: &str = "MANIFEST.new";
+
+/// Whether a file of this name is one that an interrupted job has left.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    name == NEW_MANIFEST
+}
+
+/// Creates a segment file that may be named in the manifest afterwards (S2).
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn create_segment<D: Disk>(disk: &D, file: FileId, size: u64, zero: bool) -> io::Result<D::File> {
+    const CHUNK: usize = 1 << 20;
+    let handle = disk.create(&segment_name(file), size)?;
+    if zero {
+        let zeros = vec![0; CHUNK];
+        let mut at = 0;
+        while at < size {
+            let len = (size - at).min(CHUNK as u64);
+            disk.write_at(&handle, at, &zeros[..len as usize])?;
+            at += len;
+        }
+    }
+    disk.sync(&handle)?;
+    disk.sync_names()?;
+    Ok(handle)
+}
+
+/// Puts a whole new file in place of a manifest copy, or where none was.
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn replace_manifest<D: Disk>(disk: &D, name: &str, bytes: &[u8], size: u64) -> io::Result<D::File> {
+    let file = disk.create(NEW_MANIFEST, size)?;
+    disk.write_at(&file, 0, bytes)?;
+    disk.sync(&file)?;
+    disk.rename(NEW_MANIFEST, name)?;
+    disk.sync_names()?;
+    Ok(file)
+}
+
+impl<F: Clone> Job<F> {
+    /// Which kind it is.
+    pub fn kind(&self) -> JobKind {
+        match self {
+            Self::Write { .. } => JobKind::Write,
+            Self::Sync { .. } => JobKind::Sync,
+            Self::Prepare { .. } => JobKind::Prepare,
+            Self::Manifest { .. } | Self::ManifestAnew { .. } => JobKind::Manifest,
+            Self::Refill { .. } => JobKind::Refill,
+            Self::Prefault { .. } => JobKind::Prefault,
+            Self::Discard { .. } => JobKind::Discard,
+        }
+    }
+
+    /// Carries the job out, blocking.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn run<D: Disk<File = F>>(&self, disk: &D) -> io::Result<Done<F>> {
+        match self {
+            Self::Write { file, offset, data, sync } => {
+                disk.write_at(file, *offset, data)?;
+                if *sync {
+                    disk.sync(file)?;
+                }
+            }
+            Self::Sync { files } => {
+                for file in files {
+                    disk.sync(file)?;
+                }
+            }
+            Self::Prepare { file, size, zero } => {
+                return Ok(Done::Files(vec![create_segment(disk, *file, *size, *zero)?]));
+            }
+            Self::Manifest { files, bytes } => {
+                for file in files {
+                    disk.write_at(file, 0, bytes)?;
+                    disk.sync(file)?;
+                }
+            }
+            Self::ManifestAnew { bytes, size } => {
+                let mut files = Vec::new();
+                for name in MANIFEST_NAMES {
+                    files.push(replace_manifest(disk, name, bytes, *size)?);
+                }
+                return Ok(Done::Files(files));
+            }
+            Self::Refill { pieces } => {
+                let mut files = Vec::new();
+                for piece in pieces {
+                    files.push(refill(disk, piece.file, piece.size, piece.nonce, &piece.source)?);
+                }
+                return Ok(Done::Files(files));
+            }
+            Self::Prefault { memory, range } => memory.prefault(range.clone()),
+            Self::Discard { files, memory: _, cached } => {
+                for file in files {
+                    match disk.remove(&segment_name(*file)) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+                for (file, bytes) in cached {
+                    disk.forget_cached(file, *bytes);
+                }
+            }
+        }
+        Ok(Done::Nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_names_read_back() {
+        assert_eq!(segment_name(FileId(17)), "00000017.seg");
+        assert_eq!(segment_file("00000017.seg"), Some(FileId(17)));
+        assert_eq!(segment_file(&segment_name(FileId(u32::MAX))), Some(FileId(u32::MAX)));
+        assert_eq!(segment_file("LOCK"), None);
+        assert_eq!(segment_file("17.seg"), None);
+    }
+}

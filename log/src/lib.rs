@@ -1,0 +1,37 @@
+//! The append-only segmented log of emberkv: the database itself. It knows nothing of keys' meaning, of
+//! indexes or of sockets, and reaches the file system through [`disk::Disk`] alone.
+//!
+//! What the bytes are: `docs/format.md`. Which rules hold and why: `docs/protocol.md`, whose ids (F2, S4,
+//! ...) the comments cite.
+
+mod address;
+pub mod disk;
+mod frame;
+mod free;
+mod header;
+mod job;
+mod log;
+mod manifest;
+mod memory;
+mod options;
+#[cfg(any(test, feature = "sim"))]
+pub mod plant;
+mod record;
+mod recover;
+mod refill;
+mod segment;
+#[cfg(test)]
+mod simulation;
+mod table;
+mod turn;
+
+pub use address::{ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
+pub use job::{Done, Job, JobKind, RefillPiece, segment_name};
+pub use log::{Appended, Log, Purpose, Refusal};
+pub use manifest::MANIFEST_NAMES;
+pub use memory::SegmentMemory;
+pub use options::{Options, SyncPolicy};
+pub use record::{DbId, Entry, Kind, MAX_EXPIRY_MS, Record, Value, canonical_int};
+pub use recover::{Progress, StartError, StartReport, start};
+pub use refill::Source;
+pub use table::SegmentTable;

@@ -1,0 +1,410 @@
+//! The running log of one partition: append at the tail, in frames, through segments.
+//!
+//! It does no waiting: what takes time becomes a [`Job`], handed out by [`Log::next_job`] and reported
+//! back by [`Log::complete`]. The one exception is the inline write of the tail at the end of a turn.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::address::{Address, FileId, LogPosition, Nonce, SegmentSequence};
+use crate::disk::Disk;
+use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
+use crate::header::{PartitionId, SEGMENT_HEADER_BYTES};
+use crate::job::{Job, JobKind};
+use crate::manifest::Manifest;
+use crate::memory::SegmentWriter;
+use crate::options::{Options, SyncPolicy};
+use crate::record::{Entry, SEAL_BYTES};
+use crate::segment::{Generation, Life, Next, Prepared, Segment};
+use crate::table::SegmentTable;
+
+/// Kept free at a segment's end for the frame that seals it.
+pub(crate) const SEAL_SPACE: u64 = (FRAME_HEADER_BYTES + SEAL_BYTES) as u64 + 2 * FRAME_ALIGN;
+
+/// What opening a frame may take.
+pub(crate) const FRAME_SPACE: u64 = FRAME_HEADER_BYTES as u64 + FRAME_ALIGN;
+
+/// The part of a segment that only shrinking writes may use while no next segment is ready, so that a full
+/// disk can always be shrunk (E3): one eighth is 8 MiB of 64, some 300,000 tombstones. Less, and a mass
+/// delete might not fit; more, and writes are refused earlier than they must.
+const RESERVE_FRACTION: u64 = 8;
+
+/// What a record is appended for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// It adds data: refused when the disk is full.
+    Grow,
+    /// It removes data (DEL, expiry, FLUSHALL): may use the space that is kept for that.
+    Shrink,
+}
+
+/// Why space can't be had.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Not yet: try the same again after the log has made progress.
+    #[error("the log is preparing a segment")]
+    Wait,
+    /// The disk is full, or no segment can be made for another reason.
+    #[error("{0}")]
+    NoSpace(String),
+    /// Writes and syncs have failed for good (law 8); until a restart only reads are served.
+    #[error("{0}")]
+    ReadOnly(String),
+}
+
+/// A record that was appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    /// Where it is.
+    pub address: Address,
+    /// Its bytes in the log.
+    pub len: usize,
+}
+
+/// Whether the log takes writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Health {
+    Good,
+    /// After a failed write or sync: the unsynced bytes are being written anew (law 8). `upto` is the tail.
+    Refilling {
+        upto: LogPosition,
+    },
+    /// The same, and the manifest edit that installs the new files is under way.
+    Reinstalling {
+        upto: LogPosition,
+        edit: Generation,
+    },
+    /// That has failed too.
+    ReadOnly(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct OpenFrame {
+    start: u64,
+    records: u32,
+}
+
+/// Closed frames that are not written yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unwritten {
+    pub sequence: SegmentSequence,
+    pub from: u64,
+    pub to: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    pub(crate) disk: Arc<D>,
+    pub(crate) options: Options,
+    pub(crate) partition: PartitionId,
+    /// The data set's fixed facts, the last edit's number, the incarnations. Its list of segments is not
+    /// kept up to date: each edit makes it from `segments` and `next`.
+    pub(crate) manifest: Manifest,
+    pub(crate) manifest_files: [D::File; 2],
+    /// The last edit that is durable.
+    pub(crate) manifest_durable: Generation,
+    pub(crate) manifest_dirty: bool,
+    pub(crate) manifest_failed_once: bool,
+    pub(crate) table: SegmentTable,
+    /// Ascending; the last is the head.
+    pub(crate) segments: Vec<Segment<D::File>>,
+    pub(crate) writer: SegmentWriter,
+    pub(crate) open_frame: Option<OpenFrame>,
+    pub(crate) unwritten: VecDeque<Unwritten>,
+    /// The write that is under way, and since when.
+    pub(crate) writing: Option<(Unwritten, Instant)>,
+    pub(crate) next: Next<D::File>,
+    /// Bytes that a segment must have so that a waiting record fits; 0 when none waits.
+    pub(crate) wanted_size: u64,
+    pub(crate) next_file: FileId,
+    /// Files with their blocks allocated, of ordinary size, named by no manifest.
+    pub(crate) spare_files: Vec<FileId>,
+    /// Files that the manifest names no more from an edit on.
+    pub(crate) leaving_files: Vec<(Generation, FileId, u64)>,
+    /// Segments without a live record, until they are freed.
+    pub(crate) dead: BTreeSet<SegmentSequence>,
+    /// Whether one of `dead` may be freed by now that could not be before.
+    pub(crate) recheck_dead: bool,
+    pub(crate) written: LogPosition,
+    pub(crate) synced: LogPosition,
+    pub(crate) sync_upto: LogPosition,
+    pub(crate) sync_soon: bool,
+    pub(crate) writes_are_slow: bool,
+    pub(crate) prefaulted: u64,
+    /// The files and nonces of the refill that is under way.
+    pub(crate) refilled: Vec<(FileId, Nonce)>,
+    pub(crate) health: Health,
+    /// Offsets of the head up to which writes of each purpose fit; 0 when none may.
+    pub(crate) grow_limit: u64,
+    pub(crate) shrink_limit: u64,
+    pub(crate) outbox: VecDeque<Job<D::File>>,
+    pub(crate) under_way: BTreeSet<JobKind>,
+}
+
+impl<D: Disk> Log<D> {
+    /// Addresses to records.
+    #[inline]
+    pub fn table(&self) -> &SegmentTable {
+        &self.table
+    }
+
+    /// Addresses to records, for the index to note what it refers to.
+    #[inline]
+    pub fn table_mut(&mut self) -> &mut SegmentTable {
+        &mut self.table
+    }
+
+    /// The position after the newest record.
+    #[inline]
+    pub fn tail(&self) -> LogPosition {
+        self.head().base().plus(self.writer.at())
+    }
+
+    /// All before this position has reached the level that the sync policy promises (law 2).
+    #[inline]
+    pub fn gate(&self) -> LogPosition {
+        match self.options.policy {
+            SyncPolicy::Always => self.synced,
+            SyncPolicy::EverySec | SyncPolicy::No => self.written,
+        }
+    }
+
+    /// All before this position survives `kill -9`.
+    pub fn written(&self) -> LogPosition {
+        self.written
+    }
+
+    /// All before this position survives a power loss.
+    pub fn synced(&self) -> LogPosition {
+        self.synced
+    }
+
+    /// The secret seed of the data set's key hash.
+    pub fn hash_seed(&self) -> u64 {
+        self.manifest.hash_seed
+    }
+
+    /// The data set's name: random, given at its creation.
+    pub fn dataset(&self) -> u64 {
+        self.manifest.dataset
+    }
+
+    /// The sync policy.
+    pub fn policy(&self) -> SyncPolicy {
+        self.options.policy
+    }
+
+    /// Changes the sync policy. After a change to `always` no reply is released before what it depends on
+    /// is synced, earlier writes included.
+    pub fn set_policy(&mut self, policy: SyncPolicy) {
+        self.options.policy = policy;
+        self.sync_soon = true;
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn read_only(&self) -> Option<&str> {
+        match &self.health {
+            Health::ReadOnly(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Why no further segment can be made at the moment, if so.
+    pub fn no_space(&self) -> Option<&str> {
+        match &self.next {
+            Next::Failed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// How many segments exist, and the bytes of their files.
+    pub fn segments(&self) -> (usize, u64) {
+        (self.segments.len(), self.segments.iter().map(|segment| segment.size).sum())
+    }
+
+    #[inline]
+    pub(crate) fn head(&self) -> &Segment<D::File> {
+        let Some(head) = self.segments.last() else { unreachable!("a running log has a head") };
+        head
+    }
+
+    pub(crate) fn head_mut(&mut self) -> &mut Segment<D::File> {
+        let Some(head) = self.segments.last_mut() else { unreachable!("a running log has a head") };
+        head
+    }
+
+    /// Makes sure that records of `bytes` bytes in all can be appended next, all into one frame (so that a
+    /// crash keeps all of them or none). Must be asked before anything is appended or changed.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    #[inline]
+    pub fn reserve(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        let limit = match purpose {
+            Purpose::Grow => self.grow_limit,
+            Purpose::Shrink => self.shrink_limit,
+        };
+        if self.writer.at() + FRAME_SPACE + bytes <= limit { Ok(()) } else { self.reserve_slowly(bytes, purpose) }
+    }
+
+    #[cold]
+    fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        match &self.health {
+            Health::Good => {}
+            Health::Refilling { .. } | Health::Reinstalling { .. } => return Err(Refusal::Wait),
+            Health::ReadOnly(reason) => return Err(Refusal::ReadOnly(reason.clone())),
+        }
+        let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + SEAL_SPACE;
+        match &self.next {
+            // without one more segment behind it, a fresh head has to keep its reserve too
+            Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => {
+                self.roll();
+                Ok(())
+            }
+            Next::Ready(_) => {
+                // a record larger than a segment: the next one has to be made to measure
+                self.wanted_size = needed + self.reserve_bytes(purpose, needed);
+                self.drop_next();
+                self.prepare_next();
+                Err(Refusal::Wait)
+            }
+            Next::Preparing { .. } | Next::Installing(..) => Err(Refusal::Wait),
+            Next::Missing => {
+                self.prepare_next();
+                match &self.next {
+                    Next::Failed(reason) => Err(Refusal::NoSpace(reason.clone())),
+                    _ => Err(Refusal::Wait),
+                }
+            }
+            Next::Failed(reason) => Err(Refusal::NoSpace(reason.clone())),
+        }
+    }
+
+    fn reserve_bytes(&self, purpose: Purpose, needed: u64) -> u64 {
+        let segment = self.manifest.split.segment_size();
+        let reserve = segment / RESERVE_FRACTION;
+        // a record that fills a segment of its own is followed by a roll: there it needs no reserve
+        if purpose == Purpose::Shrink || needed + reserve > segment { 0 } else { reserve }
+    }
+
+    /// Appends a record. [`Log::reserve`] has found room for it.
+    ///
+    /// # Panics
+    /// If it does not fit into the head: the caller has not reserved.
+    #[inline]
+    pub fn append(&mut self, entry: &Entry<'_>) -> Appended {
+        if self.open_frame.is_none() {
+            self.begin_frame();
+        }
+        let offset = self.writer.at();
+        let len = entry.encoded_len();
+        self.writer.append(len, |space| entry.encode(space));
+        if let Some(frame) = &mut self.open_frame {
+            frame.records += 1;
+        }
+        let address = self.manifest.split.address(self.head().slot, offset);
+        match entry {
+            Entry::Put { .. } => self.table.retain(address, len),
+            Entry::Delete { .. } | Entry::Floor { .. } => self.table.add_tombstone(address),
+            Entry::Freed { .. } | Entry::Seal { .. } => {}
+        }
+        Appended { address, len }
+    }
+
+    fn begin_frame(&mut self) {
+        let start = frame_boundary(self.writer.at());
+        self.writer.skip((start - self.writer.at()) as usize + FRAME_HEADER_BYTES);
+        self.open_frame = Some(OpenFrame { start, records: 0 });
+    }
+
+    /// Ends the open frame, if one is open: it may be written now.
+    pub(crate) fn close_frame(&mut self) {
+        let Some(frame) = self.open_frame.take() else { return };
+        let durable = self.synced;
+        let length = (self.writer.at() - frame.start) as usize - FRAME_HEADER_BYTES;
+        let header = FrameHeader { length: length as u32, durable, records: frame.records };
+        let head = self.head();
+        let (nonce, sequence, from) = (head.nonce(), head.sequence(), head.end);
+        self.writer.close_frame(frame.start, FRAME_HEADER_BYTES, |space, body| {
+            header.seal(nonce, frame.start, space, body);
+        });
+        let to = self.writer.at();
+        let head = self.head_mut();
+        head.end = to;
+        head.records += u64::from(frame.records);
+        match self.unwritten.back_mut() {
+            Some(last) if last.sequence == sequence => last.to = to,
+            _ => self.unwritten.push_back(Unwritten { sequence, from, to }),
+        }
+    }
+
+    /// Seals the head and goes on in the prepared segment.
+    ///
+    /// # Panics
+    /// If none is ready.
+    fn roll(&mut self) {
+        let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) else {
+            unreachable!("the caller has looked")
+        };
+        let records = self.head().records + self.open_frame.as_ref().map_or(0, |f| u64::from(f.records));
+        let live_bytes = self.table.needed(self.head().slot).live_bytes;
+        self.append(&Entry::Seal { records, live_bytes });
+        self.close_frame();
+        let end = frame_boundary(self.writer.at());
+        self.writer.skip((end - self.writer.at()) as usize);
+        self.writer.close_loaded();
+        if let Some(last) = self.unwritten.back_mut() {
+            last.to = end;
+        }
+        let head = self.head_mut();
+        (head.life, head.end) = (Life::Sealed { listed: false }, end);
+        let base = head.end_position();
+        self.install_head(next, base);
+        self.wanted_size = 0;
+        self.sync_soon = true;
+        self.prepare_next();
+        self.update_limits();
+        tracing::debug!(sequence = self.head().sequence().0, base = base.0, "rolled into the next segment");
+    }
+
+    pub(crate) fn install_head(&mut self, next: Prepared<D::File>, base: LogPosition) {
+        let header = next.header(self.partition, base, (self.options.now_ms)());
+        let mut writer = next.writer;
+        writer.append(SEGMENT_HEADER_BYTES as usize, |space| space.copy_from_slice(&header.encode()));
+        writer.close_loaded();
+        self.table.install(next.slot, writer.memory(), base);
+        // the header goes out together with the first frame
+        let to = SEGMENT_HEADER_BYTES;
+        self.unwritten.push_back(Unwritten { sequence: next.sequence, from: 0, to });
+        self.segments.push(Segment {
+            header,
+            slot: next.slot,
+            file: next.file,
+            file_id: next.file_id,
+            size: next.size,
+            fillings: vec![(0, next.nonce)],
+            memory: Arc::clone(writer.memory()),
+            end: SEGMENT_HEADER_BYTES,
+            records: 0,
+            life: Life::Head,
+        });
+        self.writer = writer;
+        self.prefaulted = next.prefaulted;
+    }
+
+    /// Works out how far the head may be filled, after anything that this depends on has changed.
+    pub(crate) fn update_limits(&mut self) {
+        if self.health != Health::Good {
+            (self.grow_limit, self.shrink_limit) = (0, 0);
+            return;
+        }
+        let limit = self.head().size - SEAL_SPACE;
+        let reserve = match self.next {
+            Next::Ready(_) => 0,
+            _ => (self.manifest.split.segment_size() / RESERVE_FRACTION).min(limit),
+        };
+        (self.grow_limit, self.shrink_limit) = (limit - reserve, limit);
+    }
+}

@@ -1,0 +1,309 @@
+//! The manifest: which segments a data set consists of. It is the authority (S1); two fixed copies, each
+//! complete, each with its generation and crc. What the bytes are: `docs/format.md`.
+
+use crate::address::{AddressSplit, FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
+use crate::header::FORMAT_VERSION;
+
+const MAGIC: &[u8; 8] = b"EMBERMAN";
+const FIXED_BYTES: usize = 80;
+const INCARNATION_BYTES: usize = 24;
+const SEGMENT_BYTES: usize = 56;
+const UNKNOWN: u64 = u64::MAX;
+
+/// The most bytes that a manifest copy can take; its file is allocated whole, so that a full disk does
+/// not keep it from being rewritten.
+pub const MANIFEST_BYTES: u64 = 256 << 10;
+
+/// The two copies, in the order in which they are written.
+pub const MANIFEST_NAMES: [&str; 2] = ["MANIFEST.A", "MANIFEST.B"];
+
+/// A stretch of the log written by one life of one node (F6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incarnation {
+    /// Greatest seen, plus one.
+    pub term: u64,
+    /// Random.
+    pub id: u64,
+    /// Where it begins.
+    pub start: LogPosition,
+}
+
+/// What the manifest knows of where a segment lies in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Prepared: its base will be the end of the segment before it.
+    Prepared,
+    /// It may be written to; where it ends is for recovery to find.
+    Open {
+        /// The position of its first byte.
+        base: LogPosition,
+    },
+    /// Sealed, and synced as a whole before this was written.
+    Sealed {
+        /// The position of its first byte.
+        base: LogPosition,
+        /// The position after its last frame.
+        end: LogPosition,
+        /// How many records it holds: compared with what a start finds.
+        records: u64,
+    },
+}
+
+impl Extent {
+    /// The base, where it is known.
+    pub const fn base(self) -> Option<LogPosition> {
+        match self {
+            Self::Prepared => None,
+            Self::Open { base } | Self::Sealed { base, .. } => Some(base),
+        }
+    }
+}
+
+/// One segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentEntry {
+    /// Its place in the log's order.
+    pub sequence: SegmentSequence,
+    /// Its first (mostly only) slot in addresses.
+    pub slot: SegmentSlot,
+    /// The file that holds it.
+    pub file: FileId,
+    /// Bytes of the file.
+    pub size: u64,
+    /// The nonce of the file's filling.
+    pub nonce: Nonce,
+    /// Where it lies.
+    pub extent: Extent,
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    /// Counts the edits.
+    pub generation: u64,
+    /// Random, given at creation.
+    pub dataset: u64,
+    /// The secret seed of the key hash.
+    pub hash_seed: u64,
+    /// How addresses are divided.
+    pub split: AddressSplit,
+    /// A position known durable when this was written.
+    pub durable: LogPosition,
+    /// The next segment's sequence number.
+    pub next_sequence: SegmentSequence,
+    /// The lives of the log, oldest first.
+    pub incarnations: Vec<Incarnation>,
+    /// The segments in order of sequence.
+    pub segments: Vec<SegmentEntry>,
+}
+
+/// Why bytes are no manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not what was written.
+    #[error("it is damaged (magic, length or checksum)")]
+    Damaged,
+    /// A later version of the format.
+    #[error("its format version is {0}, this build reads up to {FORMAT_VERSION}: use a newer emberkv")]
+    Newer(u32),
+}
+
+impl Manifest {
+    /// The manifest's bytes.
+    ///
+    /// # Panics
+    /// If there are more segments than [`MANIFEST_BYTES`] hold; [`Manifest::has_room`] tells before.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FIXED_BYTES + self.segments.len() * SEGMENT_BYTES + 64);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&0u32.to_le_bytes()); // the length, below
+        for long in [
+            self.generation,
+            self.dataset,
+            self.hash_seed,
+            self.split.segment_size(),
+            self.durable.0,
+            self.next_sequence.0,
+        ] {
+            out.extend_from_slice(&long.to_le_bytes());
+        }
+        out.extend_from_slice(&1u32.to_le_bytes()); // partitions
+        out.extend_from_slice(&(self.incarnations.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        out.extend_from_slice(&0u32.to_le_bytes());
+        debug_assert_eq!(out.len(), FIXED_BYTES);
+        for incarnation in &self.incarnations {
+            for long in [incarnation.term, incarnation.id, incarnation.start.0] {
+                out.extend_from_slice(&long.to_le_bytes());
+            }
+        }
+        for segment in &self.segments {
+            let (base, end, records) = match segment.extent {
+                Extent::Prepared => (UNKNOWN, UNKNOWN, 0),
+                Extent::Open { base } => (base.0, UNKNOWN, 0),
+                Extent::Sealed { base, end, records } => (base.0, end.0, records),
+            };
+            out.extend_from_slice(&segment.sequence.0.to_le_bytes());
+            out.extend_from_slice(&segment.slot.0.to_le_bytes());
+            out.extend_from_slice(&segment.file.0.to_le_bytes());
+            for long in [segment.size, segment.nonce.0, base, end, records] {
+                out.extend_from_slice(&long.to_le_bytes());
+            }
+        }
+        let len = out.len() as u32 + 4;
+        out[12..16].copy_from_slice(&len.to_le_bytes());
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        assert!(out.len() as u64 <= MANIFEST_BYTES, "the manifest has outgrown its file");
+        out
+    }
+
+    /// Whether one more segment fits.
+    pub fn has_room(&self) -> bool {
+        let used =
+            FIXED_BYTES + self.incarnations.len() * INCARNATION_BYTES + (self.segments.len() + 1) * SEGMENT_BYTES + 4;
+        used as u64 <= MANIFEST_BYTES
+    }
+
+    /// The manifest in `bytes`, which may be longer.
+    ///
+    /// # Errors
+    /// See [`ManifestError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let version = Fields { bytes, at: 8 }.word().filter(|_| bytes.starts_with(MAGIC));
+        let version = version.ok_or(ManifestError::Damaged)?;
+        if version > FORMAT_VERSION {
+            return Err(ManifestError::Newer(version));
+        }
+        Self::decode_fields(bytes).ok_or(ManifestError::Damaged)
+    }
+
+    fn decode_fields(bytes: &[u8]) -> Option<Self> {
+        let len = Fields { bytes, at: 12 }.word()? as usize;
+        let body = bytes.get(..len.checked_sub(4)?)?;
+        let crc = Fields { bytes, at: len - 4 }.word()?;
+        if crc != crc32c::crc32c(body) {
+            return None;
+        }
+        let mut fields = Fields { bytes: body, at: 16 };
+        let (generation, dataset, hash_seed) = (fields.long()?, fields.long()?, fields.long()?);
+        let split = AddressSplit::for_segment_size(fields.long()?)?;
+        let (durable, next_sequence) = (LogPosition(fields.long()?), SegmentSequence(fields.long()?));
+        let (partitions, incarnation_count, segment_count) = (fields.word()?, fields.word()?, fields.word()?);
+        fields.word()?;
+        if partitions != 1 {
+            return None;
+        }
+        let mut incarnations = Vec::new();
+        for _ in 0..incarnation_count {
+            incarnations.push(Incarnation {
+                term: fields.long()?,
+                id: fields.long()?,
+                start: LogPosition(fields.long()?),
+            });
+        }
+        let mut segments: Vec<SegmentEntry> = Vec::new();
+        for _ in 0..segment_count {
+            let sequence = SegmentSequence(fields.long()?);
+            let (slot, file) = (SegmentSlot(fields.word()?), FileId(fields.word()?));
+            let (size, nonce) = (fields.long()?, Nonce(fields.long()?));
+            let extent = match (fields.long()?, fields.long()?, fields.long()?) {
+                (UNKNOWN, UNKNOWN, 0) => Extent::Prepared,
+                (base, UNKNOWN, 0) => Extent::Open { base: LogPosition(base) },
+                (base, end, records) if base < end => {
+                    Extent::Sealed { base: LogPosition(base), end: LogPosition(end), records }
+                }
+                _ => return None,
+            };
+            if segments.last().is_some_and(|last| last.sequence >= sequence) || sequence >= next_sequence {
+                return None;
+            }
+            segments.push(SegmentEntry { sequence, slot, file, size, nonce, extent });
+        }
+        (fields.at == body.len()).then_some(Self {
+            generation,
+            dataset,
+            hash_seed,
+            split,
+            durable,
+            next_sequence,
+            incarnations,
+            segments,
+        })
+    }
+}
+
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    fn word(&mut self) -> Option<u32> {
+        let bytes = self.bytes.get(self.at..self.at + 4)?;
+        self.at += 4;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        Some(u64::from(self.word()?) | u64::from(self.word()?) << 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Manifest {
+        let entry = |sequence: u64, extent| SegmentEntry {
+            sequence: SegmentSequence(sequence),
+            slot: SegmentSlot(sequence as u32),
+            file: FileId(40 + sequence as u32),
+            size: 64 << 20,
+            nonce: Nonce(sequence * 977),
+            extent,
+        };
+        Manifest {
+            generation: 5,
+            dataset: 1,
+            hash_seed: 2,
+            split: AddressSplit::for_segment_size(64 << 20).unwrap(),
+            durable: LogPosition(300),
+            next_sequence: SegmentSequence(10),
+            incarnations: vec![Incarnation { term: 1, id: 99, start: LogPosition(0) }],
+            segments: vec![
+                entry(3, Extent::Sealed { base: LogPosition(0), end: LogPosition(200), records: 7 }),
+                entry(4, Extent::Open { base: LogPosition(200) }),
+                entry(9, Extent::Prepared),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_back_from_a_longer_file() {
+        let mut bytes = sample().encode();
+        bytes.extend_from_slice(&[0xee; 100]);
+        assert_eq!(Manifest::decode(&bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let bytes = sample().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&bad).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_says_so() {
+        let mut bytes = sample().encode();
+        bytes[8] = 2;
+        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Newer(2)));
+    }
+}

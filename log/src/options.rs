@@ -1,0 +1,44 @@
+//! What a log is told when it is opened.
+
+use std::fmt;
+use std::time::Duration;
+
+/// When a write counts as done: redis's `appendfsync`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncPolicy {
+    /// When fdatasync has returned: it survives a power loss.
+    Always,
+    /// When it is in the file: it survives `kill -9`; synced every second.
+    EverySec,
+    /// The same, synced when the log itself needs it or the system likes.
+    No,
+}
+
+/// See the module.
+pub struct Options {
+    /// The sync policy.
+    pub policy: SyncPolicy,
+    /// Bytes of a segment, for a data set that is created: a power of two.
+    pub segment_size: u64,
+    /// Start in spite of damage, without what is lost by it.
+    pub salvage: bool,
+    /// An inline write that takes longer than this makes the log write by jobs until they are fast again
+    /// (law 4). `None`: never.
+    pub slow_write: Option<Duration>,
+    /// How many threads read segments at a start.
+    pub load_threads: usize,
+    /// The wall clock, in ms since 1970.
+    pub now_ms: fn() -> u64,
+    /// Random numbers, for nonces and names.
+    pub random: Box<dyn FnMut() -> u64 + Send>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("policy", &self.policy)
+            .field("segment_size", &self.segment_size)
+            .field("salvage", &self.salvage)
+            .finish_non_exhaustive()
+    }
+}

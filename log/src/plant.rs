@@ -1,0 +1,45 @@
+//! Planted bugs: each takes one rule of `docs/protocol.md` out of the real code, so that a test can show
+//! that it would notice. Compiled for tests and `torture` only.
+
+use std::cell::Cell;
+
+/// The rule that is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plant {
+    /// The crc of a frame is not looked at.
+    F1,
+    /// Damage is taken for a torn tail.
+    F2,
+    /// A refill keeps the old nonce.
+    F3,
+    /// A start does not refill what is not known durable.
+    F4,
+    /// The other manifest copy is not rewritten by a start.
+    S1,
+    /// A segment is used before the manifest that names it is durable.
+    S2,
+    /// A sync covers the head's file only.
+    S3,
+    /// A dead segment's removal does not wait until the log is safe.
+    S4,
+    /// A missing segment is skipped.
+    S5,
+    /// Tombstones do not keep their segment.
+    T1,
+    /// A failed sync is tried again and believed.
+    E1,
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or takes it out again.
+pub fn set(plant: Option<Plant>) {
+    PLANTED.set(plant);
+}
+
+/// Whether this bug is planted.
+pub fn is(plant: Plant) -> bool {
+    PLANTED.get() == Some(plant)
+}

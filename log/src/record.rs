@@ -1,0 +1,490 @@
+//! Records: what the log is made of.
+//!
+//! ```text
+//! +---------+-----------+------+---------+-----------+----------+-----+-------+
+//! | crc32c  | kind+flags| [db] | key len | value len | [expiry] | key | value |
+//! | 4       | 1         | 1    | varint  | varint    | 6        |     |       |
+//! +---------+-----------+------+---------+-----------+----------+-----+-------+
+//!   the crc covers every byte after it, as stored; a string of 16+64 bytes has 7 bytes of header
+//! ```
+//!
+//! A record holds an effect, never a command (law 5): an absolute expiry, INCR's result.
+
+use crate::address::SegmentSequence;
+
+const FLAG_DB: u8 = 0x10;
+const FLAG_EXPIRY: u8 = 0x20;
+const KIND_MASK: u8 = 0x0f;
+const KNOWN_FLAGS: u8 = FLAG_DB | FLAG_EXPIRY;
+const CRC_BYTES: usize = 4;
+const EXPIRY_BYTES: usize = 6;
+
+/// The latest expiry that a record can hold: 48 bits of milliseconds, the year 10889.
+pub const MAX_EXPIRY_MS: u64 = (1 << 48) - 1;
+
+/// A logical database, 0 to 255.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct DbId(pub u8);
+
+/// What a record says. The number is its place in the format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// The key has this value from now on.
+    Put = 1,
+    /// The same; the value is a decimal integer, stored as its least bytes.
+    PutInt = 2,
+    /// The key is gone (DEL, expiry): a tombstone.
+    Delete = 3,
+    /// All keys of one database, or of all, whose records lie before this one are gone (T4).
+    Floor = 4,
+    /// The segment named here is dead and its removal may be finished once this is safe (S4).
+    Freed = 5,
+    /// The last record of a sealed segment: its footer.
+    Seal = 6,
+}
+
+impl Kind {
+    const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            1 => Self::Put,
+            2 => Self::PutInt,
+            3 => Self::Delete,
+            4 => Self::Floor,
+            5 => Self::Freed,
+            6 => Self::Seal,
+            _ => return None,
+        })
+    }
+}
+
+/// A value as a record keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value<'a> {
+    /// Any bytes.
+    Bytes(&'a [u8]),
+    /// The text of this integer in canonical decimal.
+    Int(i64),
+}
+
+/// What may be appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry<'a> {
+    /// See [`Kind::Put`] and [`Kind::PutInt`].
+    Put {
+        /// The logical database.
+        db: DbId,
+        /// The key.
+        key: &'a [u8],
+        /// The value.
+        value: Value<'a>,
+        /// When the key expires, in ms since 1970; at most [`MAX_EXPIRY_MS`].
+        expires_at_ms: Option<u64>,
+    },
+    /// See [`Kind::Delete`].
+    Delete {
+        /// The logical database.
+        db: DbId,
+        /// The key.
+        key: &'a [u8],
+    },
+    /// See [`Kind::Floor`].
+    Floor {
+        /// The database that is emptied; `None` for all of them.
+        db: Option<DbId>,
+    },
+    /// See [`Kind::Freed`].
+    Freed {
+        /// The dead segment.
+        sequence: SegmentSequence,
+    },
+    /// See [`Kind::Seal`].
+    Seal {
+        /// Records in the segment, this one not counted.
+        records: u64,
+        /// Bytes of live records when it was sealed: a hint.
+        live_bytes: u64,
+    },
+}
+
+/// Bytes that a seal record takes: kept free at the end of every segment.
+pub const SEAL_BYTES: usize = CRC_BYTES + 1 + 1 + 1 + 16;
+
+#[inline]
+const fn varint_bytes(value: u32) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        0x20_0000..=0xfff_ffff => 4,
+        _ => 5,
+    }
+}
+
+#[inline]
+fn put_varint(out: &mut [u8], at: usize, mut value: u32) -> usize {
+    let mut at = at;
+    while value >= 0x80 {
+        out[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    out[at] = value as u8;
+    at + 1
+}
+
+/// The varint at `at` and the offset after it.
+#[inline]
+fn get_varint(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let first = *bytes.get(at)?;
+    if first < 0x80 {
+        return Some((first as usize, at + 1));
+    }
+    let mut value = u64::from(first & 0x7f);
+    for i in 1..5 {
+        let byte = *bytes.get(at + i)?;
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            // one encoding per number: a longer one than needed is damage
+            return (value <= u64::from(u32::MAX) && byte != 0).then_some((value as usize, at + i + 1));
+        }
+    }
+    None
+}
+
+/// How many bytes an integer value takes: its two's complement without needless sign bytes.
+const fn int_bytes(value: i64) -> usize {
+    let spare = if value < 0 { value.leading_ones() } else { value.leading_zeros() };
+    ((64 - spare) as usize + 8) / 8
+}
+
+/// The integer whose canonical decimal text `text` is, if it is one: what may be stored as [`Value::Int`].
+#[inline]
+pub fn canonical_int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut magnitude: u64 = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        magnitude = magnitude * 10 + u64::from(digit - b'0');
+    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+impl<'a> Entry<'a> {
+    /// Bytes that the record takes in the log.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        CRC_BYTES
+            + 1
+            + match *self {
+                Entry::Put { db, key, value, expires_at_ms } => {
+                    let value_len = match value {
+                        Value::Bytes(bytes) => bytes.len(),
+                        Value::Int(int) => int_bytes(int),
+                    };
+                    usize::from(db.0 != 0)
+                        + varint_bytes(key.len() as u32)
+                        + varint_bytes(value_len as u32)
+                        + if expires_at_ms.is_some() { EXPIRY_BYTES } else { 0 }
+                        + key.len()
+                        + value_len
+                }
+                Entry::Delete { db, key } => usize::from(db.0 != 0) + varint_bytes(key.len() as u32) + 1 + key.len(),
+                Entry::Floor { .. } => 2 + 2,
+                Entry::Freed { .. } => 2 + 16,
+                Entry::Seal { .. } => 2 + 16,
+            }
+    }
+
+    /// Writes the record into `out`, which is exactly [`Entry::encoded_len`] bytes long.
+    ///
+    /// # Panics
+    /// If `out` is of another length, a key or value is longer than 4 GiB, or an expiry does not fit.
+    #[inline]
+    pub fn encode(&self, out: &mut [u8]) {
+        match *self {
+            Entry::Put { db, key, value: Value::Bytes(value), expires_at_ms } => {
+                encode_parts(out, Kind::Put, db, expires_at_ms, key, value);
+            }
+            Entry::Put { db, key, value: Value::Int(int), expires_at_ms } => {
+                let bytes = int.to_le_bytes();
+                encode_parts(out, Kind::PutInt, db, expires_at_ms, key, &bytes[..int_bytes(int)]);
+            }
+            Entry::Delete { db, key } => encode_parts(out, Kind::Delete, db, None, key, &[]),
+            Entry::Floor { db } => {
+                let payload = db.map_or([0, 1], |db| [db.0, 0]);
+                encode_parts(out, Kind::Floor, DbId(0), None, &[], &payload);
+            }
+            Entry::Freed { sequence } => {
+                // the second half is the transaction horizon (X4): zero while there is one partition
+                let payload = pair(sequence.0, 0);
+                encode_parts(out, Kind::Freed, DbId(0), None, &[], &payload);
+            }
+            Entry::Seal { records, live_bytes } => {
+                let payload = pair(records, live_bytes);
+                encode_parts(out, Kind::Seal, DbId(0), None, &[], &payload);
+            }
+        }
+    }
+}
+
+fn pair(a: u64, b: u64) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..8].copy_from_slice(&a.to_le_bytes());
+    out[8..].copy_from_slice(&b.to_le_bytes());
+    out
+}
+
+#[inline(always)]
+fn encode_parts(out: &mut [u8], kind: Kind, db: DbId, expires_at_ms: Option<u64>, key: &[u8], value: &[u8]) {
+    let mut flags = kind as u8;
+    let mut at = CRC_BYTES + 1;
+    if db.0 != 0 {
+        flags |= FLAG_DB;
+        out[at] = db.0;
+        at += 1;
+    }
+    at = put_varint(out, at, key.len() as u32);
+    at = put_varint(out, at, value.len() as u32);
+    if let Some(ms) = expires_at_ms {
+        assert!(ms <= MAX_EXPIRY_MS, "expiry {ms} does not fit in a record");
+        flags |= FLAG_EXPIRY;
+        out[at..at + EXPIRY_BYTES].copy_from_slice(&ms.to_le_bytes()[..EXPIRY_BYTES]);
+        at += EXPIRY_BYTES;
+    }
+    out[CRC_BYTES] = flags;
+    out[at..at + key.len()].copy_from_slice(key);
+    at += key.len();
+    out[at..at + value.len()].copy_from_slice(value);
+    assert!(at + value.len() == out.len(), "a record fills its space exactly");
+    let crc = crc32c::crc32c(&out[CRC_BYTES..]);
+    out[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A record in the log. Its bytes were checked when they were read from disk, or written by this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    kind: Kind,
+    db: DbId,
+    expires_at_ms: Option<u64>,
+    key: &'a [u8],
+    value: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record at the beginning of `bytes`; more may follow it. `None` if no record can look
+    /// like this. The crc is not checked here: see [`Record::verify`].
+    #[inline]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let kind_flags = *bytes.get(CRC_BYTES)?;
+        let kind = Kind::from_bits(kind_flags & KIND_MASK)?;
+        let mut at = CRC_BYTES + 1;
+        let mut db = DbId(0);
+        let mut expires_at_ms = None;
+        let has_flags = kind_flags & !KIND_MASK;
+        if has_flags & !KNOWN_FLAGS != 0 {
+            return None;
+        }
+        if has_flags & FLAG_DB != 0 {
+            db = DbId(*bytes.get(at)?);
+            at += 1;
+        }
+        let (key_len, after_key_len) = get_varint(bytes, at)?;
+        let (value_len, after_value_len) = get_varint(bytes, after_key_len)?;
+        at = after_value_len;
+        if has_flags & FLAG_EXPIRY != 0 {
+            let mut ms = [0; 8];
+            ms[..EXPIRY_BYTES].copy_from_slice(bytes.get(at..at + EXPIRY_BYTES)?);
+            expires_at_ms = Some(u64::from_le_bytes(ms));
+            at += EXPIRY_BYTES;
+        }
+        let len = at + key_len + value_len;
+        if len > bytes.len() {
+            return None;
+        }
+        Some(Self { kind, db, expires_at_ms, key: &bytes[at..at + key_len], value: &bytes[at + key_len..len], len })
+    }
+
+    /// Whether the record at the beginning of `bytes` is whole and its crc agrees; the record if so.
+    pub fn verify(bytes: &'a [u8]) -> Option<Self> {
+        let record = Self::decode(bytes)?;
+        let stored = u32::from_le_bytes(bytes[..CRC_BYTES].try_into().ok()?);
+        (crc32c::crc32c(&bytes[CRC_BYTES..record.len]) == stored && record.entry().is_some()).then_some(record)
+    }
+
+    /// Bytes that the record takes in the log.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        self.len
+    }
+
+    /// What the record says.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The database of the key.
+    #[inline]
+    pub fn db(&self) -> DbId {
+        self.db
+    }
+
+    /// The key; empty for records of the log itself.
+    #[inline]
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// When the key expires, in ms since 1970.
+    #[inline]
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
+    }
+
+    /// The value of a put; of any other record its payload.
+    #[inline]
+    pub fn value(&self) -> Value<'a> {
+        if self.kind == Kind::PutInt { Value::Int(self.stored_int()) } else { Value::Bytes(self.value) }
+    }
+
+    #[inline]
+    fn stored_int(&self) -> i64 {
+        let negative = self.value.last().is_some_and(|byte| byte & 0x80 != 0);
+        let mut bytes = if negative { [0xff; 8] } else { [0; 8] };
+        let len = self.value.len().min(8);
+        bytes[..len].copy_from_slice(&self.value[..len]);
+        i64::from_le_bytes(bytes)
+    }
+
+    /// The record as what was appended; `None` if its payload is not what its kind wants.
+    pub fn entry(&self) -> Option<Entry<'a>> {
+        let number = |at: usize| Some(u64::from_le_bytes(self.value.get(at..at + 8)?.try_into().ok()?));
+        Some(match self.kind {
+            Kind::Put | Kind::PutInt => {
+                if self.kind == Kind::PutInt && !(1..=8).contains(&self.value.len()) {
+                    return None;
+                }
+                Entry::Put { db: self.db, key: self.key, value: self.value(), expires_at_ms: self.expires_at_ms }
+            }
+            Kind::Delete => Entry::Delete { db: self.db, key: self.key },
+            Kind::Floor => match *self.value {
+                [db, 0] => Entry::Floor { db: Some(DbId(db)) },
+                [0, 1] => Entry::Floor { db: None },
+                _ => return None,
+            },
+            Kind::Freed if self.value.len() == 16 => Entry::Freed { sequence: SegmentSequence(number(0)?) },
+            Kind::Seal if self.value.len() == 16 => Entry::Seal { records: number(0)?, live_bytes: number(8)? },
+            Kind::Freed | Kind::Seal => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encoded(entry: &Entry<'_>) -> Vec<u8> {
+        let mut out = vec![0; entry.encoded_len()];
+        entry.encode(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_small_string_has_seven_bytes_of_header() {
+        let (key, value) = ([b'k'; 16], [b'v'; 64]);
+        let entry = Entry::Put { db: DbId(0), key: &key, value: Value::Bytes(&value), expires_at_ms: None };
+        assert_eq!(entry.encoded_len(), 7 + 16 + 64);
+    }
+
+    #[test]
+    fn a_seal_takes_the_space_that_is_kept_for_it() {
+        assert_eq!(Entry::Seal { records: u64::MAX, live_bytes: u64::MAX }.encoded_len(), SEAL_BYTES);
+    }
+
+    #[test]
+    fn only_canonical_integers_are_stored_as_such() {
+        for (text, int) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+            ("99999999999999999999", None),
+            ("00", None),
+            ("-0", None),
+            ("+1", None),
+            ("1 ", None),
+            ("", None),
+            ("-", None),
+        ] {
+            assert_eq!(canonical_int(text.as_bytes()), int, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn control_records_read_back() {
+        for entry in [
+            Entry::Floor { db: None },
+            Entry::Floor { db: Some(DbId(0)) },
+            Entry::Floor { db: Some(DbId(9)) },
+            Entry::Freed { sequence: SegmentSequence(77) },
+            Entry::Seal { records: 5, live_bytes: 4 },
+        ] {
+            let bytes = encoded(&entry);
+            assert_eq!(Record::verify(&bytes).and_then(|record| record.entry()), Some(entry));
+        }
+    }
+
+    fn any_expiry() -> impl Strategy<Value = Option<u64>> {
+        proptest::option::of(0..=MAX_EXPIRY_MS)
+    }
+
+    proptest! {
+        #[test]
+        fn a_put_reads_back(db: u8, key: Vec<u8>, value: Vec<u8>, expires_at_ms in any_expiry()) {
+            let entry = Entry::Put { db: DbId(db), key: &key, value: Value::Bytes(&value), expires_at_ms };
+            let mut bytes = encoded(&entry);
+            bytes.extend_from_slice(b"whatever follows");
+            let record = Record::verify(&bytes).unwrap();
+            prop_assert_eq!(record.entry(), Some(entry));
+            prop_assert_eq!(record.encoded_len(), entry.encoded_len());
+        }
+
+        #[test]
+        fn an_integer_reads_back(int: i64, shift in 0..64u32) {
+            let int = int >> shift;
+            let entry = Entry::Put { db: DbId(0), key: b"n", value: Value::Int(int), expires_at_ms: None };
+            let bytes = encoded(&entry);
+            prop_assert_eq!(Record::verify(&bytes).unwrap().value(), Value::Int(int));
+            prop_assert_eq!(canonical_int(int.to_string().as_bytes()), Some(int));
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed(key: Vec<u8>, value: Vec<u8>, bit: prop::sample::Index) {
+            let entry = Entry::Put { db: DbId(3), key: &key, value: Value::Bytes(&value), expires_at_ms: Some(1) };
+            let mut bytes = encoded(&entry);
+            let bit = bit.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Record::verify(&bytes).is_none());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = Record::verify(&bytes);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Going on in spite of damage, when the operator says so: every frame that is whole is kept, what lies
+//! between is replaced by empty frames, and what is lost is said.
+
+use std::io;
+
+use crate::address::LogPosition;
+use crate::disk::Disk;
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary, surviving_frames};
+use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::job::segment_name;
+use crate::manifest::Extent;
+use crate::memory::SegmentWriter;
+use crate::record::{Kind, Record};
+use crate::recover::decide::Case;
+use crate::recover::scan::Scanned;
+
+/// Makes of every segment that is not whole one that is, without what is lost.
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn salvage<D: Disk>(disk: &D, segments: &mut [Scanned<D::File>], lost: &mut Vec<String>) -> io::Result<()> {
+    let last_used = segments.iter().rposition(|found| found.header.is_some() || !found.beyond.is_empty());
+    let mut end = LogPosition(0);
+    for (i, found) in segments.iter_mut().enumerate() {
+        let case = Case::of(found, (i > 0).then_some(end));
+        let base = found.entry.extent.base().or(found.header.map(|header| header.base)).unwrap_or(end);
+        match case {
+            Case::Unused => continue,
+            Case::Whole | Case::SealedUnlisted => {}
+            Case::SealedBroken | Case::Tail | Case::HeaderLost | Case::Misplaced => {
+                rebuild(disk, found, base, lost)?;
+            }
+        }
+        end = base.plus(found.valid_end);
+        let whole = Extent::Sealed { base, end, records: found.records };
+        found.entry.extent = if Some(i) == last_used && !found.sealed { Extent::Open { base } } else { whole };
+    }
+    Ok(())
+}
+
+fn rebuild<D: Disk>(
+    disk: &D,
+    found: &mut Scanned<D::File>,
+    base: LogPosition,
+    lost: &mut Vec<String>,
+) -> io::Result<()> {
+    let name = segment_name(found.entry.file);
+    let mut bytes = vec![0; found.entry.size as usize];
+    disk.read_at(&found.file, 0, &mut bytes)?;
+    let nonce = found.entry.nonce;
+    let header = SegmentHeader {
+        partition: PartitionId(0),
+        sequence: found.entry.sequence,
+        base,
+        nonce,
+        created_ms: found.header.map_or(0, |header| header.created_ms),
+    };
+    let mut writer = SegmentWriter::new(found.entry.size)?;
+    writer.append(SEGMENT_HEADER_BYTES as usize, |space| space.copy_from_slice(&header.encode()));
+    let (mut records, mut sealed) = (0, false);
+    for (offset, frame) in surviving_frames(nonce, &bytes, SEGMENT_HEADER_BYTES) {
+        let at = frame_boundary(writer.at());
+        writer.skip((at - writer.at()) as usize);
+        if offset > at {
+            lost.push(format!("{name}: {} bytes at offset {at}", offset - at));
+            let hole = vec![0; (offset - at) as usize - FRAME_HEADER_BYTES];
+            let filler = FrameHeader { length: hole.len() as u32, durable: LogPosition(0), records: 0 };
+            writer.append((offset - at) as usize, |space| {
+                filler.seal(nonce, at, &mut space[..FRAME_HEADER_BYTES], &hole);
+            });
+        }
+        let body = &bytes[offset as usize + FRAME_HEADER_BYTES..frame.end(offset) as usize];
+        writer.append(FRAME_HEADER_BYTES + body.len(), |space| {
+            let (header, rest) = space.split_at_mut(FRAME_HEADER_BYTES);
+            FrameHeader { durable: LogPosition(0), ..frame }.seal(nonce, offset, header, body);
+            rest.copy_from_slice(body);
+        });
+        records += u64::from(frame.records);
+        sealed = ends_with_seal(body, frame.records);
+    }
+    writer.skip((frame_boundary(writer.at()) - writer.at()) as usize);
+    if let Extent::Sealed { base, end, .. } = found.entry.extent
+        && writer.at() < end.0 - base.0
+    {
+        lost.push(format!("{name}: {} bytes at offset {}", end.0 - base.0 - writer.at(), writer.at()));
+    }
+    writer.close_loaded();
+    found.header = Some(header);
+    found.valid_end = writer.at();
+    (found.records, found.sealed) = (records, sealed);
+    (found.beyond, found.torn, found.durable) = (Vec::new(), false, LogPosition(0));
+    found.writer = writer;
+    Ok(())
+}
+
+fn ends_with_seal(body: &[u8], records: u32) -> bool {
+    let mut rest = body;
+    let mut sealed = false;
+    for _ in 0..records {
+        let Some(record) = Record::decode(rest) else { return false };
+        sealed = record.kind() == Kind::Seal;
+        rest = &rest[record.encoded_len()..];
+    }
+    sealed
+}

@@ -1,0 +1,178 @@
+//! Reading one segment file at a start, without changing anything.
+
+use std::io;
+
+use crate::address::LogPosition;
+use crate::disk::Disk;
+use crate::frame::{FrameHeader, frame_boundary, surviving_frames};
+use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::job::segment_name;
+use crate::manifest::{Extent, SegmentEntry};
+use crate::memory::SegmentWriter;
+use crate::record::{Kind, Record};
+
+/// What a segment's file holds.
+#[derive(Debug)]
+pub(crate) struct Scanned<F> {
+    pub entry: SegmentEntry,
+    pub file: F,
+    pub header: Option<SegmentHeader>,
+    /// The valid bytes from the beginning, loaded.
+    pub writer: SegmentWriter,
+    /// Offset after the last frame of the unbroken run from the beginning; 0 if the header is bad.
+    pub valid_end: u64,
+    /// Records in that run.
+    pub records: u64,
+    /// Whether that run ends with a seal.
+    pub sealed: bool,
+    /// The frames beyond `valid_end` that are whole all the same (offset, header).
+    pub beyond: Vec<(u64, FrameHeader)>,
+    /// The highest position that one of the frames says is durable.
+    pub durable: LogPosition,
+    /// Whether something that looks like a frame follows the run.
+    pub torn: bool,
+}
+
+/// Why a scan can't go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error("it is not there")]
+    Missing,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("at offset {0} a frame whose checksum is right holds records that are not")]
+    BadRecords(u64),
+}
+
+const CHUNK: usize = 4 << 20;
+
+/// Reads and checks the segment of `entry`.
+///
+/// # Errors
+/// See [`ScanError`].
+pub(crate) fn scan<D: Disk>(
+    disk: &D,
+    partition: PartitionId,
+    entry: SegmentEntry,
+    loaded: &dyn Fn(u64),
+) -> Result<Scanned<D::File>, ScanError> {
+    let file = match disk.open(&segment_name(entry.file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ScanError::Missing),
+        other => other?,
+    };
+    let mut writer = SegmentWriter::new(entry.size)?;
+    // what the manifest does not say the end of may be followed by stale bytes: those are not loaded
+    let scratch = match entry.extent {
+        Extent::Sealed { base, end, .. } => {
+            load(disk, &file, &mut writer, end.0 - base.0, loaded)?;
+            None
+        }
+        Extent::Open { .. } | Extent::Prepared => Some(read(disk, &file, entry.size, loaded)?),
+    };
+    let bytes: &[u8] = match &scratch {
+        Some(bytes) => bytes,
+        None => writer.memory().closed_bytes(0..writer.at()),
+    };
+    let header = SegmentHeader::decode(bytes).filter(|header| {
+        header.partition == partition
+            && header.sequence == entry.sequence
+            && header.nonce == entry.nonce
+            && entry.extent.base().is_none_or(|base| base == header.base)
+    });
+    let mut run = Run { valid_end: 0, records: 0, sealed: false, durable: LogPosition(0) };
+    if header.is_some() {
+        run.follow(bytes, &entry)?;
+    }
+    let beyond: Vec<_> = match entry.extent {
+        Extent::Sealed { base, end, .. } if run.valid_end == end.0 - base.0 => Vec::new(),
+        _ => surviving_frames(entry.nonce, bytes, run.valid_end.max(SEGMENT_HEADER_BYTES)).collect(),
+    };
+    let durable = beyond.iter().map(|(_, frame)| frame.durable).fold(run.durable, LogPosition::max);
+    let next = frame_boundary(run.valid_end) as usize;
+    let tag = entry.nonce.tag().to_le_bytes();
+    let torn = bytes.get(next..next + 4).is_some_and(|start| start == tag) || !beyond.is_empty();
+    if let Some(bytes) = scratch {
+        writer.append(run.valid_end as usize, |space| space.copy_from_slice(&bytes[..run.valid_end as usize]));
+        writer.close_loaded();
+    }
+    let Run { valid_end, records, sealed, .. } = run;
+    Ok(Scanned { entry, file, header, writer, valid_end, records, sealed, beyond, durable, torn })
+}
+
+/// The unbroken run of frames from a segment's beginning.
+struct Run {
+    valid_end: u64,
+    records: u64,
+    sealed: bool,
+    durable: LogPosition,
+}
+
+impl Run {
+    fn follow(&mut self, bytes: &[u8], entry: &SegmentEntry) -> Result<(), ScanError> {
+        self.valid_end = SEGMENT_HEADER_BYTES;
+        let mut at = SEGMENT_HEADER_BYTES;
+        while !self.sealed {
+            #[cfg(any(test, feature = "sim"))]
+            let frame = if crate::plant::is(crate::plant::Plant::F1) {
+                FrameHeader::unchecked(entry.nonce, bytes, at)
+            } else {
+                FrameHeader::verify(entry.nonce, bytes, at)
+            };
+            #[cfg(not(any(test, feature = "sim")))]
+            let frame = FrameHeader::verify(entry.nonce, bytes, at);
+            let Some((frame, mut body)) = frame else { break };
+            for _ in 0..frame.records {
+                let record = Record::decode(body).filter(|record| record.entry().is_some());
+                let record = record.ok_or(ScanError::BadRecords(at))?;
+                self.sealed = record.kind() == Kind::Seal;
+                body = &body[record.encoded_len()..];
+            }
+            if frame.records > 0 && !body.is_empty() {
+                return Err(ScanError::BadRecords(at));
+            }
+            self.records += u64::from(frame.records);
+            self.durable = self.durable.max(frame.durable);
+            self.valid_end = frame.end(at);
+            at = frame_boundary(self.valid_end);
+        }
+        if self.sealed {
+            self.valid_end = at;
+        }
+        Ok(())
+    }
+}
+
+fn load<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    writer: &mut SegmentWriter,
+    len: u64,
+    loaded: &dyn Fn(u64),
+) -> io::Result<()> {
+    while writer.at() < len {
+        let offset = writer.at();
+        let chunk = ((len - offset) as usize).min(CHUNK);
+        let mut read = Ok(0);
+        writer.append(chunk, |space| read = disk.read_at(file, offset, space));
+        if read? < chunk {
+            break; // the file is shorter than it should be: the missing bytes are zeros, and no frames
+        }
+        loaded(chunk as u64);
+    }
+    writer.close_loaded();
+    Ok(())
+}
+
+fn read<D: Disk>(disk: &D, file: &D::File, size: u64, loaded: &dyn Fn(u64)) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size as usize];
+    let mut at = 0;
+    while at < bytes.len() {
+        let chunk = CHUNK.min(bytes.len() - at);
+        if disk.read_at(file, at as u64, &mut bytes[at..at + chunk])? < chunk {
+            break;
+        }
+        loaded(chunk as u64);
+        at += chunk;
+    }
+    Ok(bytes)
+}

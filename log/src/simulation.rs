@@ -1,0 +1,438 @@
+//! Random lives of a log on a simulated disk, with a plain model beside it: what a crash may take, and
+//! that each rule is needed. A seed gives the same life again.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::disk::sim::{Choices, SimDisk, SimFile};
+use crate::plant::{self, Plant};
+use crate::{
+    Address, DbId, Entry, Job, Kind, Log, LogPosition, Options, Progress, Purpose, Record, Refusal, SegmentTable,
+    StartError, SyncPolicy, Value, segment_name, start,
+};
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The least that an engine does: where each key's newest record is.
+#[derive(Default)]
+struct Index(BTreeMap<Vec<u8>, (Address, usize)>);
+
+impl Index {
+    fn put(&mut self, table: &mut SegmentTable, key: &[u8], address: Address, len: usize) {
+        if let Some((old, old_len)) = self.0.insert(key.to_vec(), (address, len)) {
+            table.release(old, old_len);
+        }
+    }
+
+    fn delete(&mut self, table: &mut SegmentTable, key: &[u8]) {
+        if let Some((old, len)) = self.0.remove(key) {
+            table.release(old, len);
+        }
+    }
+
+    fn replay(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) {
+        match record.kind() {
+            Kind::Put => {
+                table.retain(address, record.encoded_len());
+                self.put(table, record.key(), address, record.encoded_len());
+            }
+            Kind::Delete => self.delete(table, record.key()),
+            Kind::Floor => {
+                self.0.clear();
+                let position = table.position(address);
+                table.drop_below_floor(position);
+            }
+            other => unreachable!("{other:?} in this test"),
+        }
+    }
+
+    fn contents(&self, table: &SegmentTable) -> Map {
+        let value = |address| match table.record(address).value() {
+            Value::Bytes(value) => value.to_vec(),
+            Value::Int(int) => int.to_string().into_bytes(),
+        };
+        self.0.iter().map(|(key, (address, _))| (key.clone(), value(*address))).collect()
+    }
+}
+
+enum Effect {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    Flush,
+}
+
+struct Life {
+    disk: SimDisk,
+    choices: Choices,
+    policy: SyncPolicy,
+    log: Log<SimDisk>,
+    index: Index,
+    /// Every effect and the position after it.
+    history: Vec<(LogPosition, Effect)>,
+    jobs: Vec<Job<SimFile>>,
+}
+
+fn options(seed: u64, policy: SyncPolicy) -> Options {
+    let mut choices = Choices::new(seed ^ 0xfeed);
+    Options {
+        policy,
+        segment_size: 1 << 16,
+        salvage: false,
+        slow_write: None,
+        load_threads: 1,
+        now_ms: || 0,
+        random: Box::new(move || choices.draw()),
+    }
+}
+
+fn open(disk: &SimDisk, seed: u64, policy: SyncPolicy) -> Result<(Log<SimDisk>, Index), StartError> {
+    let mut index = Index::default();
+    let (log, _) = start(Arc::new(disk.clone()), options(seed, policy), &Progress::default(), |table, at, record| {
+        index.replay(table, at, record);
+    })?;
+    Ok((log, index))
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut choices = Choices::new(seed);
+        let disk = SimDisk::new();
+        let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
+        let (log, index) = open(&disk, seed, policy).unwrap();
+        Self { disk, choices, policy, log, index, history: Vec::new(), jobs: Vec::new() }
+    }
+
+    fn model(&self, upto: LogPosition) -> Map {
+        let mut map = Map::new();
+        for (_, effect) in self.history.iter().take_while(|(end, _)| *end <= upto) {
+            match effect {
+                Effect::Put(key, value) => drop(map.insert(key.clone(), value.clone())),
+                Effect::Delete(key) => drop(map.remove(key)),
+                Effect::Flush => map.clear(),
+            }
+        }
+        map
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        format!("key{}", self.choices.below(25)).into_bytes()
+    }
+
+    fn step(&mut self) {
+        match self.choices.below(40) {
+            0..20 => {
+                let (key, len) = (self.key(), self.choices.below(3000) as usize);
+                let len = if self.choices.one_in(200) { len + 100_000 } else { len };
+                let value = vec![self.choices.draw() as u8; len];
+                let entry = Entry::Put { db: DbId(0), key: &key, value: Value::Bytes(&value), expires_at_ms: None };
+                if self.log.reserve(entry.encoded_len() as u64, Purpose::Grow).is_ok() {
+                    let put = self.log.append(&entry);
+                    self.index.put(self.log.table_mut(), &key, put.address, put.len);
+                    self.history.push((self.log.tail(), Effect::Put(key, value)));
+                }
+            }
+            20..24 => {
+                let key = self.key();
+                let entry = Entry::Delete { db: DbId(0), key: &key };
+                if self.index.0.contains_key(&key)
+                    && self.log.reserve(entry.encoded_len() as u64, Purpose::Shrink).is_ok()
+                {
+                    self.log.append(&entry);
+                    self.index.delete(self.log.table_mut(), &key);
+                    self.history.push((self.log.tail(), Effect::Delete(key)));
+                }
+            }
+            24 if self.choices.one_in(6) => {
+                let entry = Entry::Floor { db: None };
+                if self.log.reserve(entry.encoded_len() as u64, Purpose::Shrink).is_ok() {
+                    let floor = self.log.append(&entry);
+                    self.index.0.clear();
+                    let position = self.log.table().position(floor.address);
+                    self.log.table_mut().drop_below_floor(position);
+                    self.history.push((self.log.tail(), Effect::Flush));
+                }
+            }
+            25..32 => self.log.end_turn(),
+            32 => self.log.tick(),
+            33 if self.choices.one_in(10) => self.disk.fail_syncs(1),
+            34 if self.choices.one_in(20) => self.disk.fail_writes(1),
+            _ => self.run_a_job(),
+        }
+    }
+
+    fn run_a_job(&mut self) {
+        while let Some(job) = self.log.next_job() {
+            self.jobs.push(job);
+        }
+        if !self.jobs.is_empty() {
+            let job = self.jobs.swap_remove(self.choices.below(self.jobs.len() as u64) as usize);
+            let result = job.run(&self.disk);
+            self.log.complete(job.kind(), result);
+        }
+    }
+
+    /// Kills the process or the power, now and then while the next start is at work, and checks what is left.
+    fn crash(&mut self, seed: u64) {
+        let mut power = self.choices.one_in(2);
+        let mut promised = if power { self.log.synced() } else { self.log.written() };
+        self.jobs.clear();
+        loop {
+            self.disk = if power { self.disk.after_power_loss(&mut self.choices) } else { self.disk.after_kill() };
+            if self.choices.one_in(3) {
+                self.disk.crash_after(self.choices.below(12));
+            }
+            match open(&self.disk, seed ^ self.choices.draw(), self.policy) {
+                Ok((log, index)) => {
+                    assert!(log.tail() >= promised, "{:?} was promised, {:?} is left", promised, log.tail());
+                    assert!(log.synced() == log.tail(), "a start makes everything durable");
+                    (self.log, self.index) = (log, index);
+                    break;
+                }
+                Err(_) if self.disk.crashed() => {
+                    // the interrupted start has promised nothing new; a power loss may take what a kill left
+                    power = self.choices.one_in(2);
+                    if power && promised > self.log.synced() {
+                        promised = self.log.synced();
+                    }
+                }
+                Err(error) => panic!("a legal crash stopped the start: {error}"),
+            }
+        }
+        let tail = self.log.tail();
+        assert_eq!(self.index.contents(self.log.table()), self.model(tail), "at {tail:?}");
+        self.history.retain(|(end, _)| *end <= tail);
+    }
+
+    fn check(&self) {
+        let newest = self.log.tail();
+        assert_eq!(self.index.contents(self.log.table()), self.model(newest));
+    }
+}
+
+fn live(seed: u64) {
+    let mut life = Life::new(seed);
+    for _ in 0..6 {
+        if life.choices.one_in(2) {
+            let until = life.choices.below(60);
+            life.disk.crash_after(until);
+        }
+        for _ in 0..life.choices.below(400) {
+            life.step();
+            if life.disk.crashed() {
+                break;
+            }
+        }
+        life.check();
+        life.crash(seed);
+    }
+}
+
+/// Whether one of the lives shows that something is wrong.
+fn is_noticed(plant: Plant, seeds: u64) -> bool {
+    plant::set(Some(plant));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| live(seed))).is_err());
+    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
+    std::panic::set_hook(hook);
+    plant::set(None);
+    first.is_some()
+}
+
+#[test]
+fn no_crash_takes_what_was_promised() {
+    let lives = std::env::var("EMBERKV_SIM_LIVES").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    for seed in 0..lives {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(seed))) {
+            eprintln!("the life of seed {seed} has failed");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_life_notices_each_rule_that_is_missing() {
+    // F2 and S5 say when not to start, and F3 needs frames of equal length: the tests below see to them
+    for plant in [Plant::F1, Plant::F4, Plant::S1, Plant::S2, Plant::S3, Plant::S4, Plant::T1, Plant::E1] {
+        assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
+    }
+}
+
+/// A log with some segments, all of it synced, and the disk that it is on.
+fn grown() -> (SimDisk, Log<SimDisk>) {
+    let disk = SimDisk::new();
+    let (mut log, mut index) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
+    for i in 0..300u32 {
+        let key = i.to_le_bytes();
+        let entry = Entry::Put { db: DbId(0), key: &key, value: Value::Bytes(&[7; 500]), expires_at_ms: None };
+        while let Err(refusal) = log.reserve(entry.encoded_len() as u64, Purpose::Grow) {
+            assert_eq!(refusal, Refusal::Wait);
+            run_all(&disk, &mut log);
+        }
+        let put = log.append(&entry);
+        index.put(log.table_mut(), &key, put.address, put.len);
+        log.end_turn();
+        log.tick();
+        run_all(&disk, &mut log);
+    }
+    assert!(log.segments().0 > 2);
+    (disk, log)
+}
+
+fn run_all(disk: &SimDisk, log: &mut Log<SimDisk>) {
+    log.end_turn();
+    while let Some(job) = log.next_job() {
+        let result = job.run(disk);
+        log.complete(job.kind(), result);
+        log.end_turn();
+    }
+}
+
+/// The keys after a start on a recycled file that holds, beyond its tail, a frame of an earlier life which
+/// begins just where the next frame of this life ends.
+fn keys_after_a_recycled_refill() -> Vec<Vec<u8>> {
+    let disk = SimDisk::new();
+    let put = |log: &mut Log<SimDisk>, key: &[u8]| {
+        let entry = Entry::Put { db: DbId(0), key, value: Value::Bytes(&[1; 100]), expires_at_ms: None };
+        log.reserve(entry.encoded_len() as u64, Purpose::Grow).unwrap();
+        log.append(&entry);
+        log.end_turn();
+    };
+    let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
+    ["a", "b", "c"].iter().for_each(|key| put(&mut log, key.as_bytes()));
+    // b was never synced and is torn, c survives behind it
+    disk.flip_bit(&segment_name(log.head().file_id), (64 + 136 + 40) * 8);
+    let (log, _) = open(&disk.after_kill(), 2, SyncPolicy::EverySec).unwrap();
+    let disk = (*log.disk).clone();
+    let (mut log, _) = open(&disk, 3, SyncPolicy::EverySec).unwrap();
+    put(&mut log, b"d");
+    let (_, index) = open(&disk, 4, SyncPolicy::EverySec).unwrap();
+    index.0.into_keys().collect()
+}
+
+#[test]
+fn frames_of_an_earlier_filling_do_not_come_back() {
+    assert_eq!(keys_after_a_recycled_refill(), [b"a", b"d"]);
+    plant::set(Some(Plant::F3));
+    assert_eq!(keys_after_a_recycled_refill(), [b"a", b"c", b"d"], "without F3 they do");
+    plant::set(None);
+}
+
+#[test]
+fn damage_is_named_and_stops_the_start() {
+    let (disk, log) = grown();
+    for segment in &log.segments[..2] {
+        let hurt = disk.after_kill();
+        let name = segment_name(segment.file_id);
+        hurt.flip_bit(&name, 8 * 5000 + 3);
+        let Err(StartError::Damaged { file, offset, bytes }) = open(&hurt, 2, SyncPolicy::EverySec).map(drop) else {
+            panic!("{name} is damaged")
+        };
+        assert_eq!(file, name);
+        assert!((4000..=5000).contains(&offset) && bytes > 0, "offset {offset}, {bytes} bytes");
+        plant::set(Some(Plant::F2));
+        assert!(open(&hurt, 2, SyncPolicy::EverySec).is_ok(), "without F2 it goes unnoticed");
+        plant::set(None);
+    }
+}
+
+#[test]
+fn damage_in_the_head_below_what_is_known_durable_stops_the_start() {
+    let (disk, log) = grown();
+    let head = log.head();
+    let hurt = disk.after_kill();
+    hurt.flip_bit(&segment_name(head.file_id), 8 * 70);
+    assert!(matches!(open(&hurt, 2, SyncPolicy::EverySec).map(drop), Err(StartError::Damaged { .. })));
+}
+
+#[test]
+fn salvage_keeps_all_but_what_is_damaged_and_says_so() {
+    let (disk, log) = grown();
+    disk.flip_bit(&segment_name(log.segments[0].file_id), 8 * 5000);
+    disk.remove(&segment_name(log.segments[1].file_id)).unwrap();
+    let mut index = Index::default();
+    let salvaging = Options { salvage: true, ..options(2, SyncPolicy::EverySec) };
+    let (log, report) = start(Arc::new(disk.clone()), salvaging, &Progress::default(), |table, at, record| {
+        index.replay(table, at, record);
+    })
+    .unwrap();
+    assert_eq!(report.lost.len(), 2, "{:?}", report.lost);
+    let kept = index.contents(log.table()).len();
+    assert!((100..299).contains(&kept), "{kept} of 300 keys are kept");
+    drop(log);
+    let (_, index) = open(&disk.after_power_loss(&mut Choices::new(1)), 3, SyncPolicy::EverySec).unwrap();
+    assert_eq!(index.0.len(), kept, "what was salvaged is an ordinary log again");
+}
+
+#[test]
+fn a_missing_segment_stops_the_start() {
+    let (disk, log) = grown();
+    let name = segment_name(log.segments[1].file_id);
+    disk.remove(&name).unwrap();
+    assert!(
+        matches!(open(&disk, 2, SyncPolicy::EverySec).map(drop), Err(StartError::Missing { file, .. }) if file == name)
+    );
+    plant::set(Some(Plant::S5));
+    assert!(open(&disk, 2, SyncPolicy::EverySec).is_ok(), "without S5 it goes unnoticed");
+    plant::set(None);
+}
+
+#[test]
+fn segments_without_a_manifest_stop_the_start() {
+    let (disk, _) = grown();
+    for name in crate::MANIFEST_NAMES {
+        disk.remove(name).unwrap();
+    }
+    assert!(matches!(open(&disk, 2, SyncPolicy::EverySec).map(drop), Err(StartError::NoManifest(_))));
+}
+
+#[test]
+fn a_full_disk_refuses_growth_takes_deletes_and_recovers_by_a_flush() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
+    disk.set_capacity(Some((512 << 10) + 4 * (1 << 16)));
+    let put = Entry::Put { db: DbId(0), key: b"k", value: Value::Bytes(&[1; 1000]), expires_at_ms: None };
+    let refused = loop {
+        match log.reserve(put.encoded_len() as u64, Purpose::Grow) {
+            Ok(()) => drop(log.append(&put)),
+            Err(Refusal::Wait) => run_all(&disk, &mut log),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(matches!(refused, Refusal::NoSpace(_)));
+    let delete = Entry::Delete { db: DbId(0), key: b"k" };
+    for _ in 0..200 {
+        log.reserve(delete.encoded_len() as u64, Purpose::Shrink).unwrap();
+        log.append(&delete);
+    }
+    run_all(&disk, &mut log);
+    assert!(log.reserve(put.encoded_len() as u64, Purpose::Grow).is_err(), "still full");
+    let floor = Entry::Floor { db: None };
+    log.reserve(floor.encoded_len() as u64, Purpose::Shrink).unwrap();
+    let floor = log.append(&floor).address;
+    let position = log.table().position(floor);
+    log.table_mut().drop_below_floor(position);
+    for _ in 0..4 {
+        run_all(&disk, &mut log);
+        log.tick();
+    }
+    assert_eq!(log.reserve(put.encoded_len() as u64, Purpose::Grow), Ok(()), "room again");
+}
+
+#[test]
+fn two_failed_syncs_make_the_log_read_only() {
+    let (disk, mut log) = grown();
+    let delete = Entry::Delete { db: DbId(0), key: b"k" };
+    log.reserve(delete.encoded_len() as u64, Purpose::Shrink).unwrap();
+    log.append(&delete);
+    log.end_turn();
+    let (written, synced) = (log.written(), log.synced());
+    disk.fail_syncs(2);
+    log.tick();
+    run_all(&disk, &mut log);
+    assert!(log.read_only().is_some());
+    assert!(matches!(log.reserve(10, Purpose::Shrink), Err(Refusal::ReadOnly(_))));
+    assert_eq!((log.written(), log.synced()), (written, synced), "nothing more is promised");
+}

@@ -1,0 +1,235 @@
+//! The segment table: from an address to a record's bytes, and how much of each segment is still needed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::address::{Address, AddressSplit, LogPosition, SegmentSlot};
+use crate::memory::{SegmentMemory, share_record};
+use crate::record::{Record, Value};
+
+/// A slot of the table. A segment of an oversized record fills several in a row; its counts are in the
+/// first of them.
+#[derive(Debug)]
+struct SlotView {
+    memory: Arc<SegmentMemory>,
+    /// Where this slot begins in `memory`.
+    origin: u64,
+    /// Position of the first byte of `memory`.
+    base: LogPosition,
+    first: SegmentSlot,
+}
+
+/// What keeps a segment from being freed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Needed {
+    /// Bytes of records that the index refers to.
+    pub live_bytes: u64,
+    /// Tombstones and floors in it, needed while an older segment exists (T1, T4).
+    pub tombstones: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SegmentTable {
+    split: AddressSplit,
+    slots: Vec<Option<SlotView>>,
+    needed: Vec<Needed>,
+    /// First slots of segments whose last live record died since somebody asked.
+    emptied: Vec<SegmentSlot>,
+}
+
+impl SegmentTable {
+    pub(crate) fn new(split: AddressSplit) -> Self {
+        Self { split, slots: Vec::new(), needed: Vec::new(), emptied: Vec::new() }
+    }
+
+    /// How addresses are divided.
+    pub fn split(&self) -> AddressSplit {
+        self.split
+    }
+
+    /// How many slots a segment of `size` bytes takes.
+    pub(crate) fn slots_for(&self, size: u64) -> u32 {
+        size.div_ceil(self.split.segment_size()) as u32
+    }
+
+    /// The first of `count` free slots in a row that are not in `taken` either.
+    pub(crate) fn free_slots(&self, count: u32, taken: impl Fn(u32) -> bool) -> Option<SegmentSlot> {
+        let mut run = 0;
+        for slot in 0..self.split.slots() {
+            let free = self.slots.get(slot as usize).is_none_or(Option::is_none) && !taken(slot);
+            run = if free { run + 1 } else { 0 };
+            if run == count {
+                return Some(SegmentSlot(slot + 1 - count));
+            }
+        }
+        None
+    }
+
+    /// Puts a segment into the table.
+    ///
+    /// # Panics
+    /// If one of its slots is taken.
+    pub(crate) fn install(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>, base: LogPosition) {
+        let count = self.slots_for(memory.size());
+        let end = (first.0 + count) as usize;
+        if self.slots.len() < end {
+            self.slots.resize_with(end, || None);
+            self.needed.resize(end, Needed::default());
+        }
+        for i in 0..count {
+            let slot = &mut self.slots[(first.0 + i) as usize];
+            assert!(slot.is_none(), "slot {} is taken", first.0 + i);
+            let origin = u64::from(i) * self.split.segment_size();
+            *slot = Some(SlotView { memory: Arc::clone(memory), origin, base, first });
+        }
+        self.needed[first.0 as usize] = Needed::default();
+    }
+
+    /// Takes a segment out of the table.
+    ///
+    /// # Panics
+    /// If the index still refers to it.
+    pub(crate) fn uninstall(&mut self, first: SegmentSlot) {
+        assert_eq!(self.needed[first.0 as usize].live_bytes, 0, "a live segment is not freed");
+        for slot in &mut self.slots[first.0 as usize..] {
+            if slot.as_ref().is_none_or(|view| view.first != first) {
+                break;
+            }
+            *slot = None;
+        }
+    }
+
+    #[inline]
+    fn view(&self, slot: SegmentSlot) -> &SlotView {
+        match self.slots.get(slot.0 as usize) {
+            Some(Some(view)) => view,
+            _ => no_segment(slot),
+        }
+    }
+
+    /// The record at `address`.
+    ///
+    /// # Panics
+    /// If no record was ever appended there: the index is wrong, and the log is the truth.
+    #[inline]
+    pub fn record(&self, address: Address) -> Record<'_> {
+        let (slot, offset) = self.split.parts(address);
+        let view = self.view(slot);
+        match Record::decode(view.memory.from(view.origin + offset)) {
+            Some(record) => record,
+            None => no_record(address),
+        }
+    }
+
+    /// Hints that the record at `address` will be read.
+    #[inline]
+    pub fn prefetch(&self, address: Address) {
+        let (slot, offset) = self.split.parts(address);
+        if let Some(Some(view)) = self.slots.get(slot.0 as usize) {
+            view.memory.prefetch(view.origin + offset);
+        }
+    }
+
+    /// The position of the record's first byte.
+    #[inline]
+    pub fn position(&self, address: Address) -> LogPosition {
+        let (slot, offset) = self.split.parts(address);
+        let view = self.view(slot);
+        view.base.plus(view.origin + offset)
+    }
+
+    /// The value of the record at `address` as shared bytes, to be sent without a copy.
+    ///
+    /// # Panics
+    /// If it is not a value of bytes.
+    pub fn share_value(&self, address: Address) -> Bytes {
+        let (slot, offset) = self.split.parts(address);
+        let view = self.view(slot);
+        let record = self.record(address);
+        match record.value() {
+            Value::Bytes(value) => {
+                let end = view.origin + offset + record.encoded_len() as u64;
+                share_record(&view.memory, end - value.len() as u64..end)
+            }
+            Value::Int(_) => unreachable!("an integer is not shared"),
+        }
+    }
+
+    /// Notes that the index refers to a record of `len` bytes at `address` from now on.
+    #[inline]
+    pub fn retain(&mut self, address: Address, len: usize) {
+        let first = self.view(self.split.parts(address).0).first;
+        self.needed[first.0 as usize].live_bytes += len as u64;
+    }
+
+    /// Notes that the index no longer refers to the record of `len` bytes at `address`.
+    ///
+    /// # Panics
+    /// If it never did.
+    #[inline]
+    pub fn release(&mut self, address: Address, len: usize) {
+        let first = self.view(self.split.parts(address).0).first;
+        let needed = &mut self.needed[first.0 as usize];
+        assert!(needed.live_bytes >= len as u64, "more died in a segment than lived there");
+        needed.live_bytes -= len as u64;
+        if needed.live_bytes == 0 {
+            self.emptied.push(first);
+        }
+    }
+
+    /// Notes a tombstone or a floor at `address`.
+    pub(crate) fn add_tombstone(&mut self, address: Address) {
+        let first = self.view(self.split.parts(address).0).first;
+        self.needed[first.0 as usize].tombstones += 1;
+    }
+
+    /// All that lies wholly before `floor` is needed no more: neither its records, which the index has
+    /// dropped, nor its tombstones (T4). Elsewhere the records are dropped, the tombstones stay.
+    pub fn drop_below_floor(&mut self, floor: LogPosition) {
+        for slot in 0..self.slots.len() {
+            let Some(view) = &self.slots[slot] else { continue };
+            if view.first.0 as usize != slot {
+                continue;
+            }
+            let needed = &mut self.needed[slot];
+            needed.live_bytes = 0;
+            if view.base.plus(view.memory.size()) <= floor {
+                needed.tombstones = 0;
+            }
+            self.emptied.push(view.first);
+        }
+    }
+
+    /// What keeps the segment with this first slot.
+    pub(crate) fn needed(&self, first: SegmentSlot) -> Needed {
+        self.needed[first.0 as usize]
+    }
+
+    /// The segments that were emptied since the last call, by first slot.
+    pub(crate) fn take_emptied(&mut self) -> Vec<SegmentSlot> {
+        std::mem::take(&mut self.emptied)
+    }
+
+    pub(crate) fn any_emptied(&self) -> bool {
+        !self.emptied.is_empty()
+    }
+
+    /// Bytes that the index refers to, over all segments.
+    pub fn live_bytes(&self) -> u64 {
+        self.needed.iter().map(|needed| needed.live_bytes).sum()
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_segment(slot: SegmentSlot) -> ! {
+    panic!("an address names segment slot {}, which is empty", slot.0)
+}
+
+#[cold]
+#[inline(never)]
+fn no_record(address: Address) -> ! {
+    panic!("there is no record at address {:#x}", address.raw())
+}

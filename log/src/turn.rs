@@ -1,0 +1,497 @@
+//! The end of a turn, and what comes back from the outside: how bytes get to the disk and become safe.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::address::{LogPosition, Nonce};
+use crate::disk::Disk;
+use crate::job::{Done, Job, JobKind, RefillPiece};
+use crate::log::{Health, Log, Unwritten};
+use crate::manifest::{Extent, MANIFEST_BYTES, Manifest};
+use crate::memory::{SegmentWriter, share_closed};
+use crate::options::SyncPolicy;
+use crate::segment::{Generation, Life, Next, Prepared};
+
+/// How far ahead of the tail memory is touched. A first touch of a huge page costs 0.1 to 0.2 ms, so it is
+/// done by another thread; 8 MiB last 50 ms at full speed, and an idle server does not hold more.
+const PREFAULT_BYTES: u64 = 8 << 20;
+
+/// Spare files that are kept for the next segments; more are removed.
+const SPARE_FILES: usize = 2;
+
+impl<D: Disk> Log<D> {
+    /// Ends a turn: what was appended since the last one goes to the disk, inline when that is fast, else
+    /// as a job. What it leads to is seen in [`Log::gate`].
+    pub fn end_turn(&mut self) {
+        self.free_dead_segments();
+        if self.health == Health::Good {
+            if self.options.policy != SyncPolicy::Always && !self.writes_are_slow {
+                self.write_inline();
+            } else {
+                self.write_by_job();
+            }
+        }
+        if self.sync_soon {
+            self.sync_soon = false;
+            self.start_sync();
+        }
+        self.prefault();
+        if self.manifest_dirty {
+            self.start_manifest_edit();
+        }
+    }
+
+    /// To be called about once a second: syncs by the policy, and tries again what failed for lack of space.
+    pub fn tick(&mut self) {
+        match self.options.policy {
+            SyncPolicy::EverySec => self.start_sync(),
+            SyncPolicy::Always if self.writing.is_none() => self.start_sync(),
+            // frees and the manifest wait for what is safe, under every policy (F5)
+            SyncPolicy::No if self.waits_for_sync() => self.start_sync(),
+            SyncPolicy::Always | SyncPolicy::No => {}
+        }
+        if matches!(self.next, Next::Failed(_)) {
+            self.next = Next::Missing;
+            self.prepare_next();
+        }
+    }
+
+    fn waits_for_sync(&self) -> bool {
+        self.segments
+            .iter()
+            .any(|segment| matches!(segment.life, Life::Sealed { listed: false } | Life::FreePendingSafe(_)))
+    }
+
+    /// The next job to carry out, if any.
+    pub fn next_job(&mut self) -> Option<Job<D::File>> {
+        self.outbox.pop_front()
+    }
+
+    /// Whether a job has been handed out, or waits to be, whose end will be reported.
+    pub fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    pub(crate) fn start(&mut self, job: Job<D::File>) {
+        let fresh = self.under_way.insert(job.kind());
+        assert!(fresh, "there is one job of a kind at a time");
+        self.outbox.push_back(job);
+    }
+
+    fn write_inline(&mut self) {
+        // a write that is still under way by job goes first
+        if self.writing.is_some() {
+            return;
+        }
+        self.close_frame();
+        let began = Instant::now();
+        let mut wrote = false;
+        while let Some(&part) = self.unwritten.front() {
+            let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
+                unreachable!("a segment with unwritten frames exists")
+            };
+            let bytes = segment.memory.closed_bytes(part.from..part.to);
+            if let Err(error) = self.disk.write_at(&segment.file, part.from, bytes) {
+                self.begin_refill(&error);
+                return;
+            }
+            self.written = segment.base().plus(part.to);
+            self.unwritten.pop_front();
+            wrote = true;
+        }
+        if wrote && self.options.slow_write.is_some_and(|limit| began.elapsed() > limit) {
+            self.writes_are_slow = true;
+            tracing::debug!("a write of the tail was slow: writing by jobs until they are fast again");
+        }
+    }
+
+    fn write_by_job(&mut self) {
+        if self.writing.is_some() {
+            return; // the frame stays open: the next write takes all that comes meanwhile
+        }
+        self.close_frame();
+        let Some(part) = self.unwritten.pop_front() else { return };
+        let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
+            unreachable!("a segment with unwritten frames exists")
+        };
+        let data = share_closed(&segment.memory, part.from..part.to);
+        let sync = self.options.policy == SyncPolicy::Always;
+        let job = Job::Write { file: segment.file.clone(), offset: part.from, data, sync };
+        self.writing = Some((part, Instant::now()));
+        self.start(job);
+    }
+
+    /// Syncs every file with bytes that are written and not known durable, not just the head's (S3).
+    pub(crate) fn start_sync(&mut self) {
+        if self.under_way.contains(&JobKind::Sync) || self.health != Health::Good || self.synced >= self.written {
+            return;
+        }
+        let synced = self.synced;
+        let dirty = self.segments.iter().filter(|segment| segment.end_position() > synced);
+        #[cfg(any(test, feature = "sim"))]
+        let dirty = dirty.filter(|segment| !crate::plant::is(crate::plant::Plant::S3) || segment.life == Life::Head);
+        let files = dirty.map(|segment| segment.file.clone()).collect();
+        self.sync_upto = self.written;
+        self.start(Job::Sync { files });
+    }
+
+    fn prefault(&mut self) {
+        if self.under_way.contains(&JobKind::Prefault) {
+            return;
+        }
+        let at = self.writer.at();
+        if at + PREFAULT_BYTES / 2 > self.prefaulted && self.prefaulted < self.head().size {
+            let range = self.prefaulted.max(at)..self.prefaulted.max(at) + PREFAULT_BYTES;
+            self.prefaulted = range.end;
+            self.start(Job::Prefault { memory: self.writer.memory().clone(), range });
+        } else if at + PREFAULT_BYTES > self.head().size
+            && let Next::Ready(next) = &mut self.next
+            && next.prefaulted == 0
+        {
+            next.prefaulted = PREFAULT_BYTES;
+            let memory = next.writer.memory().clone();
+            self.start(Job::Prefault { memory, range: 0..PREFAULT_BYTES });
+        }
+    }
+
+    // ---- the next segment --------------------------------------------------------------------------
+
+    /// Begins to make the segment after the head, unless that is under way.
+    pub(crate) fn prepare_next(&mut self) {
+        if !matches!(self.next, Next::Missing) || self.under_way.contains(&JobKind::Prepare) {
+            return;
+        }
+        let ordinary = self.manifest.split.segment_size();
+        let size = self.wanted_size.max(ordinary).next_multiple_of(4096);
+        let entries = self.current_manifest();
+        if !entries.has_room() || self.table.free_slots(self.table.slots_for(size), |_| false).is_none() {
+            self.next = Next::Failed("the log has as many segments as its addresses can tell apart".into());
+            return;
+        }
+        let spare = if size == ordinary { self.spare_files.pop() } else { None };
+        let file = spare.unwrap_or_else(|| {
+            self.next_file.0 += 1;
+            self.next_file
+        });
+        // blocks that were written before make a sync cheaper by the metadata that it need not commit
+        let zero = self.options.policy == SyncPolicy::Always && spare.is_none();
+        self.next = Next::Preparing { file, size };
+        self.start(Job::Prepare { file, size, zero });
+    }
+
+    fn prepared(&mut self, result: io::Result<D::File>) {
+        let (file_id, size) = match &self.next {
+            Next::Preparing { file, size } => (*file, *size),
+            other => unreachable!("a segment was prepared while {other:?}"),
+        };
+        let made = result.and_then(|file| Ok((file, SegmentWriter::new(size)?)));
+        let slot = self.table.free_slots(self.table.slots_for(size), |_| false);
+        match (made, slot) {
+            (Ok((file, writer)), Some(slot)) => {
+                let sequence = self.manifest.next_sequence;
+                self.manifest.next_sequence.0 += 1;
+                let nonce = Nonce((self.options.random)());
+                let prepared = Prepared { sequence, slot, file, file_id, nonce, size, writer, prefaulted: 0 };
+                let edit = self.mark_dirty();
+                self.next = Next::Installing(prepared, edit);
+                #[cfg(any(test, feature = "sim"))]
+                if crate::plant::is(crate::plant::Plant::S2)
+                    && let Next::Installing(prepared, _) = std::mem::replace(&mut self.next, Next::Missing)
+                {
+                    self.next = Next::Ready(prepared);
+                }
+            }
+            (made, _) => {
+                let reason = made.err().map_or_else(|| "no segment slot is free".into(), |e| e.to_string());
+                if !matches!(self.no_space(), Some(last) if last == reason) {
+                    tracing::warn!(%reason, "no further log segment can be made: writes may be refused soon");
+                }
+                self.next = Next::Failed(reason);
+                self.discard_file(file_id);
+            }
+        }
+        self.update_limits();
+    }
+
+    /// Gives up the prepared segment: one of another size is needed.
+    pub(crate) fn drop_next(&mut self) {
+        if let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) {
+            let edit = self.mark_dirty();
+            self.leaving_files.push((edit, next.file_id, next.size));
+        }
+        self.update_limits();
+    }
+
+    // ---- the manifest ------------------------------------------------------------------------------
+
+    /// Asks for a manifest edit; the number of the one that will hold all that is so by now.
+    pub(crate) fn mark_dirty(&mut self) -> Generation {
+        self.manifest_dirty = true;
+        self.manifest.generation + 1
+    }
+
+    pub(crate) fn current_manifest(&self) -> Manifest {
+        let mut segments: Vec<_> = self.segments.iter().filter_map(|segment| segment.entry()).collect();
+        match &self.next {
+            Next::Installing(next, _) | Next::Ready(next) => segments.push(next.entry()),
+            Next::Missing | Next::Preparing { .. } | Next::Failed(_) => {}
+        }
+        let oldest = segments.iter().find_map(|entry| entry.extent.base()).unwrap_or_default();
+        let mut incarnations = self.manifest.incarnations.clone();
+        while incarnations.len() > 1 && incarnations[1].start <= oldest {
+            incarnations.remove(0);
+        }
+        debug_assert!(
+            segments.iter().all(|entry| !matches!(entry.extent, Extent::Sealed { end, .. } if end > self.synced)),
+            "only what is synced is said to be sealed"
+        );
+        Manifest { durable: self.synced, segments, incarnations, ..self.manifest.clone() }
+    }
+
+    fn start_manifest_edit(&mut self) {
+        if self.under_way.contains(&JobKind::Manifest) || matches!(self.health, Health::ReadOnly(_)) {
+            return;
+        }
+        self.manifest_dirty = false;
+        self.manifest.generation += 1;
+        self.manifest_failed_once = false;
+        let bytes = Bytes::from(self.current_manifest().encode());
+        self.start(Job::Manifest { files: self.manifest_files.clone(), bytes });
+    }
+
+    fn manifest_done(&mut self, result: io::Result<Done<D::File>>) {
+        match result {
+            Ok(done) => {
+                if let Done::Files(files) = done
+                    && let Ok(files) = <[D::File; 2]>::try_from(files)
+                {
+                    self.manifest_files = files;
+                }
+            }
+            Err(error) if self.manifest_failed_once => {
+                self.give_up(&format!("the manifest can't be written: {error}"));
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "writing the manifest failed: writing it anew, once");
+                self.manifest_failed_once = true;
+                let bytes = Bytes::from(self.current_manifest().encode());
+                self.start(Job::ManifestAnew { bytes, size: MANIFEST_BYTES });
+                return;
+            }
+        }
+        let durable = self.manifest.generation;
+        self.manifest_durable = durable;
+        self.next = match std::mem::replace(&mut self.next, Next::Missing) {
+            Next::Installing(next, edit) if edit <= durable => Next::Ready(next),
+            other => other,
+        };
+        if let Health::Reinstalling { upto, edit } = self.health
+            && edit <= durable
+        {
+            tracing::warn!(position = upto.0, "the unsynced part of the log is in fresh files: going on");
+            self.health = Health::Good;
+            (self.written, self.synced) = (upto, upto);
+            self.after_sync();
+            if matches!(self.next, Next::Missing) {
+                self.prepare_next();
+            }
+        }
+        self.finish_frees(durable);
+        let left = self.leaving_files.extract_if(.., |(edit, ..)| *edit <= durable).collect::<Vec<_>>();
+        for (_, file, size) in left {
+            self.recycle_file(file, size);
+        }
+        self.update_limits();
+    }
+
+    pub(crate) fn recycle_file(&mut self, file: crate::FileId, size: u64) {
+        if size == self.manifest.split.segment_size() && self.spare_files.len() < SPARE_FILES {
+            self.spare_files.push(file);
+        } else {
+            self.discard_file(file);
+        }
+        // a full disk has just got room
+        if matches!(self.next, Next::Failed(_)) {
+            self.next = Next::Missing;
+            self.prepare_next();
+        }
+    }
+
+    fn discard_file(&mut self, file: crate::FileId) {
+        self.discard(Job::Discard { files: vec![file], memory: Vec::new(), cached: Vec::new() });
+    }
+
+    /// Queues a discard, or adds to one that waits to be taken.
+    pub(crate) fn discard(&mut self, job: Job<D::File>) {
+        let Job::Discard { files, memory, cached } = job else { unreachable!("only discards") };
+        if let Some(Job::Discard { files: f, memory: m, cached: c }) =
+            self.outbox.iter_mut().find(|job| job.kind() == JobKind::Discard)
+        {
+            f.extend(files);
+            m.extend(memory);
+            c.extend(cached);
+        } else {
+            // nothing depends on its end, so several may be under way
+            self.outbox.push_back(Job::Discard { files, memory, cached });
+        }
+    }
+
+    // ---- what comes back ---------------------------------------------------------------------------
+
+    /// Reports a job's end.
+    pub fn complete(&mut self, kind: JobKind, result: io::Result<Done<D::File>>) {
+        if kind == JobKind::Discard {
+            if let Err(error) = result {
+                tracing::warn!(%error, "a segment file that is of no use any more can't be removed");
+            }
+            return;
+        }
+        let was_under_way = self.under_way.remove(&kind);
+        assert!(was_under_way, "{kind:?} was not under way");
+        match kind {
+            JobKind::Write => self.write_done(result.map(|_| ())),
+            JobKind::Sync => self.sync_done(result.map(|_| ())),
+            JobKind::Prepare => self.prepared(result.and_then(|done| match done {
+                Done::Files(mut files) if files.len() == 1 => Ok(files.remove(0)),
+                _ => Err(io::Error::other("no file was made")),
+            })),
+            JobKind::Manifest => self.manifest_done(result),
+            JobKind::Refill => self.refill_done(result),
+            JobKind::Prefault | JobKind::Discard => {}
+        }
+    }
+
+    fn write_done(&mut self, result: io::Result<()>) {
+        let Some((part, began)) = self.writing.take() else { unreachable!("a write was under way") };
+        if self.health != Health::Good {
+            return; // the refill has taken its bytes too
+        }
+        if let Err(error) = result {
+            self.begin_refill(&error);
+            return;
+        }
+        self.writes_are_slow = self.options.slow_write.is_some_and(|limit| began.elapsed() > limit);
+        let (from, to) = self.positions(part);
+        self.written = self.written.max(to);
+        if self.options.policy != SyncPolicy::Always {
+            return;
+        }
+        if self.synced >= from {
+            // this write was synced, and all before it was: under `always` a write carries its own sync
+            self.synced = self.synced.max(to);
+            self.after_sync();
+        } else {
+            self.sync_soon = true; // the policy has just changed: what was written before is not synced yet
+        }
+    }
+
+    fn positions(&self, part: Unwritten) -> (LogPosition, LogPosition) {
+        let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
+            unreachable!("a segment whose bytes are being written exists")
+        };
+        (segment.base().plus(part.from), segment.base().plus(part.to))
+    }
+
+    fn sync_done(&mut self, result: io::Result<()>) {
+        if self.health != Health::Good {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.synced = self.synced.max(self.sync_upto);
+                self.after_sync();
+            }
+            Err(error) => self.begin_refill(&error),
+        }
+    }
+
+    /// What waited for a position to become safe.
+    pub(crate) fn after_sync(&mut self) {
+        let synced = self.synced;
+        let edit = self.manifest.generation + 1;
+        let mut cached = Vec::new();
+        let mut changed = false;
+        for segment in &mut self.segments {
+            let end = segment.end_position();
+            match segment.life {
+                Life::Sealed { listed: false } if end <= synced => {
+                    segment.life = Life::Sealed { listed: true };
+                    cached.push((segment.file.clone(), segment.size));
+                    if self.table.needed(segment.slot).live_bytes == 0 {
+                        self.dead.insert(segment.sequence());
+                    }
+                    self.recheck_dead = true;
+                    changed = true;
+                }
+                Life::FreePendingSafe(position) if position <= synced => {
+                    segment.life = Life::FreePendingManifest(edit);
+                    changed = true;
+                }
+                _ => {}
+            }
+        }
+        if changed {
+            self.mark_dirty();
+            self.discard(Job::Discard { files: Vec::new(), memory: Vec::new(), cached });
+        }
+    }
+
+    // ---- law 8 -------------------------------------------------------------------------------------
+
+    /// A write or a sync has failed. Nothing is known of the unsynced bytes on disk now, and no later sync
+    /// can tell: they are written anew from memory into fresh files, once (E1).
+    fn begin_refill(&mut self, error: &io::Error) {
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::E1) {
+            self.sync_soon = true;
+            return;
+        }
+        tracing::error!(%error, "the log can't be written or synced: writing its unsynced part anew");
+        self.close_frame();
+        self.unwritten.clear();
+        self.refilled.clear();
+        let synced = self.synced;
+        let dirty: Vec<_> = (self.segments.iter().filter(|segment| segment.end_position() > synced))
+            .map(|segment| (segment.size, segment.source()))
+            .collect();
+        let mut pieces = Vec::new();
+        for (size, source) in dirty {
+            self.next_file.0 += 1;
+            let nonce = Nonce((self.options.random)());
+            self.refilled.push((self.next_file, nonce));
+            pieces.push(RefillPiece { file: self.next_file, size, nonce, source });
+        }
+        self.health = Health::Refilling { upto: self.tail() };
+        self.update_limits();
+        self.start(Job::Refill { pieces });
+    }
+
+    fn refill_done(&mut self, result: io::Result<Done<D::File>>) {
+        let Health::Refilling { upto } = self.health else { return };
+        // the pieces are those of begin_refill: nothing was appended or synced since
+        let pieces: Vec<usize> =
+            (0..self.segments.len()).filter(|&i| self.segments[i].end_position() > self.synced).collect();
+        let files = match result {
+            Ok(Done::Files(files)) if files.len() == pieces.len() => files,
+            Ok(_) => return self.give_up("the refill brought the wrong number of files"),
+            Err(error) => return self.give_up(&format!("writing the log anew has failed too: {error}")),
+        };
+        let edit = self.mark_dirty();
+        for (i, (file, (file_id, nonce))) in pieces.into_iter().zip(files.into_iter().zip(self.refilled.drain(..))) {
+            let segment = &mut self.segments[i];
+            self.leaving_files.push((edit, segment.file_id, 0)); // size 0: never used again
+            (segment.file, segment.file_id, segment.header.nonce) = (file, file_id, nonce);
+            segment.fillings.push((segment.end, nonce));
+        }
+        self.health = Health::Reinstalling { upto, edit };
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        tracing::error!(reason, "the log is read-only until the server is restarted");
+        self.health = Health::ReadOnly(format!("the log is read-only: {reason}"));
+        self.update_limits();
+    }
+}
