@@ -1,0 +1,167 @@
+//! Which arguments of a request are keys.
+
+use crate::args::Args;
+use crate::format;
+
+use super::{Begin, Command, Find, KeySpec};
+
+/// The request's arguments do not say where its keys are: a count is no number, or larger than what is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("ERR Invalid arguments specified for command")]
+pub struct InvalidKeys;
+
+/// The indexes of the keys in a request, in the order of the specification.
+#[derive(Clone, Debug)]
+pub struct Keys<'a> {
+    args: Args<'a>,
+    specs: std::slice::Iter<'static, KeySpec>,
+    range: Range,
+}
+
+/// Every `step`th argument from `next` up to, not including, `end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Range {
+    next: usize,
+    end: usize,
+    step: usize,
+}
+
+const NOTHING: Range = Range { next: 0, end: 0, step: 1 };
+
+impl Command {
+    /// The indexes of the keys among `args`, a whole request of this command that its arity accepts.
+    ///
+    /// # Errors
+    /// When the arguments contradict themselves.
+    #[inline]
+    pub fn keys<'a>(&self, args: Args<'a>) -> Result<Keys<'a>, InvalidKeys> {
+        of(self.keys, args)
+    }
+
+    /// First key, last key and step as COMMAND has always told them: what one range can say of all the
+    /// specifications; all 0 when there are no keys at fixed places.
+    #[must_use]
+    pub fn key_range(&self) -> (i64, i64, i64) {
+        let mut found: Option<(i64, i64, i64)> = None;
+        for spec in self.keys {
+            let (Begin::At(at), Find::Range { last, step, .. }) = (spec.begin, spec.find) else {
+                continue;
+            };
+            let (at, step) = (i64::from(at), i64::from(step));
+            let last = i64::from(last) + if last >= 0 { at } else { 0 };
+            match found {
+                None => found = Some((at, last, step)),
+                // a range that goes on where the one before ended.
+                Some((first, previous, 1)) if step == 1 && previous + 1 == at => {
+                    found = Some((first, last, 1));
+                }
+                Some(_) => {}
+            }
+        }
+        found.unwrap_or_default()
+    }
+}
+
+#[inline]
+pub(super) fn of<'a>(specs: &'static [KeySpec], args: Args<'a>) -> Result<Keys<'a>, InvalidKeys> {
+    let Some((first, others)) = specs.split_first() else {
+        let (specs, range) = (specs.iter(), NOTHING);
+        return Ok(Keys { args, specs, range });
+    };
+    let range = range_of(first, args)?;
+    for spec in others {
+        range_of(spec, args)?;
+    }
+    let specs = others.iter();
+    Ok(Keys { args, specs, range })
+}
+
+impl Iterator for Keys<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.range.next >= self.range.end {
+            // validated when the iterator was made.
+            self.range = range_of(self.specs.next()?, self.args).unwrap_or(NOTHING);
+        }
+        let index = self.range.next;
+        self.range.next += self.range.step;
+        Some(index)
+    }
+}
+
+#[inline]
+fn range_of(spec: &KeySpec, args: Args<'_>) -> Result<Range, InvalidKeys> {
+    // nearly every command: at a fixed place, up to another.
+    if let (Begin::At(at), Find::Range { last, step, limit: 0 }) = (spec.begin, spec.find) {
+        return fixed_range(usize::from(at), last, step, args);
+    }
+    searched_range(spec, args)
+}
+
+#[inline]
+fn fixed_range(begin: usize, last: i16, step: u16, args: Args<'_>) -> Result<Range, InvalidKeys> {
+    let distance = usize::from(last.unsigned_abs());
+    let end = if last >= 0 { begin + distance + 1 } else { (args.len() + 1).saturating_sub(distance) };
+    checked(begin, end, step, args)
+}
+
+#[inline]
+fn checked(next: usize, end: usize, step: u16, args: Args<'_>) -> Result<Range, InvalidKeys> {
+    if next < end && end > args.len() {
+        return Err(InvalidKeys);
+    }
+    let step = usize::from(step).max(1);
+    Ok(Range { next, end, step })
+}
+
+/// The general case: EVAL, XREAD and the like.
+#[inline(never)]
+fn searched_range(spec: &KeySpec, args: Args<'_>) -> Result<Range, InvalidKeys> {
+    let Some(begin) = begin_of(spec.begin, args) else {
+        return Ok(NOTHING);
+    };
+    match spec.find {
+        Find::Range { last, step, limit } if last < 0 && limit > 1 => {
+            let part = args.len().saturating_sub(begin) / usize::from(limit);
+            let end = (begin + part + 1).saturating_sub(usize::from(last.unsigned_abs()));
+            checked(begin, end, step, args)
+        }
+        Find::Range { last, step, .. } => fixed_range(begin, last, step, args),
+        Find::Counted { count_at, first, step } => {
+            let count = args.get(begin + usize::from(count_at));
+            let count = count.and_then(format::parse_integer).ok_or(InvalidKeys)?;
+            let count = usize::try_from(count).map_err(|_| InvalidKeys)?;
+            let Some(others) = count.checked_sub(1) else {
+                return Ok(NOTHING);
+            };
+            let next = begin + usize::from(first);
+            let distance = others.checked_mul(usize::from(step)).ok_or(InvalidKeys)?;
+            let last = next.checked_add(distance).filter(|last| *last < args.len());
+            checked(next, last.ok_or(InvalidKeys)? + 1, step, args)
+        }
+        Find::Unknown => Ok(NOTHING),
+    }
+}
+
+/// The argument where a specification's keys begin; None where there are none.
+fn begin_of(begin: Begin, args: Args<'_>) -> Option<usize> {
+    match begin {
+        Begin::At(index) => Some(usize::from(index)),
+        Begin::After { keyword, from } => {
+            let is_keyword = |i: &usize| {
+                let argument = args.get(*i);
+                argument.is_some_and(|a| a.eq_ignore_ascii_case(keyword.as_bytes()))
+            };
+            let start = usize::from(from.unsigned_abs());
+            let found = if from >= 0 {
+                (start..args.len()).find(is_keyword)
+            } else {
+                (1..=args.len().saturating_sub(start)).rev().find(is_keyword)
+            };
+            found.map(|i| i + 1)
+        }
+        Begin::Unknown => None,
+    }
+}
