@@ -31,7 +31,7 @@ pub use log::{Appended, Log, Purpose, Refusal};
 pub use manifest::MANIFEST_NAMES;
 pub use memory::SegmentMemory;
 pub use options::{Options, SyncPolicy};
-pub use record::{DbId, Entry, Kind, MAX_EXPIRY_MS, Record, Value, canonical_int};
+pub use record::{DbId, Entry, Kind, Record, Value, canonical_int};
 pub use recover::{Progress, StartError, StartReport, start};
 pub use refill::Source;
 pub use table::SegmentTable;

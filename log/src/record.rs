@@ -3,7 +3,7 @@
 //! ```text
 //! +---------+-----------+------+---------+-----------+----------+-----+-------+
 //! | crc32c  | kind+flags| [db] | key len | value len | [expiry] | key | value |
-//! | 4       | 1         | 1    | varint  | varint    | 6        |     |       |
+//! | 4       | 1         | 1    | varint  | varint    | 6 or 8   |     |       |
 //! +---------+-----------+------+---------+-----------+----------+-----+-------+
 //!   the crc covers every byte after it, as stored; a string of 16+64 bytes has 7 bytes of header
 //! ```
@@ -15,12 +15,16 @@ use crate::address::SegmentSequence;
 const FLAG_DB: u8 = 0x10;
 const FLAG_EXPIRY: u8 = 0x20;
 const KIND_MASK: u8 = 0x0f;
-const KNOWN_FLAGS: u8 = FLAG_DB | FLAG_EXPIRY;
+/// With [`FLAG_EXPIRY`]: it has 8 bytes, as it is later than the year 10889.
+const FLAG_WIDE: u8 = 0x40;
+const KNOWN_FLAGS: u8 = FLAG_DB | FLAG_EXPIRY | FLAG_WIDE;
 const CRC_BYTES: usize = 4;
-const EXPIRY_BYTES: usize = 6;
 
-/// The latest expiry that a record can hold: 48 bits of milliseconds, the year 10889.
-pub const MAX_EXPIRY_MS: u64 = (1 << 48) - 1;
+/// Bytes that an expiry takes.
+#[inline]
+const fn expiry_bytes(ms: u64) -> usize {
+    if ms >> 48 == 0 { 6 } else { 8 }
+}
 
 /// A logical database, 0 to 255.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -78,7 +82,7 @@ pub enum Entry<'a> {
         key: &'a [u8],
         /// The value.
         value: Value<'a>,
-        /// When the key expires, in ms since 1970; at most [`MAX_EXPIRY_MS`].
+        /// When the key expires, in ms since 1970.
         expires_at_ms: Option<u64>,
     },
     /// See [`Kind::Delete`].
@@ -195,7 +199,7 @@ impl<'a> Entry<'a> {
                     usize::from(db.0 != 0)
                         + varint_bytes(key.len() as u32)
                         + varint_bytes(value_len as u32)
-                        + if expires_at_ms.is_some() { EXPIRY_BYTES } else { 0 }
+                        + expires_at_ms.map_or(0, expiry_bytes)
                         + key.len()
                         + value_len
                 }
@@ -257,10 +261,10 @@ fn encode_parts(out: &mut [u8], kind: Kind, db: DbId, expires_at_ms: Option<u64>
     at = put_varint(out, at, key.len() as u32);
     at = put_varint(out, at, value.len() as u32);
     if let Some(ms) = expires_at_ms {
-        assert!(ms <= MAX_EXPIRY_MS, "expiry {ms} does not fit in a record");
-        flags |= FLAG_EXPIRY;
-        out[at..at + EXPIRY_BYTES].copy_from_slice(&ms.to_le_bytes()[..EXPIRY_BYTES]);
-        at += EXPIRY_BYTES;
+        let len = expiry_bytes(ms);
+        flags |= if len == 8 { FLAG_EXPIRY | FLAG_WIDE } else { FLAG_EXPIRY };
+        out[at..at + len].copy_from_slice(&ms.to_le_bytes()[..len]);
+        at += len;
     }
     out[CRC_BYTES] = flags;
     out[at..at + key.len()].copy_from_slice(key);
@@ -304,10 +308,11 @@ impl<'a> Record<'a> {
         let (value_len, after_value_len) = get_varint(bytes, after_key_len)?;
         at = after_value_len;
         if has_flags & FLAG_EXPIRY != 0 {
+            let len = if has_flags & FLAG_WIDE == 0 { 6 } else { 8 };
             let mut ms = [0; 8];
-            ms[..EXPIRY_BYTES].copy_from_slice(bytes.get(at..at + EXPIRY_BYTES)?);
+            ms[..len].copy_from_slice(bytes.get(at..at + len)?);
             expires_at_ms = Some(u64::from_le_bytes(ms));
-            at += EXPIRY_BYTES;
+            at += len;
         }
         let len = at + key_len + value_len;
         if len > bytes.len() {
@@ -450,7 +455,7 @@ mod tests {
     }
 
     fn any_expiry() -> impl Strategy<Value = Option<u64>> {
-        proptest::option::of(0..=MAX_EXPIRY_MS)
+        proptest::option::of(prop_oneof![0..1u64 << 48, any::<u64>()])
     }
 
     proptest! {

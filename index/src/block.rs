@@ -1,0 +1,98 @@
+//! A block: 128 rows of 8 slots, and nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{fingerprint::Tag, slot::Word};
+
+/// Slots of a row.
+pub(crate) const SLOTS: usize = 8;
+/// Rows of a block.
+pub(crate) const ROWS: usize = 128;
+/// Slots of a block.
+pub(crate) const BLOCK_SLOTS: usize = ROWS * SLOTS;
+/// Bytes of a block.
+pub(crate) const BLOCK_BYTES: usize = 8192;
+
+/// One cache line of slots: what a probe reads.
+///
+/// The slots are atomics because other cores will read them one day; there is one writer, so plain
+/// (relaxed) loads and stores are all that it needs.
+#[repr(C, align(64))]
+pub(crate) struct Row {
+    slots: [AtomicU64; SLOTS],
+}
+
+/// 128 rows. An entry sits in one of the two rows that its fingerprint names.
+#[repr(C)]
+pub(crate) struct Block {
+    rows: [Row; ROWS],
+}
+
+const _: () = assert!(size_of::<Row>() == 64 && size_of::<Block>() == BLOCK_BYTES && align_of::<Block>() == 64);
+
+impl Row {
+    /// The content of slot `slot & 7`.
+    #[inline]
+    pub(crate) fn load(&self, slot: usize) -> Word {
+        Word::from_raw(self.slots[slot & (SLOTS - 1)].load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, slot: usize, word: Word) {
+        self.slots[slot & (SLOTS - 1)].store(word.raw(), Relaxed);
+    }
+
+    /// One bit per slot: set where the tag is `tag`. Empty slots pass for tag 0.
+    ///
+    /// No branch: highest slot first, so that each step is a comparison and an addition with carry.
+    #[inline]
+    pub(crate) fn matches(&self, tag: Tag) -> u32 {
+        let mut mask = 0;
+        for slot in (0..SLOTS).rev() {
+            mask = mask + mask + u32::from(self.load(slot).has_tag(tag));
+        }
+        mask
+    }
+
+    /// The first empty slot.
+    #[inline]
+    pub(crate) fn empty(&self) -> Option<usize> {
+        (0..SLOTS).find(|&slot| self.load(slot).is_empty())
+    }
+}
+
+impl Block {
+    /// Row `row & 127`.
+    #[inline]
+    pub(crate) fn row(&self, row: usize) -> &Row {
+        &self.rows[row & (ROWS - 1)]
+    }
+
+    /// All words of the block, empty ones included.
+    pub(crate) fn words(&self) -> impl Iterator<Item = Word> + '_ {
+        self.rows.iter().flat_map(|row| (0..SLOTS).map(|slot| row.load(slot)))
+    }
+
+    /// Entries in the block. Reads all of it.
+    pub(crate) fn count(&self) -> usize {
+        self.words().filter(|word| !word.is_empty()).count()
+    }
+
+    /// Takes over the content of `from`.
+    pub(crate) fn copy_from(&self, from: &Block) {
+        for (to, from) in self.rows.iter().zip(&from.rows) {
+            for slot in 0..SLOTS {
+                to.store(slot, from.load(slot));
+            }
+        }
+    }
+
+    /// Makes every slot empty.
+    pub(crate) fn clear(&self) {
+        for row in &self.rows {
+            for slot in 0..SLOTS {
+                row.store(slot, Word::EMPTY);
+            }
+        }
+    }
+}
