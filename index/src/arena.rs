@@ -56,6 +56,7 @@ impl BlockId {
 }
 
 /// 2 MiB of memory, seen as blocks.
+#[derive(Debug)]
 struct Chunk {
     blocks: NonNull<[Block; CHUNK_BLOCKS]>,
     /// Owns the memory; may be larger than the blocks, to align them.
@@ -146,6 +147,7 @@ impl Chunk {
 /// no core should wait for: another thread makes a reserve when [`Index::wants_reserve`] says so.
 ///
 /// [`Index::wants_reserve`]: crate::Index::wants_reserve
+#[derive(Debug)]
 pub struct Reserve(Chunk);
 
 impl Reserve {

@@ -324,6 +324,12 @@ impl Index {
     }
 }
 
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn stale() -> ! {

@@ -1,11 +1,8 @@
 //! The content of one slot.
 
-use emberkv_log::Address;
+use emberkv_log::{ADDRESS_BITS, Address};
 
 use crate::fingerprint::{TAG_BITS, Tag};
-
-/// Bits of an [`Address`].
-const ADDRESS_BITS: u32 = 38;
 
 /// Bits that say how lately the record was read.
 const VISITED_BITS: u32 = 2;

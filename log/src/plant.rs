@@ -26,8 +26,20 @@ pub enum Plant {
     S5,
     /// Tombstones do not keep their segment.
     T1,
+    /// An expiry leaves no tombstone.
+    T3,
+    /// The floor of one database is not looked at.
+    T4,
     /// A failed sync is tried again and believed.
     E1,
+    /// In a log that is read-only, what never became durable is read all the same.
+    E1Read,
+    /// The reply to a write does not wait for it (law 2).
+    L2Write,
+    /// The reply to a read does not wait for the record that it saw (law 2).
+    L2Read,
+    /// "No such key" does not wait for the newest tombstone (law 2).
+    L2Nil,
 }
 
 thread_local! {

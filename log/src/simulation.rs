@@ -89,9 +89,11 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
 
 fn open(disk: &SimDisk, seed: u64, policy: SyncPolicy) -> Result<(Log<SimDisk>, Index), StartError> {
     let mut index = Index::default();
-    let (log, _) = start(Arc::new(disk.clone()), options(seed, policy), &Progress::default(), |table, at, record| {
-        index.replay(table, at, record);
-    })?;
+    let (log, _) =
+        start(Arc::new(disk.clone()), options(seed, policy), &Progress::default(), |_, table, at, record| {
+            index.replay(table, at, record);
+            Ok(())
+        })?;
     Ok((log, index))
 }
 
@@ -354,8 +356,9 @@ fn salvage_keeps_all_but_what_is_damaged_and_says_so() {
     disk.remove(&segment_name(log.segments[1].file_id)).unwrap();
     let mut index = Index::default();
     let salvaging = Options { salvage: true, ..options(2, SyncPolicy::EverySec) };
-    let (log, report) = start(Arc::new(disk.clone()), salvaging, &Progress::default(), |table, at, record| {
+    let (log, report) = start(Arc::new(disk.clone()), salvaging, &Progress::default(), |_, table, at, record| {
         index.replay(table, at, record);
+        Ok(())
     })
     .unwrap();
     assert_eq!(report.lost.len(), 2, "{:?}", report.lost);

@@ -70,6 +70,12 @@ impl Output {
         &mut self.bytes
     }
 
+    /// Bytes of memory that the gathered pieces have room in.
+    #[must_use]
+    pub fn bytes_capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Moves all of `other` to the end of this; `other` is empty afterwards. Gathered bytes are copied unless this
     /// output is empty, shared ones never.
     pub fn append(&mut self, other: &mut Self) {

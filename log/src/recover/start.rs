@@ -103,6 +103,9 @@ pub enum StartError {
         /// How much is lost, at least.
         bytes: u64,
     },
+    /// The reader of the records can't go on.
+    #[error("{0}")]
+    Replay(String),
     /// The log's records contradict each other.
     #[error("{file}: {reason}")]
     Inconsistent {
@@ -118,8 +121,8 @@ pub(crate) fn io_error(file: &str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::Io { file, error }
 }
 
-/// Opens the log in `disk`, created if there is none, and hands every record in order to `replay`, which
-/// notes in the table what it refers to.
+/// Opens the log in `disk`, created if there is none, and hands every record in order to `replay`, with the
+/// data set's hash seed; it notes in the table what it refers to, or says why it can't go on.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -127,7 +130,7 @@ pub fn start<D: Disk>(
     disk: Arc<D>,
     mut options: Options,
     progress: &Progress,
-    mut replay: impl FnMut(&mut SegmentTable, Address, &Record<'_>),
+    mut replay: impl FnMut(u64, &mut SegmentTable, Address, &Record<'_>) -> Result<(), String>,
 ) -> Result<(Log<D>, StartReport), StartError> {
     let mut report = StartReport::default();
     let (mut manifest, manifest_files) = load_manifest(disk.as_ref(), &mut options, &mut report)?;
@@ -154,6 +157,8 @@ pub fn start<D: Disk>(
     discard_after(&mut scanned, &decision);
 
     let mut table = SegmentTable::new(manifest.split);
+    let seed = manifest.hash_seed;
+    let mut replay = |table: &mut SegmentTable, at, record: &Record<'_>| replay(seed, table, at, record);
     let freed = replay_all(&scanned, &mut table, progress, &mut report, &mut replay)?;
 
     // from here on the disk is written to
@@ -360,7 +365,7 @@ fn replay_all<F>(
     table: &mut SegmentTable,
     progress: &Progress,
     report: &mut StartReport,
-    replay: &mut impl FnMut(&mut SegmentTable, Address, &Record<'_>),
+    replay: &mut impl FnMut(&mut SegmentTable, Address, &Record<'_>) -> Result<(), String>,
 ) -> Result<BTreeSet<SegmentSequence>, StartError> {
     let mut freed = BTreeSet::new();
     for found in scanned {
@@ -386,9 +391,11 @@ fn replay_all<F>(
                     Kind::Seal => {}
                     Kind::Delete | Kind::Floor => {
                         table.add_tombstone(address);
-                        replay(table, address, &record);
+                        replay(table, address, &record).map_err(StartError::Replay)?;
                     }
-                    Kind::Put | Kind::PutInt => replay(table, address, &record),
+                    Kind::Put | Kind::PutInt => {
+                        replay(table, address, &record).map_err(StartError::Replay)?;
+                    }
                 }
                 offset += record.encoded_len() as u64;
             }

@@ -1,0 +1,81 @@
+//! The commands on data: one short function each.
+
+mod counters;
+mod expire;
+mod keys;
+mod scan;
+mod set;
+mod strings;
+
+use emberkv_log::disk::Disk;
+use emberkv_resp::Reply;
+use emberkv_resp::schema::CommandId;
+
+use crate::group::Request;
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+/// Values from here on are sent from where they lie in the log, without a copy. Below, the copy is cheaper
+/// than the bookkeeping (an allocation, a second piece in the send).
+const SHARED_VALUE_BYTES: usize = 16 << 10;
+
+impl<D: Disk> Partition<D> {
+    /// Executes a command on data and writes its reply, which may be sent when what
+    /// [`Partition::take_dependency`] returns has been reached.
+    ///
+    /// # Errors
+    /// See [`Stop`]: then nothing was changed and nothing was written.
+    ///
+    /// # Panics
+    /// If the command is not one on data.
+    #[inline]
+    pub fn execute(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        match request.id {
+            CommandId::Get => self.get(request, reply),
+            CommandId::Set => self.set_command(request, reply),
+            _ => self.execute_other(request, reply),
+        }
+    }
+
+    #[inline(never)]
+    fn execute_other(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        match request.id {
+            CommandId::Append => self.append(request, reply),
+            CommandId::Dbsize => self.dbsize(request, reply),
+            CommandId::Decr => self.decr(request, reply),
+            CommandId::Decrby => self.decrby(request, reply),
+            CommandId::Del | CommandId::Unlink => self.del(request, reply),
+            CommandId::Exists | CommandId::Touch => self.exists(request, reply),
+            CommandId::Expire | CommandId::Pexpire | CommandId::Expireat | CommandId::Pexpireat => {
+                self.expire_command(request, reply)
+            }
+            CommandId::Expiretime | CommandId::Pexpiretime | CommandId::Ttl | CommandId::Pttl => {
+                self.ttl(request, reply)
+            }
+            CommandId::Flushall => self.flushall(request, reply),
+            CommandId::Flushdb => self.flushdb(request, reply),
+            CommandId::Get => self.get(request, reply),
+            CommandId::Getdel => self.getdel(request, reply),
+            CommandId::Getex => self.getex(request, reply),
+            CommandId::Getrange => self.getrange(request, reply),
+            CommandId::Getset => self.getset(request, reply),
+            CommandId::Incr => self.incr(request, reply),
+            CommandId::Incrby => self.incrby(request, reply),
+            CommandId::Incrbyfloat => self.incrbyfloat(request, reply),
+            CommandId::Keys => self.keys(request, reply),
+            CommandId::Mget => self.mget(request, reply),
+            CommandId::Mset => self.mset(request, reply),
+            CommandId::Msetnx => self.msetnx(request, reply),
+            CommandId::Persist => self.persist(request, reply),
+            CommandId::Psetex | CommandId::Setex => self.setex(request, reply),
+            CommandId::Randomkey => self.randomkey(request, reply),
+            CommandId::Scan => self.scan(request, reply),
+            CommandId::Set => self.set_command(request, reply),
+            CommandId::Setnx => self.setnx(request, reply),
+            CommandId::Setrange => self.setrange(request, reply),
+            CommandId::Strlen => self.strlen(request, reply),
+            CommandId::Type => self.type_command(request, reply),
+            other => unreachable!("{other:?} is no command on data"),
+        }
+    }
+}

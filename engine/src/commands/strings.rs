@@ -1,0 +1,246 @@
+//! Strings: reading, and changing a part.
+
+use emberkv_log::Value;
+use emberkv_log::disk::Disk;
+use emberkv_resp::{Reply, format};
+
+use super::SHARED_VALUE_BYTES;
+use crate::group::Request;
+use crate::lookup::{Found, Key, Lookup};
+use crate::partition::Partition;
+use crate::stop::Stop;
+use crate::write::stored;
+
+const TOO_LONG: Stop = Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+
+impl<D: Disk> Partition<D> {
+    /// Writes a found record's value.
+    #[inline]
+    pub(super) fn reply_value(&self, found: Found, reply: &mut Reply<'_>) {
+        match self.value(found) {
+            Value::Bytes(bytes) if bytes.len() < SHARED_VALUE_BYTES => reply.bulk(bytes),
+            Value::Bytes(_) => reply.bulk_shared(self.log.table().share_value(found.address)),
+            Value::Int(int) => reply.bulk_integer(int),
+        }
+    }
+
+    /// Writes the value of a key that was read, or nil.
+    #[inline]
+    pub(super) fn reply_optional(&mut self, lookup: Lookup, reply: &mut Reply<'_>) {
+        self.count_read(lookup);
+        match lookup.live() {
+            Some(found) => self.reply_value(found, reply),
+            None => reply.null(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_read(&mut self, lookup: Lookup) {
+        if lookup.live().is_some() {
+            self.stats.hits += 1;
+        } else {
+            self.stats.misses += 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let key = self.key(request.db, request.args.at(1));
+        let lookup = self.lookup(key)?;
+        self.reply_optional(lookup, reply);
+        Ok(())
+    }
+
+    pub(super) fn mget(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let keys = request.args.from(1);
+        let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_row(request.db, key)).collect();
+        fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
+        let mut lookups = Vec::with_capacity(keys.len());
+        for (bytes, fingerprint) in keys.iter().zip(fingerprints) {
+            lookups.push((Key { db: request.db, bytes, fingerprint }, Lookup::Absent));
+        }
+        // a lookup that removes an expired key moves others in the index: removals first, then the reads
+        for (key, _) in &lookups {
+            self.lookup(*key)?;
+        }
+        reply.array(lookups.len());
+        for (key, _) in lookups {
+            let lookup = self.peek(key);
+            self.reply_optional(lookup, reply);
+        }
+        Ok(())
+    }
+
+    pub(super) fn mset(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        if request.args.len().is_multiple_of(2) {
+            return Err(Stop::Error(emberkv_resp::schema::arity_error("mset").into()));
+        }
+        self.put_pairs(request)?;
+        reply.ok();
+        Ok(())
+    }
+
+    pub(super) fn msetnx(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        if request.args.len().is_multiple_of(2) {
+            return Err(Stop::Error(emberkv_resp::schema::arity_error("msetnx").into()));
+        }
+        for i in (1..request.args.len()).step_by(2) {
+            let key = self.key(request.db, request.args.at(i));
+            if self.lookup(key)?.live().is_some() {
+                reply.integer(0);
+                return Ok(());
+            }
+        }
+        self.put_pairs(request)?;
+        reply.integer(1);
+        Ok(())
+    }
+
+    /// Puts all pairs into one frame: a crash keeps all of them or none (law 6).
+    fn put_pairs(&mut self, request: Request<'_>) -> Result<(), Stop> {
+        let args = request.args;
+        let mut bytes = 0;
+        for i in (1..args.len()).step_by(2) {
+            let (key, value) = (args.at(i), stored(args.at(i + 1)));
+            let entry = emberkv_log::Entry::Put { db: request.db, key, value, expires_at_ms: None };
+            bytes += entry.encoded_len() as u64;
+            self.prefetch_row(request.db, key);
+        }
+        self.log.reserve(bytes, emberkv_log::Purpose::Grow)?;
+        for i in (1..args.len()).step_by(2) {
+            let key = self.key(request.db, args.at(i));
+            let old = self.lookup_to_replace(key);
+            self.put(key, stored(args.at(i + 1)), None, old);
+        }
+        Ok(())
+    }
+
+    pub(super) fn strlen(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let key = self.key(request.db, request.args.at(1));
+        let lookup = self.lookup(key)?;
+        self.count_read(lookup);
+        let len = lookup.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
+        reply.integer(len as i64);
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let key = self.key(request.db, request.args.at(1));
+        let more = request.args.at(2);
+        let old = self.lookup(key)?;
+        let len = self.change(key, old, |value, max| {
+            if value.len() + more.len() > max {
+                return Err(TOO_LONG);
+            }
+            value.extend_from_slice(more);
+            Ok(())
+        })?;
+        reply.integer(len as i64);
+        Ok(())
+    }
+
+    pub(super) fn setrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let offset = format::parse_integer(request.args.at(2)).ok_or(Stop::NOT_AN_INTEGER)?;
+        let offset = usize::try_from(offset).map_err(|_| Stop::error("ERR offset is out of range"))?;
+        let key = self.key(request.db, request.args.at(1));
+        let part = request.args.at(3);
+        let old = self.lookup(key)?;
+        if part.is_empty() {
+            let len = old.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
+            reply.integer(len as i64);
+            return Ok(());
+        }
+        let len = self.change(key, old, |value, max| {
+            let end = offset.checked_add(part.len()).filter(|end| *end <= max).ok_or(TOO_LONG)?;
+            if value.len() < end {
+                value.resize(end, 0);
+            }
+            value[offset..end].copy_from_slice(part);
+            Ok(())
+        })?;
+        reply.integer(len as i64);
+        Ok(())
+    }
+
+    pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let number = |i| format::parse_integer(request.args.at(i)).ok_or(Stop::NOT_AN_INTEGER);
+        let (start, end) = (number(2)?, number(3)?);
+        let key = self.key(request.db, request.args.at(1));
+        let lookup = self.lookup(key)?;
+        self.count_read(lookup);
+        let Some(found) = lookup.live() else {
+            reply.bulk(b"");
+            return Ok(());
+        };
+        let mut buf = [0; 20];
+        let text = self.text(found, &mut buf);
+        let len = text.len() as i64;
+        if start < 0 && end < 0 && start > end {
+            reply.bulk(b"");
+            return Ok(());
+        }
+        let place = |i: i64| if i < 0 { (len + i.max(-len)).max(0) } else { i };
+        let (start, end) = (place(start), place(end).min(len - 1));
+        if start > end || len == 0 {
+            reply.bulk(b"");
+        } else {
+            reply.bulk(&text[start as usize..=end as usize]);
+        }
+        Ok(())
+    }
+
+    /// Replaces a value by what `edit` makes of it, given the longest that it may become; the expiry stays.
+    /// Returns the new length.
+    fn change(
+        &mut self,
+        key: Key<'_>,
+        old: Lookup,
+        edit: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), Stop>,
+    ) -> Result<usize, Stop> {
+        let mut value = std::mem::take(&mut self.scratch);
+        value.clear();
+        let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);
+        if let Some(found) = old.live() {
+            value.extend_from_slice(self.text(found, &mut [0; 20]));
+        }
+        let result = edit(&mut value, self.limits.max_value_bytes)
+            .and_then(|()| self.set(key, stored(&value), expires_at_ms, old))
+            .map(|()| value.len());
+        self.keep_scratch(value);
+        result
+    }
+
+    /// Whether a found record can be appended once more with another expiry.
+    pub(super) fn reserve_again(&mut self, key: Key<'_>, found: Found, expires_at_ms: Option<u64>) -> Result<(), Stop> {
+        // the record that there is, and at most eight bytes of expiry more
+        let _ = (key, expires_at_ms);
+        Ok(self.log.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?)
+    }
+
+    /// Appends a found record once more with another expiry; one that has passed removes the key.
+    pub(super) fn put_again(&mut self, key: Key<'_>, found: Found, expires_at_ms: Option<u64>) {
+        if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
+            self.delete(key, found);
+            return;
+        }
+        let mut copy = std::mem::take(&mut self.scratch);
+        copy.clear();
+        let int = match self.value(found) {
+            Value::Int(int) => Some(int),
+            Value::Bytes(bytes) => {
+                copy.extend_from_slice(bytes);
+                None
+            }
+        };
+        let value = int.map_or(Value::Bytes(&copy), Value::Int);
+        self.put(key, value, expires_at_ms, Lookup::Live(found));
+        self.keep_scratch(copy);
+    }
+
+    /// Keeps a buffer for the next time, unless it has become large.
+    fn keep_scratch(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= 1 << 20 {
+            self.scratch = buffer;
+        }
+    }
+}

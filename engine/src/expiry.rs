@@ -1,0 +1,219 @@
+//! When keys expire: a timing wheel of fingerprints.
+//!
+//! An entry is four bytes and says no more than "look at the keys with this fingerprint now". Every key with
+//! an expiry has an entry at or before that time; what is found not to be due yet is entered again. So a
+//! later expiry of a key, or none, costs nothing, and stale entries are harmless.
+//!
+//! ```text
+//!  level 0: 64 slots of 16 ms    level 1: 64 of 1 s    level 2: 64 of 65 s   ...   level 5: 64 of 199 days
+//! ```
+
+use std::collections::VecDeque;
+
+use emberkv_index::Fingerprint;
+use emberkv_log::disk::Disk;
+
+use crate::lookup::{Found, Key};
+use crate::partition::Partition;
+
+/// What one tick of the wheel is, in ms: how late a key may be removed that nobody asks for.
+const TICK_MS: u64 = 16;
+const SLOT_BITS: u32 = 6;
+const SLOTS: u64 = 1 << SLOT_BITS;
+const LEVELS: u32 = 6;
+
+/// Ticks that one call catches up on at most, after the clock has jumped.
+const MAX_TICKS: u64 = 4096;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Wheel {
+    /// The tick that comes next.
+    next: u64,
+    slots: Vec<Vec<Fingerprint>>,
+    /// What is due, or to be entered again at a lower level.
+    due: VecDeque<Vec<Fingerprint>>,
+}
+
+impl Wheel {
+    /// An empty wheel that begins at `now_ms`.
+    pub fn new(now_ms: u64) -> Self {
+        let slots = vec![Vec::new(); (LEVELS * SLOTS as u32) as usize];
+        Self { next: now_ms / TICK_MS, slots, due: VecDeque::new() }
+    }
+
+    /// Enters a key that expires at `at_ms`.
+    pub fn insert(&mut self, fingerprint: Fingerprint, at_ms: u64) {
+        // rounded up: at its tick the key is due
+        let tick = at_ms.div_ceil(TICK_MS).max(self.next);
+        let ahead = tick - self.next;
+        let level = (ahead | 1).ilog2() / SLOT_BITS;
+        let (level, tick) = if level < LEVELS {
+            (level, tick)
+        } else {
+            // beyond the wheel (35 years): the last slot, to be looked at again when it comes round
+            (LEVELS - 1, self.next + ((SLOTS - 1) << (SLOT_BITS * (LEVELS - 1))))
+        };
+        let slot = (tick >> (SLOT_BITS * level)) % SLOTS;
+        let entries = &mut self.slots[(u64::from(level) * SLOTS + slot) as usize];
+        // a key that is entered over and over again must not fill the memory
+        if entries.len() == entries.capacity() && entries.len() >= 1024 {
+            let recent = entries.len() - 1024;
+            entries[recent..].sort_unstable();
+            entries.dedup();
+        }
+        entries.push(fingerprint);
+    }
+
+    /// Moves on to `now_ms`; what came due is taken by [`Wheel::take_due`].
+    pub fn advance(&mut self, now_ms: u64) {
+        let now = (now_ms / TICK_MS).min(self.next + MAX_TICKS);
+        while self.next <= now {
+            for level in 0..LEVELS {
+                let shift = SLOT_BITS * level;
+                if level > 0 && self.next & ((1 << shift) - 1) != 0 {
+                    break;
+                }
+                let slot = u64::from(level) * SLOTS + ((self.next >> shift) % SLOTS);
+                let entries = std::mem::take(&mut self.slots[slot as usize]);
+                if !entries.is_empty() {
+                    self.due.push_back(entries);
+                }
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Up to `limit` keys to look at; each is to be entered again if it is not due.
+    pub fn take_due(&mut self, limit: usize) -> Vec<Fingerprint> {
+        let Some(entries) = self.due.front_mut() else { return Vec::new() };
+        let mut taken = entries.split_off(entries.len().saturating_sub(limit));
+        if entries.is_empty() {
+            self.due.pop_front();
+        }
+        taken.sort_unstable();
+        taken.dedup();
+        taken
+    }
+
+    /// Puts back what could not be seen to.
+    pub(crate) fn put_back(&mut self, fingerprints: Vec<Fingerprint>) {
+        self.due.push_back(fingerprints);
+    }
+
+    /// Bytes of memory that the entries take.
+    pub fn memory_bytes(&self) -> usize {
+        let all = self.slots.iter().chain(&self.due);
+        all.map(|entries| entries.capacity() * size_of::<Fingerprint>()).sum()
+    }
+}
+
+impl<D: Disk> Partition<D> {
+    /// Removes keys that have expired: looks at `limit` of those that are due. Returns whether more are.
+    pub fn expire(&mut self, limit: usize) -> bool {
+        self.wheel.advance(self.now_ms);
+        let due = self.wheel.take_due(limit);
+        if due.is_empty() {
+            return false;
+        }
+        for (i, &fingerprint) in due.iter().enumerate() {
+            if !self.expire_fingerprint(fingerprint) {
+                self.wheel.put_back(due[i..].to_vec());
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Removes what has expired among the keys of a fingerprint and enters the others again. False if the
+    /// log had no room for a tombstone.
+    fn expire_fingerprint(&mut self, fingerprint: Fingerprint) -> bool {
+        loop {
+            let table = self.log.table();
+            let mut expired = None;
+            let mut later = Vec::new();
+            for (slot, address) in self.index.candidates(fingerprint) {
+                let record = table.record(address);
+                let Some(ms) = record.expires_at_ms() else { continue };
+                if ms > self.now_ms {
+                    later.push(ms);
+                } else if expired.is_none() {
+                    let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: Some(ms) };
+                    expired = Some((found, record.db(), record.key().to_vec()));
+                }
+            }
+            let Some((found, db, key)) = expired else {
+                for ms in later {
+                    self.wheel.insert(fingerprint, ms);
+                }
+                return true;
+            };
+            // the candidates' keys may differ from one another in fingerprint, but not in where they are found
+            let key = Key { db, bytes: &key, fingerprint };
+            if !self.remove_expired(key, found) {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due_by(wheel: &mut Wheel, now_ms: u64) -> Vec<u32> {
+        while wheel.next <= now_ms / TICK_MS {
+            wheel.advance(now_ms);
+        }
+        let mut all = Vec::new();
+        loop {
+            let taken = wheel.take_due(100);
+            if taken.is_empty() {
+                break all;
+            }
+            all.extend(taken.iter().map(|fingerprint| fingerprint.raw()));
+        }
+    }
+
+    #[test]
+    fn an_entry_comes_up_at_its_time_or_is_asked_about_before() {
+        for ahead in [0, 1, 15, 16, 17, 1000, 1024, 5000, 70_000, 5_000_000, 400_000_000] {
+            let mut wheel = Wheel::new(1_000_003);
+            let at = 1_000_003 + ahead;
+            wheel.insert(Fingerprint::from_raw(7), at);
+            let mut now = 1_000_003;
+            let mut asked = 0;
+            loop {
+                now += (at.saturating_sub(now) / 3).max(16);
+                if !due_by(&mut wheel, now).is_empty() {
+                    asked += 1;
+                    if now >= at {
+                        break;
+                    }
+                    wheel.insert(Fingerprint::from_raw(7), at);
+                }
+                assert!(now < at + 2 * TICK_MS || asked > 0, "{ahead} ms ahead: nothing by {now}");
+                assert!(now < at + 100 * TICK_MS, "{ahead} ms ahead: never");
+            }
+            assert!(asked <= LEVELS, "{ahead} ms ahead: asked {asked} times");
+        }
+    }
+
+    #[test]
+    fn a_key_entered_again_and_again_takes_little_memory() {
+        let mut wheel = Wheel::new(0);
+        for _ in 0..1_000_000 {
+            wheel.insert(Fingerprint::from_raw(7), 10_000_000);
+        }
+        assert!(wheel.memory_bytes() < 64 << 10, "{}", wheel.memory_bytes());
+    }
+
+    #[test]
+    fn times_beyond_the_wheel_are_kept() {
+        let mut wheel = Wheel::new(0);
+        wheel.insert(Fingerprint::from_raw(1), u64::MAX);
+        wheel.advance(100_000);
+        assert!(wheel.take_due(10).is_empty());
+        assert!(wheel.memory_bytes() > 0);
+    }
+}

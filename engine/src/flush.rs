@@ -1,0 +1,83 @@
+//! FLUSHALL and FLUSHDB: a floor in the log, below which nothing exists (T4).
+
+use emberkv_index::{Index, ScanCursor};
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::LogPosition;
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{DbId, Entry, Purpose};
+
+use crate::expiry::Wheel;
+use crate::partition::Partition;
+use crate::stats::DbStats;
+use crate::stop::Stop;
+
+/// The walk that takes a flushed database's entries out of the index, in slices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Sweep {
+    /// There is nothing to take out.
+    #[default]
+    Done,
+    /// To go on from here.
+    At(ScanCursor),
+}
+
+impl<D: Disk> Partition<D> {
+    /// Empties one database, or all.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    ///
+    /// # Panics
+    /// If the system has no memory for an empty index.
+    pub(crate) fn flush(&mut self, db: Option<DbId>) -> Result<(), Stop> {
+        let alone =
+            db.is_none_or(|db| self.dbs.iter().enumerate().all(|(i, stats)| i == usize::from(db.0) || stats.keys == 0));
+        let floor = Entry::Floor { db: if alone { None } else { db } };
+        self.log.reserve(floor.encoded_len() as u64, Purpose::Shrink)?;
+        let address = self.log.append(&floor).address;
+        self.wait_for_write();
+        self.last_delete = self.log.tail();
+        let position = self.log.table().position(address);
+        if let (Some(db), false) = (db, alone) {
+            #[cfg(any(test, feature = "sim"))]
+            let position = if plant::is(Plant::T4) { LogPosition(0) } else { position };
+            self.floors[usize::from(db.0)] = position;
+            self.dbs[usize::from(db.0)] = DbStats::default();
+            self.sweep = Sweep::At(ScanCursor::START);
+            return Ok(());
+        }
+        let fresh = match Index::new() {
+            Ok(index) => index,
+            Err(error) => panic!("{error}"),
+        };
+        self.dropped.push(std::mem::replace(&mut self.index, fresh));
+        self.log.table_mut().drop_below_floor(position);
+        self.dbs.fill(DbStats::default());
+        self.wheel = Wheel::new(self.now_ms);
+        self.sweep = Sweep::Done;
+        Ok(())
+    }
+
+    /// Takes some of a flushed database's entries out of the index. Returns whether there are more.
+    pub fn sweep(&mut self, limit: usize) -> bool {
+        let Sweep::At(cursor) = self.sweep else { return false };
+        let table = self.log.table();
+        let mut gone = Vec::new();
+        let next = self.index.scan(cursor, limit, |_, address| {
+            let record = table.record(address);
+            if table.position(address) < self.floors[usize::from(record.db().0)] {
+                gone.push((address, record.encoded_len(), self.hasher.fingerprint(record.db(), record.key())));
+            }
+        });
+        for (address, len, fingerprint) in gone {
+            if let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) {
+                self.index.remove(slot);
+                self.log.table_mut().release(address, len);
+            }
+        }
+        self.sweep = next.map_or(Sweep::Done, Sweep::At);
+        self.sweep != Sweep::Done
+    }
+}

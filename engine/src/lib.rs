@@ -1,0 +1,24 @@
+//! One partition of emberkv: its log, the index into it, expiry, and the commands on data. It knows
+//! nothing of sockets: requests come in as arguments, replies go out as bytes, and with each reply comes
+//! the log position that it must wait for (law 2).
+
+mod commands;
+mod expiry;
+mod flush;
+mod group;
+mod hash;
+mod long_double;
+mod lookup;
+mod partition;
+mod replay;
+mod stats;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use expiry::Wheel;
+pub use group::Request;
+pub use partition::{Limits, OpenError, Partition, open};
+pub use stats::{DbStats, Stats};
+pub use stop::Stop;

@@ -1,0 +1,161 @@
+//! From a key to its newest record.
+
+use emberkv_index::{Fingerprint, SlotRef};
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{Address, DbId, LogPosition, Record, Value};
+
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+/// An entry of the index whose record has the wanted key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub slot: SlotRef,
+    pub address: Address,
+    /// Bytes of the record.
+    pub len: usize,
+    pub expires_at_ms: Option<u64>,
+}
+
+/// What the index says of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lookup {
+    /// The key exists.
+    Live(Found),
+    /// It does not: its record has expired, or lies below its database's floor. The entry is still there.
+    Stale(Found),
+    /// It does not.
+    Absent,
+}
+
+impl Lookup {
+    /// The entry of a key that exists.
+    #[inline]
+    pub fn live(self) -> Option<Found> {
+        match self {
+            Self::Live(found) => Some(found),
+            Self::Stale(_) | Self::Absent => None,
+        }
+    }
+}
+
+/// A key, with the work of hashing it done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub db: DbId,
+    pub bytes: &'a [u8],
+    pub fingerprint: Fingerprint,
+}
+
+impl<D: Disk> Partition<D> {
+    #[inline]
+    pub(crate) fn key<'a>(&self, db: DbId, bytes: &'a [u8]) -> Key<'a> {
+        Key { db, bytes, fingerprint: self.hasher.fingerprint(db, bytes) }
+    }
+
+    /// The entry of a key, without a look at whether the reply will have to wait.
+    #[inline]
+    pub(crate) fn peek(&self, key: Key<'_>) -> Lookup {
+        let table = self.log.table();
+        let mut hit: Option<Record<'_>> = None;
+        let found = self.index.find(key.fingerprint, |address| {
+            let record = table.record(address);
+            let same = record.key() == key.bytes && record.db() == key.db;
+            if same {
+                hit = Some(record);
+            }
+            same
+        });
+        let (Some((slot, address)), Some(record)) = (found, hit) else { return Lookup::Absent };
+        let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: record.expires_at_ms() };
+        let floor = self.floors[usize::from(key.db.0)];
+        let expired = found.expires_at_ms.is_some_and(|ms| ms <= self.now_ms);
+        if expired || (floor.0 > 0 && table.position(address) < floor) {
+            Lookup::Stale(found)
+        } else {
+            Lookup::Live(found)
+        }
+    }
+
+    /// Looks a key up for a command. The reply waits for what it has seen: the record, or for "no such key"
+    /// the newest tombstone. A key that has expired is removed on the way.
+    ///
+    /// # Errors
+    /// If the newest record never became durable and never will: the log is read-only (E1).
+    #[inline]
+    pub(crate) fn lookup(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        let lookup = self.peek(key);
+        match lookup {
+            Lookup::Live(found) => self.note_seen(found)?,
+            Lookup::Absent => self.note_absent()?,
+            Lookup::Stale(found) => {
+                if !self.remove_expired(key, found) {
+                    // without a tombstone it is this record that hides an older value
+                    self.note_seen(found)?;
+                    self.note_absent()?;
+                    return Ok(lookup);
+                }
+                self.note_absent()?;
+                return Ok(Lookup::Absent);
+            }
+        }
+        Ok(lookup)
+    }
+
+    /// Looks a key up that a write will replace, whatever its value: the write's own record is the newest.
+    #[inline]
+    pub(crate) fn lookup_to_replace(&self, key: Key<'_>) -> Lookup {
+        self.peek(key)
+    }
+
+    /// The position after a found record.
+    #[inline]
+    pub(crate) fn end(&self, found: Found) -> LogPosition {
+        self.log.table().position(found.address).plus(found.len as u64)
+    }
+
+    #[inline]
+    fn note_seen(&mut self, found: Found) -> Result<(), Stop> {
+        let end = self.end(found);
+        if end > self.log.gate() { self.wait_for(end) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn note_absent(&mut self) -> Result<(), Stop> {
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::L2Nil) {
+            return Ok(());
+        }
+        let last_delete = self.last_delete;
+        if last_delete > self.log.gate() { self.wait_for(last_delete) } else { Ok(()) }
+    }
+
+    #[cold]
+    pub(crate) fn wait_for(&mut self, end: LogPosition) -> Result<(), Stop> {
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::L2Read) || plant::is(Plant::E1Read) && self.log.read_only().is_some() {
+            return Ok(());
+        }
+        if let Some(reason) = self.log.read_only() {
+            return Err(Stop::Error(format!("MISCONF Errors writing to the AOF file: {reason}").into()));
+        }
+        self.depends = self.depends.max(end);
+        Ok(())
+    }
+
+    /// The value of a found record.
+    #[inline]
+    pub(crate) fn value(&self, found: Found) -> Value<'_> {
+        self.log.table().record(found.address).value()
+    }
+
+    /// The value of a found record as text, where an integer is written into `buf`.
+    pub(crate) fn text<'a>(&'a self, found: Found, buf: &'a mut [u8; 20]) -> &'a [u8] {
+        match self.value(found) {
+            Value::Bytes(bytes) => bytes,
+            Value::Int(int) => emberkv_resp::format::integer(int, buf),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The partition: the room that log, index and expiry share.
+
+use std::sync::Arc;
+
+use emberkv_index::{Index, IndexError};
+use emberkv_log::disk::Disk;
+use emberkv_log::{DbId, Log, LogPosition, Options, Progress, StartError, StartReport};
+
+use crate::expiry::Wheel;
+use crate::flush::Sweep;
+use crate::hash::KeyHasher;
+use crate::replay::Replay;
+use crate::stats::{DbStats, Stats};
+
+/// Limits that the configuration sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many databases there are.
+    pub databases: usize,
+    /// The longest value, in bytes (`proto-max-bulk-len`).
+    pub max_value_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { databases: 16, max_value_bytes: 512 << 20 }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Partition<D: Disk> {
+    pub(crate) log: Log<D>,
+    pub(crate) index: Index,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) wheel: Wheel,
+    pub(crate) dbs: Vec<DbStats>,
+    /// Records of a database that lie before this are gone (T4).
+    pub(crate) floors: Vec<LogPosition>,
+    pub(crate) sweep: Sweep,
+    /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
+    pub(crate) dropped: Vec<Index>,
+    pub(crate) limits: Limits,
+    pub(crate) stats: Stats,
+    /// The clock of this turn, in ms since 1970.
+    pub(crate) now_ms: u64,
+    /// The latest position that a reply since [`Partition::take_dependency`] depends on.
+    pub(crate) depends: LogPosition,
+    /// The end of the newest tombstone or floor: what a "no such key" depends on.
+    pub(crate) last_delete: LogPosition,
+    /// The state of [`Partition::next_random`].
+    pub(crate) random: u64,
+    /// Where a value is copied that is appended again.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// Why a partition can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] StartError),
+    /// No memory for the index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// Opens a partition: replays its log, which is created if there is none.
+///
+/// # Errors
+/// See [`OpenError`]; nothing was changed then.
+pub fn open<D: Disk>(
+    disk: Arc<D>,
+    options: Options,
+    limits: Limits,
+    progress: &Progress,
+) -> Result<(Partition<D>, StartReport), OpenError> {
+    let now_ms = (options.now_ms)();
+    let mut replay = Replay::new(limits, now_ms)?;
+    let (log, report) = emberkv_log::start(disk, options, progress, |seed, table, address, record| {
+        replay.apply(seed, table, address, record)
+    })?;
+    Ok((replay.finish(log), report))
+}
+
+impl<D: Disk> Partition<D> {
+    /// The log below.
+    pub fn log(&self) -> &Log<D> {
+        &self.log
+    }
+
+    /// The log below, for its jobs and its ends of turns.
+    pub fn log_mut(&mut self) -> &mut Log<D> {
+        &mut self.log
+    }
+
+    /// The index, for what memory it has.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The index, to be given memory for its growth.
+    pub fn index_mut(&mut self) -> &mut Index {
+        &mut self.index
+    }
+
+    /// Begins a turn: the time that it is for all its commands.
+    pub fn begin_turn(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// The position that the replies since the last call depend on: they may be sent when
+    /// [`Log::gate`] has reached it.
+    #[inline]
+    pub fn take_dependency(&mut self) -> LogPosition {
+        std::mem::take(&mut self.depends)
+    }
+
+    /// Changes the limits; the number of databases stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits.max_value_bytes = limits.max_value_bytes;
+    }
+
+    /// Counts of a database.
+    pub fn db_stats(&self, db: DbId) -> DbStats {
+        self.dbs[usize::from(db.0)]
+    }
+
+    /// Counts of the partition.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Resets what CONFIG RESETSTAT resets.
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+    }
+
+    /// Indexes that a flush has replaced: to be dropped by another thread.
+    pub fn take_dropped(&mut self) -> Vec<Index> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Memory of the resident segments' records, of the index, and of what expiry remembers, in bytes.
+    pub fn memory(&self) -> (u64, u64, u64) {
+        (self.log.segments().1, self.index.memory_bytes() as u64, self.wheel.memory_bytes() as u64)
+    }
+
+    /// Syncs and ends the log; see [`Log::close`].
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn close(self) -> std::io::Result<()> {
+        self.log.close()
+    }
+
+    pub(crate) fn next_random(&mut self) -> u64 {
+        // xorshift64*: for RANDOMKEY, nothing that needs to be secret
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}

@@ -1,0 +1,180 @@
+//! From the log to the index: what a start does with each record.
+
+use emberkv_index::{Index, IndexError, ScanCursor};
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentTable};
+
+use crate::expiry::Wheel;
+use crate::flush::Sweep;
+use crate::hash::KeyHasher;
+use crate::partition::{Limits, Partition};
+use crate::stats::{DbStats, Stats};
+
+/// The index as far as the log has been replayed.
+pub(crate) struct Replay {
+    index: Index,
+    wheel: Wheel,
+    dbs: Vec<DbStats>,
+    floors: Vec<LogPosition>,
+    sweep: Sweep,
+    limits: Limits,
+    now_ms: u64,
+}
+
+impl Replay {
+    pub fn new(limits: Limits, now_ms: u64) -> Result<Self, IndexError> {
+        Ok(Self {
+            index: Index::new()?,
+            wheel: Wheel::new(now_ms),
+            dbs: vec![DbStats::default(); limits.databases],
+            floors: vec![LogPosition(0); limits.databases],
+            sweep: Sweep::Done,
+            limits,
+            now_ms,
+        })
+    }
+
+    /// Takes a record over.
+    ///
+    /// # Errors
+    /// In words: what keeps the data set from being served.
+    pub fn apply(
+        &mut self,
+        seed: u64,
+        table: &mut SegmentTable,
+        address: Address,
+        record: &Record<'_>,
+    ) -> Result<(), String> {
+        if usize::from(record.db().0) >= self.limits.databases {
+            let (found, databases) = (record.db().0, self.limits.databases);
+            return Err(format!(
+                "the log holds keys of database {found}, and there are only {databases}: raise 'databases'"
+            ));
+        }
+        let hasher = KeyHasher::new(seed);
+        match record.kind() {
+            Kind::Put | Kind::PutInt => {
+                self.put(hasher, table, address, record).map_err(|error| error.to_string())?;
+            }
+            Kind::Delete => self.delete(hasher, table, record),
+            Kind::Floor => {
+                if let Some(Entry::Floor { db }) = record.entry() {
+                    self.flush(db, table, table.position(address)).map_err(|error| error.to_string())?;
+                }
+            }
+            Kind::Freed | Kind::Seal => {}
+        }
+        Ok(())
+    }
+
+    /// The entry of a record's key, and whether its record lies below the floor.
+    fn find(
+        &self,
+        fingerprint: emberkv_index::Fingerprint,
+        table: &SegmentTable,
+        record: &Record<'_>,
+    ) -> Option<(emberkv_index::SlotRef, Address, usize, Option<u64>, bool)> {
+        let mut hit = None;
+        let found = self.index.find(fingerprint, |address| {
+            let other = table.record(address);
+            let same = other.key() == record.key() && other.db() == record.db();
+            if same {
+                hit = Some((other.encoded_len(), other.expires_at_ms()));
+            }
+            same
+        });
+        let ((slot, address), (len, expires_at_ms)) = (found?, hit?);
+        let below = table.position(address) < self.floors[usize::from(record.db().0)];
+        Some((slot, address, len, expires_at_ms, below))
+    }
+
+    fn put(
+        &mut self,
+        hasher: KeyHasher,
+        table: &mut SegmentTable,
+        address: Address,
+        record: &Record<'_>,
+    ) -> Result<(), IndexError> {
+        let fingerprint = hasher.fingerprint(record.db(), record.key());
+        let expires_at_ms = record.expires_at_ms();
+        table.retain(address, record.encoded_len());
+        let mut old_expiry = None;
+        let stats = usize::from(record.db().0);
+        match self.find(fingerprint, table, record) {
+            Some((slot, old, len, expiry, below)) => {
+                self.index.replace(slot, address);
+                table.release(old, len);
+                if below {
+                    self.dbs[stats].add(expires_at_ms);
+                } else {
+                    old_expiry = expiry;
+                    self.dbs[stats].set_expiry(expiry, expires_at_ms);
+                }
+            }
+            None => {
+                self.index.insert(fingerprint, address)?;
+                self.dbs[stats].add(expires_at_ms);
+            }
+        }
+        if let Some(ms) = expires_at_ms
+            && old_expiry.is_none_or(|old| old > ms)
+        {
+            self.wheel.insert(fingerprint, ms);
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, hasher: KeyHasher, table: &mut SegmentTable, record: &Record<'_>) {
+        let fingerprint = hasher.fingerprint(record.db(), record.key());
+        if let Some((slot, old, len, expiry, below)) = self.find(fingerprint, table, record) {
+            self.index.remove(slot);
+            table.release(old, len);
+            if !below {
+                self.dbs[usize::from(record.db().0)].remove(expiry);
+            }
+        }
+    }
+
+    fn flush(&mut self, db: Option<DbId>, table: &mut SegmentTable, position: LogPosition) -> Result<(), IndexError> {
+        let Some(db) = db else {
+            self.index = Index::new()?;
+            table.drop_below_floor(position);
+            self.dbs.fill(DbStats::default());
+            self.wheel = Wheel::new(self.now_ms);
+            self.sweep = Sweep::Done;
+            return Ok(());
+        };
+        if let Some(floor) = self.floors.get_mut(usize::from(db.0)) {
+            #[cfg(any(test, feature = "sim"))]
+            let position = if plant::is(Plant::T4) { LogPosition(0) } else { position };
+            *floor = position;
+            self.dbs[usize::from(db.0)] = DbStats::default();
+            self.sweep = Sweep::At(ScanCursor::START);
+        }
+        Ok(())
+    }
+
+    /// The partition, when all is replayed.
+    pub fn finish<D: Disk>(self, log: Log<D>) -> Partition<D> {
+        let hasher = KeyHasher::new(log.hash_seed());
+        Partition {
+            last_delete: LogPosition(0),
+            random: log.dataset() | 1,
+            log,
+            index: self.index,
+            hasher,
+            wheel: self.wheel,
+            dbs: self.dbs,
+            floors: self.floors,
+            sweep: self.sweep,
+            dropped: Vec::new(),
+            limits: self.limits,
+            stats: Stats::default(),
+            now_ms: self.now_ms,
+            depends: LogPosition(0),
+            scratch: Vec::new(),
+        }
+    }
+}

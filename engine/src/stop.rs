@@ -1,0 +1,38 @@
+//! Why a command has not been executed.
+
+use std::borrow::Cow;
+
+use emberkv_log::Refusal;
+
+/// Nothing was changed and no reply was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The log is preparing space: the same command must be tried again later.
+    Wait,
+    /// The answer is this error, code and all.
+    Error(Cow<'static, str>),
+}
+
+impl Stop {
+    pub(crate) const SYNTAX: Self = Self::error("ERR syntax error");
+    pub(crate) const NOT_AN_INTEGER: Self = Self::error("ERR value is not an integer or out of range");
+
+    pub(crate) const fn error(text: &'static str) -> Self {
+        Self::Error(Cow::Borrowed(text))
+    }
+
+    pub(crate) fn invalid_expire(command: &str) -> Self {
+        Self::Error(format!("ERR invalid expire time in '{command}' command").into())
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Wait => Self::Wait,
+            Refusal::NoSpace(reason) | Refusal::ReadOnly(reason) => {
+                Self::Error(format!("MISCONF Errors writing to the AOF file: {reason}").into())
+            }
+        }
+    }
+}

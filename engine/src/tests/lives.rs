@@ -1,0 +1,266 @@
+//! Random lives of a partition, with the model beside it: every reply, what every reply waits for, and what
+//! every crash leaves. A seed gives the same life again.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use emberkv_log::disk::sim::Choices;
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{LogPosition, SyncPolicy};
+
+use super::model::{Model, Name, State};
+use super::requests::request;
+use super::rig::{DATABASES, Rig, words};
+
+pub struct Life {
+    pub rig: Rig,
+    pub choices: Choices,
+    pub model: Model,
+    policy: SyncPolicy,
+    /// The contents after every change, and where the log was.
+    history: Vec<(LogPosition, State)>,
+    /// Where the log was before the newest change of each key.
+    changed: BTreeMap<Name, LogPosition>,
+}
+
+impl Life {
+    pub fn new(seed: u64) -> Self {
+        let mut choices = Choices::new(seed);
+        let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
+        let rig = Rig::new(seed, policy);
+        let model = Model { now_ms: rig.now_ms(), ..Model::default() };
+        let history = vec![(LogPosition(0), State::new())];
+        Self { rig, choices, model, policy, history, changed: BTreeMap::new() }
+    }
+
+    pub fn db(&mut self) -> u8 {
+        // most of it in one, so that its keys meet
+        self.choices.below(2 * DATABASES as u64).saturating_sub(DATABASES as u64) as u8
+    }
+
+    /// Executes a command on both sides; the replies are the same, and wait for what they depend on.
+    pub fn command(&mut self, db: u8, words: &[Vec<u8>]) {
+        let before = self.rig.partition.log().tail();
+        let outcome = self.rig.run(db, words);
+        let log = self.rig.partition.log();
+        let (read_only, full) = (log.read_only().is_some(), log.no_space().is_some());
+        if outcome.reply.starts_with(b"-MISCONF") {
+            assert!(read_only || full, "refused without a reason: {}", show(db, words));
+            return;
+        }
+        let old = self.model.state.clone();
+        let expected = self.model.execute(db, words);
+        assert!(
+            outcome.reply == expected,
+            "{}\n  replied  {}\n  expected {}",
+            show(db, words),
+            outcome.reply.escape_ascii(),
+            expected.escape_ascii()
+        );
+        for key in &self.model.seen {
+            if old.get(key) != self.model.state.get(key) && !self.has_expired(&old, key) {
+                self.changed.insert(key.clone(), before);
+            }
+        }
+        if old != self.model.state {
+            self.history.push((self.rig.partition.log().tail(), self.model.state.clone()));
+        }
+        // in a log that is read-only nothing is reached any more that was not
+        let reached = if read_only { log.gate() } else { log.gate().max(outcome.depends) };
+        for key in &self.model.seen {
+            let change = self.changed.get(key).copied();
+            assert!(
+                change.is_none_or(|change| reached > change),
+                "{} waits for {reached:?}, but {key:?} has changed after {change:?}",
+                show(db, words)
+            );
+        }
+    }
+
+    fn has_expired(&self, old: &State, key: &Name) -> bool {
+        let held = |state: &State| state.get(key).and_then(|held| held.expires_at_ms);
+        held(old).is_some_and(|ms| ms <= self.model.now_ms) && !self.model.state.contains_key(key)
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        self.rig.pass(ms);
+        self.model.now_ms = self.rig.now_ms();
+    }
+
+    pub fn random_command(&mut self) {
+        let db = self.db();
+        if self.choices.one_in(150) {
+            let lines = ["flushdb", "FLUSHDB sync", "flushall async", "flushdb", "flushall foo", "flushdb sync async"];
+            let line = lines[self.choices.below(lines.len() as u64) as usize];
+            self.command(db, &words(line));
+        } else if let Some(words) = request(&mut self.choices, &self.model, db) {
+            self.command(db, &words);
+        }
+    }
+
+    /// Lets some time pass: mostly little.
+    pub fn random_time(&mut self) {
+        let ms = match self.choices.below(60) {
+            0 => self.choices.below(100_000),
+            1 if self.choices.one_in(5) => 86_400_000,
+            2..10 => self.choices.below(2_000),
+            _ => self.choices.below(30),
+        };
+        self.pass(ms);
+    }
+
+    fn step(&mut self) {
+        match self.choices.below(100) {
+            0..60 => self.random_command(),
+            60..68 => self.random_time(),
+            68..78 => self.rig.partition.log_mut().end_turn(),
+            78..88 => drop(self.rig.run_job(&mut self.choices)),
+            88 => self.rig.partition.log_mut().tick(),
+            89..92 => {
+                let limit = self.choices.below(6) as usize;
+                self.rig.partition.expire(limit);
+            }
+            92..95 => {
+                let limit = self.choices.below(6) as usize;
+                self.rig.partition.sweep(limit);
+            }
+            95 if self.choices.one_in(20) => self.rig.disk.fail_syncs(1 + self.choices.below(8) / 7 * 9),
+            96 if self.choices.one_in(20) => self.rig.disk.fail_writes(1),
+            97 if self.choices.one_in(8) => self.check(),
+            _ => {}
+        }
+    }
+
+    /// The contents are the model's, and so are all counts.
+    pub fn check(&mut self) {
+        self.rig.check_counts();
+        let now_ms = self.model.now_ms;
+        assert_eq!(self.rig.contents(), live_at(&self.model.state, now_ms));
+        if self.rig.disk.crashed() || !self.rig.clean() {
+            return;
+        }
+        self.model.now_ms = self.rig.now_ms();
+        for db in 0..DATABASES as u8 {
+            self.command(db, &words("dbsize"));
+            let keys = live_at(&self.model.state, self.model.now_ms);
+            let ttls: Vec<u64> =
+                keys.iter().filter(|(key, _)| key.0 == db).filter_map(|(_, held)| held.expires_at_ms).collect();
+            let stats = self.rig.partition.db_stats(emberkv_log::DbId(db));
+            assert_eq!(stats.expires, ttls.len() as u64);
+            let sum: u128 = ttls.iter().map(|ms| u128::from(ms - self.model.now_ms)).sum();
+            let average = sum.checked_div(ttls.len() as u128).unwrap_or(0) as u64;
+            assert_eq!(stats.average_ttl_ms(self.model.now_ms), average);
+        }
+        self.rig.check_counts();
+    }
+
+    /// Kills the process or the power, now and then while the next start is at work, and checks what is left.
+    fn crash(&mut self, seed: u64) {
+        let mut power = self.choices.one_in(2);
+        let log = self.rig.partition.log();
+        let (written, synced) = (log.written(), log.synced());
+        let mut promised = if power { synced } else { written };
+        let mut disk = self.rig.disk.clone();
+        if self.choices.one_in(4) {
+            self.random_time();
+        }
+        loop {
+            disk = if power { disk.after_power_loss(&mut self.choices) } else { disk.after_kill() };
+            if self.choices.one_in(3) {
+                disk.crash_after(self.choices.below(12));
+            }
+            match Rig::start(disk.clone(), seed ^ self.choices.draw(), self.policy) {
+                Ok(rig) => {
+                    self.rig = rig;
+                    break;
+                }
+                Err(_) if disk.crashed() => {
+                    // the interrupted start has promised nothing new; a power loss may take what a kill left
+                    power = self.choices.one_in(2);
+                    if power {
+                        promised = promised.min(synced);
+                    }
+                }
+                Err(error) => panic!("a legal crash stopped the start: {error}"),
+            }
+        }
+        let tail = self.rig.partition.log().tail();
+        assert!(tail >= promised, "{promised:?} was promised, {tail:?} is left");
+        self.history.retain(|(end, _)| *end <= tail);
+        let (_, left) = self.history.last().unwrap();
+        self.model.state = left.clone();
+        let now_ms = self.rig.now_ms();
+        self.rig.pass(0);
+        self.model.now_ms = now_ms;
+        assert_eq!(self.rig.contents(), live_at(left, now_ms), "at {tail:?}, after a crash");
+        self.rig.check_counts();
+        self.changed.clear();
+    }
+}
+
+fn live_at(state: &State, now_ms: u64) -> State {
+    let live = state.iter().filter(|(_, held)| held.expires_at_ms.is_none_or(|ms| ms > now_ms));
+    live.map(|(key, held)| (key.clone(), held.clone())).collect()
+}
+
+fn show(db: u8, words: &[Vec<u8>]) -> String {
+    let words: Vec<_> = words.iter().map(|word| word[..word.len().min(40)].escape_ascii().to_string()).collect();
+    format!("db {db}: {}", words.join(" "))
+}
+
+fn live(seed: u64) {
+    let mut life = Life::new(seed);
+    for _ in 0..5 {
+        if life.choices.one_in(2) {
+            let until = life.choices.below(100);
+            life.rig.disk.crash_after(until);
+        }
+        for _ in 0..life.choices.below(700) {
+            life.step();
+            if life.rig.disk.crashed() {
+                break;
+            }
+        }
+        life.check();
+        life.crash(seed);
+    }
+}
+
+/// How many lives a test lives, if nothing else is said.
+pub fn lives(usual: u64) -> u64 {
+    std::env::var("EMBERKV_SIM_LIVES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+/// Lives with each seed in turn, and says which of them fails.
+pub fn with_seeds(seeds: u64, live: impl Fn(u64)) {
+    for seed in 0..seeds {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(seed))) {
+            eprintln!("the life of seed {seed} has failed");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_crash_leaves_what_was_promised_and_all_or_nothing_of_every_command() {
+    with_seeds(lives(250), live);
+}
+
+/// Whether one of the lives shows that something is wrong.
+fn is_noticed(plant: Plant, seeds: u64) -> bool {
+    plant::set(Some(plant));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| live(seed))).is_err());
+    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
+    std::panic::set_hook(hook);
+    plant::set(None);
+    first.is_some()
+}
+
+#[test]
+fn a_life_notices_each_rule_that_is_missing() {
+    for plant in [Plant::T4, Plant::L2Write, Plant::L2Read, Plant::L2Nil, Plant::E1Read] {
+        assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
+    }
+}

@@ -1,0 +1,10 @@
+//! The whole partition on a simulated disk: against a plain model, through crashes, and rule by rule.
+
+mod commands;
+mod expiry;
+mod keyspace;
+mod lives;
+mod model;
+mod requests;
+mod rig;
+mod rules;

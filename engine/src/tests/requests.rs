@@ -1,0 +1,190 @@
+//! Random commands over few keys, right and wrong ones.
+
+use emberkv_log::disk::sim::Choices;
+
+use super::model::{Float, Model};
+
+const KEYS: u64 = 12;
+
+/// A key of the few that there are.
+pub fn key(choices: &mut Choices) -> Vec<u8> {
+    match choices.below(KEYS) {
+        0 => Vec::new(),
+        1 => vec![b'L'; 300],
+        n => format!("key:{n}").into_bytes(),
+    }
+}
+
+fn pick<'a>(choices: &mut Choices, words: &[&'a str]) -> &'a str {
+    words[choices.below(words.len() as u64) as usize]
+}
+
+fn value(choices: &mut Choices) -> Vec<u8> {
+    let len = match choices.below(40) {
+        0..20 => choices.below(8),
+        20..38 => choices.below(3000),
+        38 => 14_000 + choices.below(8_000),
+        _ if choices.one_in(4) => 70_000 + choices.below(60_000),
+        _ => 8_000,
+    };
+    match choices.below(4) {
+        0 => {
+            pick(choices, &["0", "7", "-3", "007", "-0", "3.5", "9223372036854775807", "-9223372036854775808", "-0.25"])
+                .as_bytes()
+                .to_vec()
+        }
+        _ => vec![b'q' + choices.below(3) as u8; len as usize],
+    }
+}
+
+fn integer(choices: &mut Choices) -> Vec<u8> {
+    let text = match choices.below(12) {
+        0 => pick(choices, &["q", "", "1.5", "+1", "01", "99999999999999999999"]).to_owned(),
+        1 => pick(choices, &["9223372036854775807", "-9223372036854775808", "4611686018427387904"]).to_owned(),
+        2..5 => (choices.below(200) as i64 - 100).to_string(),
+        _ => choices.below(6).to_string(),
+    };
+    text.into_bytes()
+}
+
+/// A number that a command for an expiry takes, relative or absolute.
+fn time(choices: &mut Choices, now_ms: u64, seconds: bool, absolute: bool) -> Vec<u8> {
+    if choices.one_in(12) {
+        return pick(
+            choices,
+            &["q", "0", "-1", "-100000", "9223372036854775807", "9223372036854775", "-9223372036854775808"],
+        )
+        .as_bytes()
+        .to_vec();
+    }
+    let ahead = match choices.below(5) {
+        0 => choices.below(40) as i64 - 10,
+        1..4 => choices.below(4000) as i64,
+        _ => choices.below(400_000_000) as i64,
+    };
+    let ms = ahead + if absolute { now_ms as i64 } else { 0 };
+    (if seconds { ms / 1000 + 1 } else { ms }).to_string().into_bytes()
+}
+
+fn timing(choices: &mut Choices, now_ms: u64, words: &mut Vec<Vec<u8>>) {
+    let name = pick(choices, &["EX", "PX", "EXAT", "PXAT", "px", "PX"]);
+    words.push(name.into());
+    let name = name.to_ascii_uppercase();
+    words.push(time(choices, now_ms, name.starts_with('E'), name.len() == 4));
+}
+
+/// A command that the model knows as well; `None` where it does not calculate.
+pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u8>>> {
+    let now_ms = model.now_ms;
+    let names = [
+        "append",
+        "decr",
+        "decrby",
+        "del",
+        "exists",
+        "expire",
+        "expireat",
+        "expiretime",
+        "get",
+        "getdel",
+        "getex",
+        "getrange",
+        "getset",
+        "incr",
+        "incrby",
+        "incrbyfloat",
+        "mget",
+        "mset",
+        "msetnx",
+        "persist",
+        "pexpire",
+        "pexpireat",
+        "pexpiretime",
+        "psetex",
+        "pttl",
+        "set",
+        "setex",
+        "setnx",
+        "setrange",
+        "strlen",
+        "touch",
+        "ttl",
+        "type",
+        "unlink",
+        "set",
+        "set",
+        "SET",
+        "get",
+        "mset",
+        "pexpire",
+        "psetex",
+        "del",
+        "Get",
+    ];
+    let name = pick(choices, &names);
+    let mut words = vec![name.into(), key(choices)];
+    match name.to_ascii_lowercase().as_str() {
+        "append" | "getset" | "setnx" => words.push(value(choices)),
+        "decrby" | "incrby" => words.push(integer(choices)),
+        "incrbyfloat" => {
+            words.push(pick(choices, &["0.5", "-1.25", "3", "q", "", "-3", "0"]).into());
+            let held = model.state.get(&(db, words[1].as_slice().into()));
+            if held.is_some_and(|held| matches!(Float::of(&held.value), Float::Unsure)) {
+                return None;
+            }
+        }
+        "del" | "exists" | "mget" | "touch" | "unlink" => {
+            for _ in 0..choices.below(3) {
+                words.push(key(choices));
+            }
+        }
+        "mset" | "msetnx" => {
+            words.push(value(choices));
+            for _ in 0..choices.below(4) {
+                words.extend([key(choices), value(choices)]);
+            }
+        }
+        "expire" | "expireat" | "pexpire" | "pexpireat" => {
+            words.push(time(choices, now_ms, !name.starts_with('p'), name.ends_with("at")));
+            for _ in 0..choices.below(6).saturating_sub(3) {
+                words.push(pick(choices, &["NX", "XX", "GT", "LT", "gt", "lt", "FOO"]).into());
+            }
+        }
+        "getex" => {
+            for _ in 0..choices.below(5).saturating_sub(2) {
+                match choices.below(4) {
+                    0 => words.push("persist".into()),
+                    _ => timing(choices, now_ms, &mut words),
+                }
+            }
+        }
+        "getrange" => words.extend([integer(choices), integer(choices)]),
+        "psetex" | "setex" => words.extend([time(choices, now_ms, name == "setex", false), value(choices)]),
+        "set" => {
+            words.push(value(choices));
+            for _ in 0..choices.below(5).saturating_sub(2) {
+                match choices.below(8) {
+                    0..4 => timing(choices, now_ms, &mut words),
+                    4 => words.push("KEEPTTL".into()),
+                    5 => words.push("GET".into()),
+                    _ => words.push(pick(choices, &["NX", "xx", "NX", "FOO", "EX"]).into()),
+                }
+            }
+        }
+        "setrange" => {
+            let offset = match choices.below(8) {
+                0 => integer(choices),
+                1 => b"149999".to_vec(),
+                _ => choices.below(2000).to_string().into_bytes(),
+            };
+            words.extend([offset, value(choices)]);
+        }
+        _ => {}
+    }
+    match choices.below(100) {
+        0 => drop(words.pop()),
+        1 => words.push(value(choices)),
+        _ => {}
+    }
+    Some(words)
+}

@@ -1,0 +1,236 @@
+//! A partition on a simulated disk, with the outside that it needs: a clock, and hands for the log's jobs.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use emberkv_index::ScanCursor;
+use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
+use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, Value};
+use emberkv_resp::schema::resolve;
+use emberkv_resp::{Args, Output, Protocol, Reply, Span};
+
+use super::model::{Held, State};
+use crate::stats::DbStats;
+use crate::{Limits, Partition, Request, Stop, open};
+
+/// When the tests begin, in ms since 1970.
+pub const START_MS: u64 = 1_750_000_000_000;
+
+pub const DATABASES: usize = 4;
+pub const MAX_VALUE_BYTES: usize = 150_000;
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(START_MS) };
+}
+
+pub struct Rig {
+    pub disk: SimDisk,
+    pub partition: Partition<SimDisk>,
+    policy: SyncPolicy,
+    jobs: Vec<Job<SimFile>>,
+}
+
+/// A command's reply, and the position that it waits for.
+#[derive(Debug)]
+pub struct Outcome {
+    pub reply: Vec<u8>,
+    pub depends: LogPosition,
+}
+
+impl Rig {
+    /// A new data set, on its first day.
+    pub fn new(seed: u64, policy: SyncPolicy) -> Self {
+        NOW_MS.set(START_MS);
+        Self::start(SimDisk::new(), seed, policy).unwrap()
+    }
+
+    /// What a start finds on `disk`; `Err` says why it stops.
+    pub fn start(disk: SimDisk, seed: u64, policy: SyncPolicy) -> Result<Self, String> {
+        let mut choices = Choices::new(seed ^ 0xfeed);
+        let options = Options {
+            policy,
+            segment_size: 1 << 16,
+            salvage: false,
+            slow_write: None,
+            load_threads: 1,
+            now_ms: || NOW_MS.get(),
+            random: Box::new(move || choices.draw()),
+        };
+        let limits = Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES };
+        let opened = open(Arc::new(disk.clone()), options, limits, &Progress::default());
+        let (partition, _) = opened.map_err(|error| error.to_string())?;
+        Ok(Self { disk, partition, policy, jobs: Vec::new() })
+    }
+
+    /// The partition that is left after `kill -9`.
+    pub fn killed(&self) -> Self {
+        Self::start(self.disk.after_kill(), 77, self.policy).unwrap()
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        NOW_MS.get()
+    }
+
+    /// Begins a turn `ms` later.
+    pub fn pass(&mut self, ms: u64) {
+        NOW_MS.set(NOW_MS.get() + ms);
+        self.partition.begin_turn(NOW_MS.get());
+    }
+
+    /// Executes a command; while the log has no room, carries out its jobs.
+    pub fn run(&mut self, db: u8, words: &[Vec<u8>]) -> Outcome {
+        let buffer = words.concat();
+        let mut start = 0;
+        let spans: Vec<Span> = (words.iter())
+            .map(|word| {
+                let span = Span { start, len: word.len() as u32 };
+                start += span.len;
+                span
+            })
+            .collect();
+        let args = Args::new(&buffer, &spans);
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, Protocol::Resp2);
+        match resolve(args) {
+            Err(unresolved) => reply.error_bytes(&unresolved.reply(args)),
+            Ok(command) => {
+                let request = Request { id: command.id, db: DbId(db), args };
+                for round in 0.. {
+                    let result = self.partition.execute(request, &mut reply);
+                    assert!(result.is_ok() || reply.output().is_empty(), "a refused command has replied");
+                    match result {
+                        Ok(()) => break,
+                        Err(Stop::Error(text)) => {
+                            reply.error(&text);
+                            break;
+                        }
+                        Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
+                    }
+                    self.run_all();
+                }
+            }
+        }
+        Outcome { reply: output.to_vec(), depends: self.partition.take_dependency() }
+    }
+
+    /// The same for a command of plain words, without binary or blanks in them; the reply as text.
+    pub fn ask(&mut self, db: u8, line: &str) -> String {
+        String::from_utf8(self.run(db, &words(line)).reply).unwrap()
+    }
+
+    /// Ends the turn and carries out all jobs, until none is left.
+    pub fn run_all(&mut self) {
+        self.partition.log_mut().end_turn();
+        while self.run_job(&mut Choices::new(0)) {
+            self.partition.log_mut().end_turn();
+        }
+    }
+
+    /// Lets a second pass for the log, under every policy: all that was written is synced.
+    pub fn settle(&mut self) {
+        for _ in 0..3 {
+            self.run_all();
+            self.partition.log_mut().tick();
+        }
+        self.run_all();
+    }
+
+    /// Carries out one of the jobs that there are. False if there are none.
+    pub fn run_job(&mut self, choices: &mut Choices) -> bool {
+        while let Some(job) = self.partition.log_mut().next_job() {
+            self.jobs.push(job);
+        }
+        if self.jobs.is_empty() {
+            return false;
+        }
+        let job = self.jobs.swap_remove(choices.below(self.jobs.len() as u64) as usize);
+        let result = job.run(&self.disk);
+        self.partition.log_mut().complete(job.kind(), result);
+        true
+    }
+
+    /// Removes all keys that have expired and all that were flushed. False if the log had no room.
+    pub fn clean(&mut self) -> bool {
+        // the wheel turns in ticks of 16 ms: at the beginning of one, all that has expired is due
+        let now = self.now_ms();
+        self.pass(now.next_multiple_of(16) - now);
+        for _ in 0..200_000 {
+            let (expiring, sweeping) = (self.partition.expire(50), self.partition.sweep(50));
+            if !expiring && !sweeping && !self.holds_expired() {
+                return true;
+            }
+            if !expiring && (self.partition.log().read_only().is_some() || self.partition.log().no_space().is_some()) {
+                return false;
+            }
+            if !expiring {
+                self.run_all();
+            }
+        }
+        panic!("a key that has expired stays for ever");
+    }
+
+    fn holds_expired(&self) -> bool {
+        let partition = &self.partition;
+        let mut expired = false;
+        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+            let record = partition.log.table().record(address);
+            expired |= record.expires_at_ms().is_some_and(|ms| ms <= partition.now_ms);
+        });
+        expired
+    }
+
+    /// All keys that exist, as lookups find them.
+    pub fn contents(&self) -> State {
+        let partition = &self.partition;
+        let mut state = State::new();
+        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+            let record = partition.log.table().record(address);
+            let key = partition.key(record.db(), record.key());
+            let Some(found) = partition.peek(key).live() else { return };
+            assert_eq!(found.address, address, "a key has two entries");
+            let value = match partition.value(found) {
+                Value::Bytes(bytes) => bytes.into(),
+                Value::Int(int) => int.to_string().as_bytes().into(),
+            };
+            let held = Held { value, expires_at_ms: found.expires_at_ms };
+            state.insert((record.db().0, record.key().into()), held);
+        });
+        state
+    }
+
+    /// What is counted is what is there.
+    pub fn check_counts(&self) {
+        let partition = &self.partition;
+        let table = partition.log.table();
+        let mut dbs = BTreeMap::new();
+        let (mut entries, mut live_bytes) = (0, 0);
+        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+            let record = table.record(address);
+            entries += 1;
+            live_bytes += record.encoded_len() as u64;
+            if table.position(address) >= partition.floors[usize::from(record.db().0)] {
+                dbs.entry(record.db()).or_insert(DbStats::default()).add(record.expires_at_ms());
+            }
+        });
+        for db in 0..DATABASES {
+            let db = DbId(db as u8);
+            assert_eq!(partition.db_stats(db), dbs.get(&db).copied().unwrap_or_default(), "in {db:?}");
+        }
+        assert_eq!(partition.index.len(), entries);
+        assert_eq!(table.live_bytes(), live_bytes);
+    }
+}
+
+/// The words of a command.
+pub fn words(line: &str) -> Vec<Vec<u8>> {
+    line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// The reply of one string.
+pub fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+/// The reply of no string.
+pub const NIL: &str = "$-1\r\n";

@@ -1,0 +1,159 @@
+//! The two changes there are: a key gets a value, or it goes.
+
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{Entry, Purpose, Value, canonical_int};
+
+use crate::lookup::{Found, Key, Lookup};
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+/// A value in the form in which it is stored.
+#[inline]
+pub(crate) fn stored(text: &[u8]) -> Value<'_> {
+    // a quick no for most values: canonical integers have at most 20 bytes
+    if text.len() <= 20
+        && let Some(int) = canonical_int(text)
+    {
+        return Value::Int(int);
+    }
+    Value::Bytes(text)
+}
+
+impl<D: Disk> Partition<D> {
+    /// Makes sure that the next [`Partition::put`] of such a value is possible, before anything is changed.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    #[inline]
+    pub(crate) fn reserve_put(
+        &mut self,
+        key: Key<'_>,
+        value: Value<'_>,
+        expires_at_ms: Option<u64>,
+    ) -> Result<(), Stop> {
+        let entry = Entry::Put { db: key.db, key: key.bytes, value, expires_at_ms };
+        Ok(self.log.reserve(entry.encoded_len() as u64, Purpose::Grow)?)
+    }
+
+    /// Makes sure that `keys` can be deleted next.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn reserve_delete<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<(), Stop> {
+        // a tombstone has at most 12 bytes beside its key
+        let bytes = keys.map(|key| key.len() as u64 + 12).sum();
+        Ok(self.log.reserve(bytes, Purpose::Shrink)?)
+    }
+
+    /// Gives a key a value: appends the record, and the index points to it. Space was reserved.
+    ///
+    /// # Panics
+    /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
+    #[inline]
+    pub(crate) fn put(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>, old: Lookup) {
+        let entry = Entry::Put { db: key.db, key: key.bytes, value, expires_at_ms };
+        let new = self.log.append(&entry);
+        self.wait_for_write();
+        let stats = &mut self.dbs[usize::from(key.db.0)];
+        let mut old_expiry = None;
+        match old {
+            Lookup::Live(found) => {
+                old_expiry = found.expires_at_ms;
+                self.index.replace(found.slot, new.address);
+                self.log.table_mut().release(found.address, found.len);
+                if old_expiry != expires_at_ms {
+                    stats.set_expiry(old_expiry, expires_at_ms);
+                }
+            }
+            Lookup::Stale(found) => {
+                let below_floor = self.log.table().position(found.address) < self.floors[usize::from(key.db.0)];
+                self.index.replace(found.slot, new.address);
+                self.log.table_mut().release(found.address, found.len);
+                if below_floor {
+                    stats.add(expires_at_ms);
+                } else {
+                    old_expiry = found.expires_at_ms;
+                    stats.set_expiry(old_expiry, expires_at_ms);
+                }
+            }
+            Lookup::Absent => {
+                if let Err(error) = self.index.insert(key.fingerprint, new.address) {
+                    panic!("{error}");
+                }
+                stats.add(expires_at_ms);
+            }
+        }
+        if let Some(ms) = expires_at_ms
+            // an entry for an earlier time is still in the wheel, and will look again then
+            && old_expiry.is_none_or(|old| old > ms)
+        {
+            self.wheel.insert(key.fingerprint, ms);
+        }
+    }
+
+    /// Puts with the space reserved on the way.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    #[inline]
+    pub(crate) fn set(
+        &mut self,
+        key: Key<'_>,
+        value: Value<'_>,
+        expires_at_ms: Option<u64>,
+        old: Lookup,
+    ) -> Result<(), Stop> {
+        self.reserve_put(key, value, expires_at_ms)?;
+        self.put(key, value, expires_at_ms, old);
+        Ok(())
+    }
+
+    /// Deletes a key: a tombstone, and no entry any more. Space was reserved.
+    pub(crate) fn delete(&mut self, key: Key<'_>, found: Found) {
+        self.log.append(&Entry::Delete { db: key.db, key: key.bytes });
+        self.wait_for_write();
+        self.last_delete = self.log.tail();
+        self.unlink(key, found);
+    }
+
+    /// The reply waits for what was appended just now (law 2).
+    #[inline]
+    pub(crate) fn wait_for_write(&mut self) {
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::L2Write) {
+            return;
+        }
+        self.depends = self.log.tail();
+    }
+
+    /// Takes a key's entry out of the index. Its record lies above the floor.
+    fn unlink(&mut self, key: Key<'_>, found: Found) {
+        self.index.remove(found.slot);
+        self.log.table_mut().release(found.address, found.len);
+        self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);
+    }
+
+    /// Removes the entry of a key that [`Partition::peek`] calls stale, if there is room for the tombstone;
+    /// an expiry is an effect like any other (T3). Returns whether it is gone.
+    pub(crate) fn remove_expired(&mut self, key: Key<'_>, found: Found) -> bool {
+        if self.log.table().position(found.address) < self.floors[usize::from(key.db.0)] {
+            // the floor is its tombstone
+            self.index.remove(found.slot);
+            self.log.table_mut().release(found.address, found.len);
+            return true;
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::T3) {
+            self.unlink(key, found);
+            return true;
+        }
+        if self.reserve_delete(std::iter::once(key.bytes)).is_err() {
+            return false;
+        }
+        self.delete(key, found);
+        self.stats.expired += 1;
+        true
+    }
+}
