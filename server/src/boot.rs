@@ -1,0 +1,292 @@
+//! How a server comes up: driver, listeners, directory, loader, then the loop.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use emberkv_engine::OpenError;
+use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
+use emberkv_log::{Options, Progress};
+use emberkv_resp::Limits;
+
+use crate::clock::{Clock, wall_clock_ms};
+use crate::commands::{allowed_clients, sync_policy};
+use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
+use crate::core::cron::Cron;
+use crate::core::shard::{Data, Facts, Shard};
+use crate::core::table::Connections;
+use crate::core::{Batch, Core, Door, Ended};
+use crate::driver::epoll::Epoll;
+use crate::driver::{Driver, ListenerId, Settings, listen};
+use crate::housekeeping::Housekeeping;
+use crate::stats::ServerStats;
+
+/// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
+const SLOW_WRITE: Duration = Duration::from_millis(1);
+
+/// Why a server has not come up, or has ended otherwise than in order.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The directory.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The data set.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An address or a socket.
+    #[error("can't listen on {address}: {error}{hint}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+        /// What may help.
+        hint: &'static str,
+    },
+    /// There is nothing to listen on.
+    #[error("there is nothing to listen on: set a port, or a unixsocket")]
+    Nowhere,
+    /// io_uring was asked for.
+    #[error("--io uring: {0}")]
+    NoUring(String),
+    /// Anything else of the system.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Serves until a signal or SHUTDOWN ends it. `set_log_level` is called when CONFIG SET changes it.
+///
+/// # Errors
+/// See [`ServeError`].
+pub fn serve(loaded: Loaded, set_log_level: fn(LogLevel)) -> Result<(), ServeError> {
+    crate::signals::abort_on_panic();
+    let terminate = crate::signals::on_terminate()?;
+    for warning in loaded.warnings.iter().filter(|warning| !warning.is_default) {
+        tracing::warn!("{warning}");
+    }
+    let idle = loaded.warnings.iter().filter(|warning| warning.is_default).count();
+    if idle > 0 {
+        tracing::info!("{idle} more directives are set to redis's defaults and have no meaning here");
+    }
+    let mut config = loaded.config.clone();
+    let allowed = allowed_clients(config.maxclients);
+    if allowed < config.maxclients {
+        tracing::warn!(
+            "maxclients is {allowed} instead of {}: the limit of open files is too low (ulimit -n)",
+            config.maxclients
+        );
+        config.maxclients = allowed;
+    }
+    let disk = Arc::new(RealDisk::open(&config.dir)?);
+    let (sockets, doors) = listeners(&config)?;
+    let server = Server { loaded, config, disk, sockets, doors, terminate, set_log_level };
+    match server.config.io {
+        IoDriver::Epoll => server.run_epoll(),
+        #[cfg(target_os = "linux")]
+        IoDriver::Uring => {
+            crate::driver::uring::probe().map_err(ServeError::NoUring)?;
+            server.run_uring()
+        }
+        #[cfg(target_os = "linux")]
+        IoDriver::Auto => match crate::driver::uring::probe() {
+            Ok(()) => server.run_uring(),
+            Err(reason) => {
+                tracing::info!(%reason, "io_uring does not work here: using epoll");
+                server.run_epoll()
+            }
+        },
+        #[cfg(not(target_os = "linux"))]
+        IoDriver::Auto => server.run_epoll(),
+        #[cfg(not(target_os = "linux"))]
+        IoDriver::Uring => Err(ServeError::NoUring("this system has none".into())),
+    }
+}
+
+/// What is ready before the driver is.
+struct Server {
+    loaded: Loaded,
+    config: Config,
+    disk: Arc<RealDisk>,
+    sockets: Vec<OwnedFd>,
+    doors: Vec<Door>,
+    terminate: Arc<AtomicBool>,
+    set_log_level: fn(LogLevel),
+}
+
+impl Server {
+    fn run_epoll(self) -> Result<(), ServeError> {
+        let driver = Epoll::new(Settings::default())?;
+        self.run(driver, false)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn run_uring(self) -> Result<(), ServeError> {
+        let driver = crate::driver::uring::Uring::new(Settings::default())?;
+        self.run(driver, true)
+    }
+
+    fn run<D: Driver>(self, mut driver: D, uring: bool) -> Result<(), ServeError> {
+        for (i, socket) in self.sockets.into_iter().enumerate() {
+            driver.listen(ListenerId(i as u8), socket)?;
+        }
+        let housekeeping = Housekeeping::start(Arc::clone(&self.disk), driver.waker(), uring)?;
+        let progress = Arc::new(Progress::default());
+        let (loaded, loader) = channel();
+        let (disk, seen, waker) = (self.disk, Arc::clone(&progress), driver.waker());
+        let options = log_options(&self.config);
+        let limits = emberkv_engine::Limits {
+            databases: self.config.databases as usize,
+            max_value_bytes: usize::try_from(self.config.proto_max_bulk_len).unwrap_or(usize::MAX),
+        };
+        std::thread::Builder::new().name("loader".into()).spawn(move || {
+            let began = std::time::Instant::now();
+            let result = emberkv_engine::open(disk, options, limits, &seen).map(|(partition, report)| {
+                log_report(&report, began.elapsed());
+                partition
+            });
+            if loaded.send(result).is_ok() {
+                waker.wake();
+            }
+        })?;
+        let clock = Clock::new();
+        let now_ms = wall_clock_ms();
+        let facts = Facts {
+            run_id: (0..5).map(|_| format!("{:08x}", random() as u32)).collect(),
+            executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+            config_file: self.loaded.file.map(|path: PathBuf| path.display().to_string()).unwrap_or_default(),
+            driver: D::NAME,
+            started_ms: now_ms,
+            port: self.config.port,
+        };
+        let mut shard = Shard {
+            config: self.config,
+            facts,
+            clock,
+            now_ms,
+            data: Data::Loading { progress, since_ms: now_ms },
+            connections: Connections::default(),
+            next_connection: 0,
+            stats: ServerStats::default(),
+            limits: Limits::default(),
+            touched: Vec::new(),
+            holding: Vec::new(),
+            waiting: std::collections::VecDeque::new(),
+            condemned: Vec::new(),
+            shutdown: None,
+            set_log_level: self.set_log_level,
+            reserve_asked: false,
+            spans: Vec::new(),
+            group: Vec::new(),
+        };
+        shard.apply_limits();
+        let core = Core {
+            driver,
+            shard,
+            housekeeping,
+            doors: self.doors,
+            loader,
+            terminate: self.terminate,
+            cron: Cron::default(),
+            batch: Batch::default(),
+        };
+        match core.run()? {
+            Ended::Orderly => Ok(()),
+            Ended::NotLoaded(error) => Err(error.into()),
+        }
+    }
+}
+
+fn random() -> u64 {
+    // without randomness no nonce is safe to use: better to stop
+    getrandom::u64().unwrap_or_else(|error| panic!("the system gives no random numbers: {error}"))
+}
+
+fn log_options(config: &Config) -> Options {
+    Options {
+        policy: sync_policy(config.appendfsync),
+        segment_size: config.segment_size,
+        salvage: config.salvage,
+        slow_write: Some(SLOW_WRITE),
+        load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
+        now_ms: wall_clock_ms,
+        random: Box::new(random),
+    }
+}
+
+fn log_report(report: &emberkv_log::StartReport, took: Duration) {
+    if report.created {
+        tracing::info!("a new data set was created");
+    }
+    if let Some((file, offset)) = &report.cut {
+        tracing::warn!(
+            "the log's tail was torn: cut at {file}, offset {offset}; what was discarded had not been synced"
+        );
+    }
+    for lost in &report.lost {
+        tracing::error!("salvage: lost {lost}");
+    }
+    tracing::info!(records = report.records, refilled = report.refilled, ?took, "the log is replayed");
+}
+
+/// Binds everything that the configuration asks for.
+fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
+    let (mut sockets, mut doors) = (Vec::new(), Vec::new());
+    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+    if config.port != 0 {
+        for bind in &config.bind {
+            for address in addresses(bind, config.port)? {
+                let bound = listen::ensure_free(address).and_then(|()| listen::bind_tcp(address, backlog, false));
+                match bound {
+                    Ok(socket) => {
+                        sockets.push(socket);
+                        doors.push(Door::Tcp);
+                    }
+                    // redis's rule: a missing address with a - before it is no error, a taken port is
+                    Err(error) if bind.is_optional() && error.kind() != io::ErrorKind::AddrInUse => {
+                        tracing::info!(%address, %error, "not listening");
+                    }
+                    Err(error) => {
+                        let hint = if error.kind() == io::ErrorKind::AddrInUse {
+                            " (another server has the port: stop it, or choose another with --port)"
+                        } else {
+                            ""
+                        };
+                        return Err(ServeError::Listen { address: address.to_string(), error, hint });
+                    }
+                }
+            }
+        }
+    }
+    if let Some(path) = &config.unixsocket {
+        let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
+        let socket = listen::bind_unix(path, mode, backlog).map_err(|error| ServeError::Listen {
+            address: path.display().to_string(),
+            error,
+            hint: "",
+        })?;
+        sockets.push(socket);
+        doors.push(Door::Unix(path.display().to_string()));
+    }
+    if sockets.is_empty() { Err(ServeError::Nowhere) } else { Ok((sockets, doors)) }
+}
+
+fn addresses(bind: &BindAddress, port: u16) -> Result<Vec<SocketAddr>, ServeError> {
+    Ok(match bind.host() {
+        BindHost::EveryV4 => vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)],
+        BindHost::EveryV6 => vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)],
+        BindHost::Ip(ip) => vec![SocketAddr::new(ip, port)],
+        BindHost::Name(name) => match (name.as_str(), port).to_socket_addrs() {
+            Ok(found) => found.collect(),
+            Err(error) if bind.is_optional() => {
+                tracing::info!(%name, %error, "not listening");
+                Vec::new()
+            }
+            Err(error) => return Err(ServeError::Listen { address: name, error, hint: "" }),
+        },
+    })
+}

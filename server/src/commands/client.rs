@@ -1,0 +1,134 @@
+//! CLIENT.
+
+use emberkv_resp::{Args, format};
+
+use super::{Outcome, SYNTAX};
+use crate::core::connection::Connection;
+use crate::core::shard::Shard;
+use crate::driver::ConnId;
+
+pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// What the name of a client may consist of.
+pub(super) fn is_printable(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+impl Connection {
+    /// The line of CLIENT LIST.
+    fn describe(&self, now_ms: u64) -> Vec<u8> {
+        let seconds = |since_ms: u64| now_ms.saturating_sub(since_ms) / 1000;
+        let mut line =
+            format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
+        line.extend_from_slice(&self.name);
+        let (flags, unsent) = (if self.is_unix { "U" } else { "N" }, self.unsent());
+        let memory = self.query.capacity() + self.output.bytes_capacity() + size_of::<Self>();
+        line.extend_from_slice(
+            format!(
+                " age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={} qbuf-free={} \
+                 argv-mem=0 multi-mem=0 rbs={} rbp=0 obl={unsent} oll={} omem=0 tot-mem={memory} events=r cmd={} \
+                 user=default redir=-1 resp={} lib-name=",
+                seconds(self.created_ms),
+                seconds(self.last_seen_ms),
+                self.db.0,
+                self.query.len(),
+                self.query.capacity() - self.query.len(),
+                self.output.bytes_capacity(),
+                self.held.len(),
+                self.last_command.map_or("NULL", |id| id.command().name),
+                self.protocol.version(),
+            )
+            .as_bytes(),
+        );
+        line.extend_from_slice(&self.library);
+        line.extend_from_slice(b" lib-ver=");
+        line.extend_from_slice(&self.library_version);
+        let counts = format!(
+            " io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}\n",
+            self.bytes_in, self.bytes_out, self.commands
+        );
+        line.extend_from_slice(counts.as_bytes());
+        line
+    }
+}
+
+impl Shard {
+    pub(super) fn client_id(&mut self, conn: ConnId) -> Outcome {
+        let id = self.connections.get_mut(conn).map_or(0, |connection| connection.id);
+        self.with_reply(conn, |reply| reply.integer(id as i64));
+        Ok(())
+    }
+
+    pub(super) fn client_getname(&mut self, conn: ConnId) -> Outcome {
+        let name = self.connections.get_mut(conn).map(|connection| connection.name.clone()).unwrap_or_default();
+        self.with_reply(conn, |reply| if name.is_empty() { reply.null() } else { reply.bulk(&name) });
+        Ok(())
+    }
+
+    pub(super) fn client_setname(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let name = args.at(2);
+        if !is_printable(name) {
+            return Err(BAD_NAME.into());
+        }
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.name = name.to_vec();
+        }
+        self.with_reply(conn, |reply| reply.ok());
+        Ok(())
+    }
+
+    pub(super) fn client_setinfo(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let (option, value) = (args.at(2), args.at(3));
+        let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
+        let (name, field) = if option.eq_ignore_ascii_case(b"lib-name") {
+            ("lib-name", &mut connection.library)
+        } else if option.eq_ignore_ascii_case(b"lib-ver") {
+            ("lib-ver", &mut connection.library_version)
+        } else {
+            return Err(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option)));
+        };
+        if !is_printable(value) {
+            return Err(format!("ERR {name} cannot contain spaces, newlines or special characters."));
+        }
+        *field = value.to_vec();
+        self.with_reply(conn, |reply| reply.ok());
+        Ok(())
+    }
+
+    pub(super) fn client_info(&mut self, conn: ConnId) -> Outcome {
+        let now_ms = self.now_ms;
+        let line = self.connections.get_mut(conn).map(|connection| connection.describe(now_ms)).unwrap_or_default();
+        self.with_reply(conn, |reply| reply.verbatim(*b"txt", &line));
+        Ok(())
+    }
+
+    /// CLIENT LIST [TYPE type] or [ID id ...].
+    pub(super) fn client_list(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let option = args.get(2).map(<[u8]>::to_ascii_uppercase);
+        let wanted: Box<dyn Fn(&Connection) -> bool> = match (option.as_deref(), args.len()) {
+            (None, _) => Box::new(|_| true),
+            (Some(b"TYPE"), 4) => {
+                let kind = args.at(3);
+                match kind.to_ascii_lowercase().as_slice() {
+                    b"normal" => Box::new(|_| true),
+                    b"master" | b"replica" | b"slave" | b"pubsub" => Box::new(|_| false),
+                    _ => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind))),
+                }
+            }
+            (Some(b"ID"), 4..) => {
+                let mut ids = Vec::new();
+                for id in args.from(3).iter() {
+                    let id = format::parse_integer(id).filter(|id| *id > 0);
+                    ids.push(id.ok_or("ERR Invalid client ID")? as u64);
+                }
+                Box::new(move |connection| ids.contains(&connection.id))
+            }
+            _ => return Err(SYNTAX.into()),
+        };
+        let mut connections: Vec<_> = self.connections.iter().filter(|connection| wanted(connection)).collect();
+        connections.sort_by_key(|connection| connection.id);
+        let list: Vec<u8> = connections.iter().flat_map(|connection| connection.describe(self.now_ms)).collect();
+        self.with_reply(conn, |reply| reply.verbatim(*b"txt", &list));
+        Ok(())
+    }
+}

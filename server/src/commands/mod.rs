@@ -1,0 +1,121 @@
+//! The commands on connections and on the server: one short function each.
+
+mod client;
+mod config;
+pub(crate) use config::{allowed_clients, sync_policy};
+mod connection;
+mod info;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use emberkv_resp::schema::{self, Command, CommandId};
+use emberkv_resp::{Args, Reply};
+
+use crate::core::shard::{Shard, Shutdown};
+use crate::driver::ConnId;
+
+/// The version of redis whose behaviour clients may expect.
+pub(crate) const REDIS_VERSION: &str = "7.2.4";
+
+/// An error reply's whole text, where a command was not executed.
+type Outcome = Result<(), String>;
+
+const SYNTAX: &str = "ERR syntax error";
+
+impl Shard {
+    /// Executes a command that is not on data.
+    pub(crate) fn administer(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) {
+        let outcome = self.administer_inner(conn, command, args);
+        if let Err(text) = outcome {
+            self.stats.error_replies += 1;
+            self.with_reply(conn, |reply| reply.error(&text));
+        }
+    }
+
+    /// Writes to a connection.
+    fn with_reply(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            write(&mut Reply::new(&mut connection.output, connection.protocol));
+        }
+    }
+
+    fn administer_inner(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Outcome {
+        match command.id {
+            CommandId::Auth => self.auth(conn, args),
+            CommandId::ClientGetname => self.client_getname(conn),
+            CommandId::ClientId => self.client_id(conn),
+            CommandId::ClientInfo => self.client_info(conn),
+            CommandId::ClientList => self.client_list(conn, args),
+            CommandId::ClientSetinfo => self.client_setinfo(conn, args),
+            CommandId::ClientSetname => self.client_setname(conn, args),
+            CommandId::ConfigGet => self.config_get(conn, args),
+            CommandId::ConfigSet => self.config_set(conn, args),
+            CommandId::ClientHelp | CommandId::ConfigHelp => {
+                if let Some(container) = command.container() {
+                    self.with_reply(conn, |reply| schema::help(container, reply));
+                }
+                Ok(())
+            }
+            CommandId::Echo => {
+                self.with_reply(conn, |reply| reply.bulk(args.at(1)));
+                Ok(())
+            }
+            CommandId::Hello => self.hello(conn, args),
+            CommandId::Info => self.info(conn, args),
+            CommandId::Ping => self.ping(conn, args),
+            CommandId::Quit => self.quit(conn),
+            CommandId::Reset => self.reset(conn),
+            CommandId::Select => self.select(conn, args),
+            CommandId::Shutdown => self.shutdown(args),
+            CommandId::Time => self.time(conn),
+            CommandId::Command
+            | CommandId::CommandCount
+            | CommandId::CommandDocs
+            | CommandId::CommandGetkeys
+            | CommandId::CommandHelp
+            | CommandId::CommandInfo
+            | CommandId::CommandList => {
+                self.with_reply(conn, |reply| schema::command(command.id, args, reply));
+                Ok(())
+            }
+            _ => Err(format!("ERR '{}' can't be executed here", command.name)),
+        }
+    }
+
+    fn time(&mut self, conn: ConnId) -> Outcome {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.with_reply(conn, |reply| {
+            reply.array(2);
+            reply.bulk(since.as_secs().to_string().as_bytes());
+            reply.bulk(since.subsec_micros().to_string().as_bytes());
+        });
+        Ok(())
+    }
+
+    /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]: there is nothing that would not be saved.
+    fn shutdown(&mut self, args: Args<'_>) -> Outcome {
+        let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
+        for option in args.from(1).iter() {
+            match option.to_ascii_uppercase().as_slice() {
+                b"SAVE" => save = true,
+                b"NOSAVE" => nosave = true,
+                b"NOW" => now = true,
+                b"FORCE" => force = true,
+                b"ABORT" => abort = true,
+                _ => return Err(SYNTAX.into()),
+            }
+        }
+        if save && nosave || abort && (save || nosave || now || force) {
+            return Err(SYNTAX.into());
+        }
+        if abort {
+            return Err("ERR No shutdown in progress.".into());
+        }
+        let read_only = self.partition().is_some_and(|partition| partition.log().read_only().is_some());
+        if read_only && !force {
+            return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+        }
+        self.shutdown = Some(Shutdown { force });
+        Ok(())
+    }
+}

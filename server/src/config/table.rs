@@ -1,0 +1,230 @@
+//! The directives that mean something here, one row each.
+//!
+//! A row is `Variant field: type = default, "name" (| "alias")*, when, codec, "help";`, below the
+//! heading that it has in the help. Everything else comes out of it: the field of [`Config`],
+//! its default, the variant of [`Field`], how it is read and printed, and the help.
+
+use std::path::PathBuf;
+
+use super::foreign::Given;
+use super::values::{
+    APPEND_FSYNC, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, EVICTION_POLICY, EvictionPolicy, Folder,
+    GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal, OptionalPath, OutputLimits, Password,
+    Put, Reason, SaveLine, SavePoint, Secret, YesNo, every_address, stock_save_points,
+};
+
+/// When a directive may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Also by CONFIG SET.
+    Runtime,
+    /// In the file and on the command line only.
+    Start,
+    /// As `Start`; CONFIG SET has redis's words for what it protects.
+    Protected,
+    /// In the file only: CONFIG does not know it at all.
+    FileOnly,
+}
+
+/// Parses and stores a value out of its words; returns whether it is another one than before.
+type Set = fn(&mut Config, &[&[u8]], Put) -> Result<bool, Reason>;
+
+/// A row of the table, without its types.
+pub(super) struct Directive {
+    pub field: Field,
+    pub name: &'static str,
+    pub aliases: &'static [&'static str],
+    pub group: &'static str,
+    pub when: When,
+    pub help: &'static str,
+    pub takes_list: fn() -> bool,
+    /// What may be written, for the help.
+    pub kind: fn() -> String,
+    /// The value as people write it, for the help.
+    pub show: fn(&Config) -> String,
+    /// The value as CONFIG GET prints it.
+    pub get: fn(&Config) -> Vec<u8>,
+    /// Parses and stores a value; whether it is another one than before.
+    pub set: Set,
+}
+
+macro_rules! directives {
+    ($( $group:literal { $(
+        $variant:ident $field:ident: $type:ty = $default:expr,
+        $name:literal $(| $alias:literal)*, $when:ident, $codec:expr, $help:literal;
+    )* } )*) => {
+        /// The configuration of a server: a field for each directive that means something here.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $( $(
+                #[doc = concat!("`", $name, "`: ", $help, ".")]
+                pub $field: $type,
+            )* )*
+            /// The values of redis's other directives, for CONFIG GET.
+            pub(super) given: Given,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $( $( $field: $default, )* )* given: Given::default() }
+            }
+        }
+
+        /// Names a field of [`Config`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Field {
+            $( $(
+                #[doc = concat!("`", $name, "`.")]
+                $variant,
+            )* )*
+        }
+
+        /// Every row, in the order of the help and of CONFIG GET.
+        pub(super) static DIRECTIVES: &[Directive] = &[ $( $( Directive {
+            field: Field::$variant,
+            name: $name,
+            aliases: &[$($alias),*],
+            group: $group,
+            when: When::$when,
+            help: $help,
+            takes_list: || Codec::<$type>::takes_list(&$codec),
+            kind: || Codec::<$type>::kind(&$codec),
+            show: |config| $codec.show(&config.$field),
+            get: |config| $codec.print(&config.$field),
+            set: |config, words, put| {
+                let value = $codec.parse(words, &config.$field, put)?;
+                let is_new = config.$field != value;
+                config.$field = value;
+                Ok(is_new)
+            },
+        }, )* )* ];
+    };
+}
+
+/// The largest `int` and `long` of redis's ranges.
+const INT: i64 = i32::MAX as i64;
+const LONG: u64 = i64::MAX as u64;
+
+directives! {
+    "network" {
+        Bind bind: Vec<BindAddress> = every_address(), "bind", Start, Addresses,
+            "addresses to listen on; one with a - before it may be missing on this machine";
+        Port port: u16 = 6379, "port", Start, Number::<u16>::new(0, 65_535),
+            "TCP port, 0 for none";
+        UnixSocket unixsocket: Option<PathBuf> = None, "unixsocket", Start, OptionalPath,
+            "a unix socket to listen on as well";
+        UnixSocketPerm unixsocketperm: u32 = 0, "unixsocketperm", Start, Octal,
+            "permissions of the unix socket, 0 for those of the umask";
+        TcpBacklog tcp_backlog: u32 = 511, "tcp-backlog", Start, Number::<u32>::new(0, INT),
+            "how many connections may wait to be accepted";
+        TcpKeepalive tcp_keepalive: u32 = 300, "tcp-keepalive", Runtime,
+            Number::<u32>::new(0, INT),
+            "seconds between probes of a silent connection, 0 for none";
+        Timeout timeout: u32 = 0, "timeout", Runtime, Number::<u32>::new(0, INT),
+            "seconds after which an idle client is disconnected, 0 for never";
+        ProtectedMode protected_mode: bool = true, "protected-mode", Runtime, YesNo,
+            "without a password, take only clients of this machine";
+        RequirePass requirepass: Secret = Secret::default(), "requirepass", Runtime, Password,
+            "the password that AUTH asks for, empty for none";
+    }
+    "limits" {
+        MaxClients maxclients: u32 = 10_000, "maxclients", Runtime,
+            Number::<u32>::new(1, u32::MAX as i64).unsigned(),
+            "how many clients may be connected";
+        ProtoMaxBulkLen proto_max_bulk_len: u64 = 512 * MIB, "proto-max-bulk-len", Runtime,
+            Memory::new(MIB, LONG),
+            "the largest argument of a command";
+        ClientQueryBufferLimit client_query_buffer_limit: u64 = GIB, "client-query-buffer-limit",
+            Runtime, Memory::new(MIB, LONG),
+            "how much of a client's input may wait to be executed";
+        ClientOutputBufferLimit client_output_buffer_limit: OutputLimits = OutputLimits::default(),
+            "client-output-buffer-limit", Runtime, BufferLimits,
+            "how much output of a client (normal, replica, pubsub) may wait to be sent: more than \
+             hard at once or more than soft for so many seconds disconnects it; 0 for no bound";
+        MaxMemory maxmemory: u64 = 0, "maxmemory", Runtime, Memory::new(0, u64::MAX),
+            "memory for data, index and buffers, 0 for no bound; kept, not enforced by this version";
+        MaxMemoryPolicy maxmemory_policy: EvictionPolicy = EvictionPolicy::Spill,
+            "maxmemory-policy", Runtime, EVICTION_POLICY,
+            "what gives way at maxmemory; spill loses nothing, it reads what is cold from disk; kept, \
+             not enforced by this version";
+        Databases databases: u32 = 16, "databases", Start, Number::<u32>::new(1, 256),
+            "number of databases for SELECT";
+    }
+    "data" {
+        Dir dir: PathBuf = PathBuf::from("./"), "dir", Protected, Folder,
+            "the folder of the log, which is the database";
+        AppendFsync appendfsync: AppendFsync = AppendFsync::EverySec, "appendfsync", Runtime,
+            APPEND_FSYNC,
+            "when the log is synced to disk; with always a reply means that it was";
+        Save save: Vec<SavePoint> = stock_save_points(), "save", Runtime, SaveLine,
+            "when to write a checkpoint, which only makes the next start faster, \"\" for never; kept, \
+             this version writes none";
+        SegmentSize segment_size: u64 = 64 * MIB, "segment-size", Start,
+            Memory::new(MIB, GIB).power_of_two(),
+            "size of the log's files, fixed when the data set is created";
+        Salvage salvage: bool = false, "salvage", Start, YesNo,
+            "start in spite of damage in the log, without the data that is lost";
+    }
+    "server" {
+        Io io: IoDriver = IoDriver::Auto, "io", Start, IO_DRIVER,
+            "i/o driver; auto takes io_uring where it works and epoll otherwise";
+        LogLevel loglevel: LogLevel = LogLevel::Notice, "loglevel", Runtime, LOG_LEVEL,
+            "how much is logged";
+        LogFile logfile: Option<PathBuf> = None, "logfile", Start, OptionalPath,
+            "file to log to, empty for the standard output";
+        Hz hz: u32 = 10, "hz", Runtime, Number::<u32>::new(0, INT).clamped(1, 500),
+            "how often a second timeouts and other background work are looked at";
+    }
+}
+
+impl Field {
+    /// The name of the directive.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        DIRECTIVES[self as usize].name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::foreign;
+
+    #[test]
+    fn rows_stand_where_their_field_says() {
+        for (at, directive) in DIRECTIVES.iter().enumerate() {
+            assert_eq!(directive.field as usize, at);
+            assert_eq!(directive.field.name(), directive.name);
+        }
+    }
+
+    #[test]
+    fn no_name_is_used_twice() {
+        let own = DIRECTIVES.iter().flat_map(|row| row.aliases.iter().chain([&row.name]));
+        let theirs = foreign::rows().flat_map(|row| row.aliases.iter().chain([&row.name]));
+        let mut names: Vec<&str> = own.chain(theirs).copied().collect();
+        names.sort_unstable();
+        for pair in names.windows(2) {
+            assert_ne!(pair[0], pair[1]);
+        }
+        for name in names {
+            assert_eq!(name, name.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn every_default_is_read_back_as_itself() {
+        for directive in DIRECTIVES {
+            let mut config = Config::default();
+            let printed = (directive.get)(&config);
+            let words = if (directive.takes_list)() {
+                super::super::values::split_list(&printed)
+            } else {
+                vec![printed.as_slice()]
+            };
+            let is_new = (directive.set)(&mut config, &words, Put::Replace).unwrap();
+            // the folder alone is printed in another form, the absolute one
+            assert_eq!(is_new, directive.field == Field::Dir, "{}", directive.name);
+        }
+    }
+}

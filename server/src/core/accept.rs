@@ -1,0 +1,85 @@
+//! New connections.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use emberkv_resp::{Protocol, Reply};
+use socket2::SockRef;
+
+use crate::core::connection::{Connection, Fate};
+use crate::core::shard::Shard;
+use crate::driver::{Driver, ListenerId, listen};
+
+/// What a listener is.
+#[derive(Clone, Debug)]
+pub(crate) enum Door {
+    /// A TCP address.
+    Tcp,
+    /// A unix socket, by its path.
+    Unix(String),
+}
+
+const PROTECTED: &str = "DENIED Redis is running in protected mode because protected mode is enabled and no \
+    password is set for the default user. In this mode connections are only accepted from the loopback interface. \
+    If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just \
+    disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by \
+    connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible \
+    from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just \
+    disable the protected mode by editing the Redis configuration file, and setting the protected mode option to \
+    'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with \
+    the '--protected-mode no' option. 4) Set up an authentication password for the default user. NOTE: You only \
+    need to do one of the above things in order for the server to start accepting connections from the outside.";
+
+impl Shard {
+    /// Takes a connection in, or tells it why not and closes it.
+    pub fn accept<D: Driver>(&mut self, doors: &[Door], listener: ListenerId, socket: OwnedFd, driver: &mut D) {
+        let door = &doors[usize::from(listener.0)];
+        let socket_ref = SockRef::from(&socket);
+        let peer = socket_ref.peer_addr().ok().and_then(|address| address.as_socket());
+        let local = socket_ref.local_addr().ok().and_then(|address| address.as_socket());
+        let (address, local_address) = match door {
+            Door::Unix(path) => (format!("{path}:0"), format!("{path}:0")),
+            Door::Tcp => {
+                let text = |address: Option<std::net::SocketAddr>| {
+                    address.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
+                };
+                (text(peer), text(local))
+            }
+        };
+        let is_unix = matches!(door, Door::Unix(_));
+        if !is_unix && let Err(error) = listen::tune(&socket, self.config.tcp_keepalive) {
+            tracing::debug!(%error, "a connection was gone before it was accepted");
+            return;
+        }
+        let refusal = if self.connections.len() >= self.config.maxclients as usize {
+            Some("ERR max number of clients reached")
+        } else if self.is_protected_from(is_unix, peer.map(|address| address.ip())) {
+            Some(PROTECTED)
+        } else {
+            None
+        };
+        self.next_connection += 1;
+        let mut connection = Connection::new(self.next_connection, address, local_address, is_unix, self.now_ms);
+        connection.authenticated = self.config.requirepass.is_empty();
+        if let Some(text) = refusal {
+            Reply::new(&mut connection.output, Protocol::Resp2).error(text);
+            connection.fate = Fate::CloseAfterReply;
+            self.stats.rejected_connections += 1;
+        }
+        self.stats.connections += 1;
+        let conn = self.connections.insert(connection);
+        if let Err(error) = driver.attach(conn, socket) {
+            tracing::warn!(%error, "a new connection can't be served");
+            self.connections.remove(conn);
+        } else if refusal.is_some() {
+            self.touch(conn);
+        }
+    }
+
+    fn is_protected_from(&self, is_unix: bool, peer: Option<IpAddr>) -> bool {
+        self.config.protected_mode
+            && self.config.requirepass.is_empty()
+            && !is_unix
+            && !peer.is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+}

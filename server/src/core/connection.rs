@@ -1,0 +1,126 @@
+//! A client's connection, as its core sees it.
+
+use std::collections::VecDeque;
+
+use emberkv_log::{DbId, LogPosition};
+use emberkv_resp::schema::CommandId;
+use emberkv_resp::{Output, Parser, Protocol};
+
+/// Why a connection is not served for the moment. What it has sent stays in its query buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stall {
+    /// Its next command waits for the log.
+    Log,
+    /// It has to read its replies first.
+    Output,
+}
+
+/// What happens to a connection when its output is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// It goes on.
+    Open,
+    /// It is closed after its last reply; what it still sends is not looked at.
+    CloseAfterReply,
+    /// The driver is closing it.
+    Closing,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Unique over the life of the server.
+    pub id: u64,
+    pub address: String,
+    pub local_address: String,
+    pub is_unix: bool,
+    pub created_ms: u64,
+    pub last_seen_ms: u64,
+
+    // what the client has chosen
+    pub db: DbId,
+    pub protocol: Protocol,
+    pub name: Vec<u8>,
+    pub library: Vec<u8>,
+    pub library_version: Vec<u8>,
+    pub authenticated: bool,
+    pub last_command: Option<CommandId>,
+
+    // what it sends
+    pub parser: Parser,
+    /// Received and not executed yet.
+    pub query: Vec<u8>,
+    pub stall: Option<Stall>,
+    pub paused: bool,
+    pub eof: bool,
+    pub commands: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+
+    // what it gets
+    /// Replies of this turn.
+    pub output: Output,
+    /// What they depend on.
+    pub depends: LogPosition,
+    /// Replies of earlier turns that still wait for the log, in order.
+    pub held: VecDeque<(Output, LogPosition)>,
+    /// Replies that may be sent, while earlier ones are being sent.
+    pub ready: Output,
+    /// Bytes of the output that the driver has; zero: none.
+    pub sending: usize,
+    /// An empty output whose memory is used again.
+    pub spare: Output,
+    pub fate: Fate,
+    /// Whether it is in the turn's list of connections with something to send.
+    pub touched: bool,
+    /// Since when its output is over the soft limit, in ms since 1970.
+    pub over_soft_since_ms: Option<u64>,
+}
+
+impl Connection {
+    pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now_ms: u64) -> Self {
+        Self {
+            id,
+            address,
+            local_address,
+            is_unix,
+            created_ms: now_ms,
+            last_seen_ms: now_ms,
+            db: DbId(0),
+            protocol: Protocol::Resp2,
+            name: Vec::new(),
+            library: Vec::new(),
+            library_version: Vec::new(),
+            authenticated: false,
+            last_command: None,
+            parser: Parser::new(),
+            query: Vec::new(),
+            stall: None,
+            paused: false,
+            eof: false,
+            commands: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            output: Output::new(),
+            depends: LogPosition(0),
+            held: VecDeque::new(),
+            ready: Output::new(),
+            sending: 0,
+            spare: Output::new(),
+            fate: Fate::Open,
+            touched: false,
+            over_soft_since_ms: None,
+        }
+    }
+
+    /// Bytes of replies that are not sent yet.
+    pub fn unsent(&self) -> usize {
+        let held: usize = self.held.iter().map(|(output, _)| output.len()).sum();
+        self.output.len() + held + self.ready.len() + self.sending
+    }
+
+    /// Whether nothing is left to be sent.
+    pub fn is_flushed(&self) -> bool {
+        self.unsent() == 0
+    }
+}

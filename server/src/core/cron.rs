@@ -1,0 +1,67 @@
+//! What is looked at now and then, not every turn.
+
+use crate::core::connection::Fate;
+use crate::core::shard::{Data, Shard};
+use crate::driver::{ConnId, Driver};
+
+/// How often, in ms.
+pub(crate) const PERIOD_MS: u64 = 100;
+
+/// Keys that one turn removes because they have expired: some 100 µs.
+pub(crate) const EXPIRE_PER_TURN: usize = 256;
+
+/// Entries of a flushed database that one turn looks at.
+const SWEEP_PER_TURN: usize = 1024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Cron {
+    next_ms: u64,
+    ticks: u64,
+}
+
+impl Cron {
+    /// Does what is due. The clock may have gone back.
+    pub fn run<D: Driver>(&mut self, shard: &mut Shard, driver: &mut D) {
+        if shard.now_ms < self.next_ms && self.next_ms - shard.now_ms <= PERIOD_MS {
+            return;
+        }
+        self.next_ms = shard.now_ms + PERIOD_MS;
+        self.ticks += 1;
+        shard.stats.sample(shard.now_ms);
+        if self.ticks.is_multiple_of(10) {
+            if let Some(partition) = shard.partition() {
+                partition.log_mut().tick();
+            }
+            shard.close_idle(driver);
+        }
+    }
+}
+
+impl Shard {
+    /// Removes what has expired or was flushed, a slice of it. Returns whether there is more to do at once.
+    pub fn clear_away(&mut self) -> bool {
+        let Data::Ready(partition) = &mut self.data else { return false };
+        let expiring = partition.expire(EXPIRE_PER_TURN);
+        partition.sweep(SWEEP_PER_TURN) || expiring
+    }
+
+    fn close_idle<D: Driver>(&mut self, driver: &mut D) {
+        let limit_ms = u64::from(self.config.timeout) * 1000;
+        let now_ms = self.now_ms;
+        let mut idle: Vec<ConnId> = Vec::new();
+        for conn in self.connections.ids() {
+            if let Some(connection) = self.connections.get_mut(conn) {
+                let quiet = now_ms.saturating_sub(connection.last_seen_ms);
+                if limit_ms > 0 && quiet > limit_ms && connection.fate == Fate::Open && connection.stall.is_none() {
+                    idle.push(conn);
+                } else if connection.query.is_empty() && connection.query.capacity() > 1 << 16 {
+                    connection.query = Vec::new();
+                }
+            }
+        }
+        for conn in idle {
+            self.close_now(conn, driver);
+        }
+    }
+}

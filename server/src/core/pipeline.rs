@@ -1,0 +1,232 @@
+//! From received bytes to staged replies: requests are parsed, prefetched and executed in groups.
+
+use emberkv_engine::{Request, Stop};
+use emberkv_index::Fingerprint;
+use emberkv_resp::schema::{Command, Flags, Runs, resolve};
+use emberkv_resp::{Args, Parsed as Found, Parser, Reply, Span};
+
+use crate::core::connection::{Connection, Fate, Stall};
+use crate::core::shard::{Data, Shard};
+use crate::driver::ConnId;
+
+/// Requests that are parsed before the first of them is executed. Enough for the cache misses of one to be
+/// covered by the others; more would push what was fetched out of the nearest cache again.
+const GROUP: usize = 32;
+
+/// A client with more unsent output than this is not served until it has read some of it (law 10).
+pub(crate) const OUTPUT_PAUSE_BYTES: usize = 32 << 20;
+
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
+
+/// A request of the group.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// Where it begins in the buffer.
+    from: usize,
+    spans: (u32, u32),
+    /// `None`: it is no command that can be executed, and the answer says why.
+    command: Option<&'static Command>,
+    fingerprint: Fingerprint,
+}
+
+/// What became of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Processed {
+    /// Bytes that need not be looked at again.
+    pub consumed: usize,
+    /// Bytes that the request that has begun still lacks, at least.
+    pub needed: usize,
+}
+
+enum Step {
+    GoOn,
+    /// Execution stops before the request at this offset.
+    StopAt(usize),
+}
+
+impl Shard {
+    /// Parses and executes what `buf` holds of a connection's requests.
+    pub fn process(&mut self, conn: ConnId, buf: &[u8]) -> Processed {
+        let mut at = 0;
+        let mut needed = 0;
+        let (mut spans, mut group) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.group));
+        loop {
+            spans.clear();
+            group.clear();
+            let Some(connection) = self.connections.get_mut(conn) else { break };
+            if connection.fate != Fate::Open {
+                at = buf.len();
+                break;
+            }
+            if connection.unsent() > OUTPUT_PAUSE_BYTES {
+                connection.stall = Some(Stall::Output);
+                break;
+            }
+            let mut limits = self.limits;
+            limits.unauthenticated = !connection.authenticated;
+            // parse a group ...
+            let mut end = None;
+            while group.len() < GROUP && end.is_none() {
+                let first = spans.len();
+                match connection.parser.parse(buf, at, &mut spans, &limits) {
+                    Ok(Found::Command { consumed }) => {
+                        group.push(Parsed::new(at, first, buf, &spans));
+                        at += consumed;
+                    }
+                    Ok(Found::Empty { consumed }) => at += consumed,
+                    other => end = Some(other),
+                }
+            }
+            // ... and execute it
+            self.prefetch(conn, buf, &spans, &mut group);
+            if let Step::StopAt(offset) = self.execute_group(conn, buf, &spans, &group) {
+                at = offset;
+                if let Some(connection) = self.connections.get_mut(conn) {
+                    // what was parsed beyond is parsed again
+                    connection.parser = Parser::new();
+                }
+                break;
+            }
+            match end {
+                None => {}
+                Some(Ok(Found::Inline { consumed, args })) => {
+                    let parsed = Parsed::of(at, args.args());
+                    match self.execute_one(conn, &parsed, args.args()) {
+                        Ok(()) => at += consumed,
+                        Err(()) => break,
+                    }
+                }
+                Some(Ok(Found::Incomplete { needed: lacking })) => {
+                    needed = lacking;
+                    break;
+                }
+                Some(Ok(Found::Command { .. } | Found::Empty { .. })) => unreachable!("they go on"),
+                Some(Err(error)) => {
+                    if let Some(connection) = self.connections.get_mut(conn)
+                        && connection.fate == Fate::Open
+                    {
+                        connection.fate = Fate::CloseAfterReply;
+                        Reply::new(&mut connection.output, connection.protocol).error_bytes(&error.reply());
+                        self.stats.error_replies += 1;
+                    }
+                    at = buf.len();
+                    break;
+                }
+            }
+        }
+        (self.spans, self.group) = (spans, group);
+        self.touch(conn);
+        Processed { consumed: at, needed }
+    }
+
+    /// Hash, rows, records: the cache misses of the group's keys overlap.
+    #[inline]
+    fn prefetch(&mut self, conn: ConnId, buf: &[u8], spans: &[Span], group: &mut [Parsed]) {
+        if group.len() < 2 {
+            return;
+        }
+        let (Data::Ready(partition), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
+            return;
+        };
+        for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
+            let key = spans[parsed.spans.0 as usize + 1].of(buf);
+            parsed.fingerprint = partition.prefetch_row(connection.db, key);
+        }
+        for parsed in group.iter().filter(|parsed| parsed.has_key()) {
+            partition.prefetch_record(parsed.fingerprint);
+        }
+    }
+
+    fn execute_group(&mut self, conn: ConnId, buf: &[u8], spans: &[Span], group: &[Parsed]) -> Step {
+        for parsed in group {
+            let args = Args::new(buf, &spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
+            if self.execute_one(conn, parsed, args).is_err() {
+                return Step::StopAt(parsed.from);
+            }
+        }
+        Step::GoOn
+    }
+
+    /// Executes a request and stages its reply. An error: it was not executed, and has to be once more later.
+    #[inline]
+    fn execute_one(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+        let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
+        if connection.fate != Fate::Open {
+            return Ok(()); // sent after QUIT: not looked at
+        }
+        if let Some(command) = parsed.command
+            && command.runs == Runs::Data
+            && connection.authenticated
+            && let Data::Ready(partition) = &mut self.data
+        {
+            // the way of nearly every request
+            let request = Request { id: command.id, db: connection.db, args };
+            let mut reply = Reply::new(&mut connection.output, connection.protocol);
+            match partition.execute(request, &mut reply) {
+                Ok(()) => {}
+                Err(Stop::Wait) => {
+                    connection.stall = Some(Stall::Log);
+                    self.waiting.push_back(conn);
+                    return Err(());
+                }
+                Err(Stop::Error(text)) => {
+                    reply.error(&text);
+                    self.stats.error_replies += 1;
+                }
+            }
+            connection.depends = connection.depends.max(partition.take_dependency());
+            connection.commands += 1;
+            connection.last_command = Some(command.id);
+            self.stats.commands += 1;
+            return Ok(());
+        }
+        self.execute_elsewhere(conn, parsed, args);
+        Ok(())
+    }
+
+    #[cold]
+    fn execute_elsewhere(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.commands += 1;
+        self.stats.commands += 1;
+        let refusal = match parsed.command.map_or_else(|| resolve(args), Ok) {
+            Err(unresolved) => unresolved.reply(args),
+            Ok(command) => {
+                connection.last_command = Some(command.id);
+                match refusal(connection, command, matches!(self.data, Data::Loading { .. })) {
+                    Some(text) => text.as_bytes().to_vec(),
+                    None => return self.administer(conn, command, args),
+                }
+            }
+        };
+        Reply::new(&mut connection.output, connection.protocol).error_bytes(&refusal);
+        self.stats.error_replies += 1;
+    }
+}
+
+fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<&'static str> {
+    if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
+        return Some("NOAUTH Authentication required.");
+    }
+    (loading && !command.flags.contains(Flags::LOADING)).then_some(LOADING)
+}
+
+impl Parsed {
+    #[inline]
+    fn new(from: usize, first: usize, buf: &[u8], spans: &[Span]) -> Self {
+        let mut parsed = Self::of(from, Args::new(buf, &spans[first..]));
+        parsed.spans = (first as u32, spans.len() as u32);
+        parsed
+    }
+
+    #[inline]
+    fn of(from: usize, args: Args<'_>) -> Self {
+        Self { from, spans: (0, 0), command: resolve(args).ok(), fingerprint: Fingerprint::from_raw(0) }
+    }
+
+    /// Whether its first argument is a key, as nearly every command on data has it.
+    #[inline]
+    fn has_key(&self) -> bool {
+        self.command.is_some_and(|command| command.runs == Runs::Data && !command.keys.is_empty())
+    }
+}

@@ -1,0 +1,114 @@
+//! Replies leave when what they depend on has been reached (law 2), in order, one send at a time.
+
+use emberkv_log::LogPosition;
+
+use crate::core::connection::{Connection, Fate};
+use crate::core::shard::Shard;
+use crate::driver::{ConnId, Driver};
+
+impl Connection {
+    /// Moves the replies of this turn, and of earlier ones, to where they may be sent from, as far as `gate`
+    /// allows. Returns whether some have to wait.
+    fn release(&mut self, gate: LogPosition) -> bool {
+        while let Some((_, depends)) = self.held.front()
+            && *depends <= gate
+        {
+            if let Some((mut output, _)) = self.held.pop_front() {
+                self.ready.append(&mut output);
+            }
+        }
+        if !self.output.is_empty() {
+            if self.held.is_empty() && self.depends <= gate {
+                self.ready.append(&mut self.output);
+            } else {
+                self.held.push_back((self.output.take(), self.depends));
+            }
+        }
+        self.depends = LogPosition(0);
+        !self.held.is_empty()
+    }
+
+    /// Hands the driver what is ready, unless it is still at the last piece.
+    pub fn send<D: Driver>(&mut self, conn: ConnId, driver: &mut D) {
+        if self.sending > 0 || self.ready.is_empty() || self.fate == Fate::Closing {
+            return;
+        }
+        let spare = std::mem::take(&mut self.spare);
+        let output = std::mem::replace(&mut self.ready, spare);
+        self.sending = output.len();
+        self.bytes_out += output.len() as u64;
+        driver.send(conn, output);
+    }
+}
+
+impl Shard {
+    /// The end of a turn: sends what may be sent.
+    pub fn release_replies<D: Driver>(&mut self, driver: &mut D) {
+        let gate = self.gate();
+        let holding = std::mem::take(&mut self.holding);
+        let mut touched = std::mem::take(&mut self.touched);
+        for conn in holding.iter().copied() {
+            self.release_one(conn, gate, driver);
+        }
+        for conn in touched.drain(..) {
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.touched = false;
+                self.release_one(conn, gate, driver);
+            }
+        }
+        self.touched = touched;
+    }
+
+    fn release_one<D: Driver>(&mut self, conn: ConnId, gate: LogPosition, driver: &mut D) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.release(gate) && !self.holding.contains(&conn) {
+            self.holding.push(conn);
+        }
+        let before = connection.bytes_out;
+        connection.send(conn, driver);
+        self.stats.bytes_out += connection.bytes_out - before;
+        let limit = self.config.client_output_buffer_limit.normal;
+        if limit.hard_bytes > 0 || limit.soft_bytes > 0 {
+            self.check_output_limit(conn);
+        }
+        self.close_if_done(conn, driver);
+    }
+
+    fn check_output_limit(&mut self, conn: ConnId) {
+        let limit = self.config.client_output_buffer_limit.normal;
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let unsent = connection.unsent() as u64;
+        let over_soft = limit.soft_bytes > 0 && unsent > limit.soft_bytes;
+        let since = *connection.over_soft_since_ms.get_or_insert(self.now_ms);
+        if !over_soft {
+            connection.over_soft_since_ms = None;
+        }
+        let too_long = over_soft && self.now_ms.saturating_sub(since) >= limit.soft_seconds * 1000;
+        if (limit.hard_bytes > 0 && unsent > limit.hard_bytes || too_long) && connection.fate != Fate::Closing {
+            tracing::warn!(client = connection.id, unsent, "client closed: over client-output-buffer-limit");
+            self.stats.output_buffer_disconnections += 1;
+            self.condemned.push(conn);
+        }
+    }
+
+    /// Closes a connection that has nothing more to get and is to end then.
+    pub fn close_if_done<D: Driver>(&mut self, conn: ConnId, driver: &mut D) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let done = connection.fate == Fate::CloseAfterReply
+            || connection.eof && connection.stall.is_none() && connection.fate == Fate::Open;
+        if done && connection.is_flushed() {
+            connection.fate = Fate::Closing;
+            driver.close(conn);
+        }
+    }
+
+    /// Closes a connection now.
+    pub fn close_now<D: Driver>(&mut self, conn: ConnId, driver: &mut D) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && connection.fate != Fate::Closing
+        {
+            connection.fate = Fate::Closing;
+            driver.close(conn);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a core's commands work on: everything but the driver.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use emberkv_engine::Partition;
+use emberkv_log::disk::real::RealDisk;
+use emberkv_log::{LogPosition, Progress};
+use emberkv_resp::{Limits, Span};
+
+use crate::clock::Clock;
+use crate::config::{Config, LogLevel};
+use crate::core::pipeline::Parsed;
+use crate::core::table::Connections;
+use crate::driver::ConnId;
+use crate::stats::ServerStats;
+
+/// The data, or how far they are from being served.
+#[derive(Debug)]
+pub(crate) enum Data {
+    Loading { progress: Arc<Progress>, since_ms: u64 },
+    Ready(Box<Partition<RealDisk>>),
+}
+
+/// Facts about this server that do not change.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub run_id: String,
+    pub executable: String,
+    pub config_file: String,
+    pub driver: &'static str,
+    pub started_ms: u64,
+    pub port: u16,
+}
+
+/// See the module.
+pub(crate) struct Shard {
+    pub config: Config,
+    pub facts: Facts,
+    pub clock: Clock,
+    pub now_ms: u64,
+    pub data: Data,
+    pub connections: Connections,
+    pub next_connection: u64,
+    pub stats: ServerStats,
+    pub limits: Limits,
+    /// Connections with something to send at the end of this turn.
+    pub touched: Vec<ConnId>,
+    /// Connections with replies that wait for the log.
+    pub holding: Vec<ConnId>,
+    /// Connections whose next command waits for the log, in the order in which they came.
+    pub waiting: VecDeque<ConnId>,
+    /// Connections to close, whatever they still have to get.
+    pub condemned: Vec<ConnId>,
+    /// Set by SHUTDOWN or a signal.
+    pub shutdown: Option<Shutdown>,
+    /// Changes how much is logged.
+    pub set_log_level: fn(LogLevel),
+    /// Whether memory for the index's growth was asked for.
+    pub reserve_asked: bool,
+    // vectors that are used anew for each group
+    pub spans: Vec<Span>,
+    pub group: Vec<Parsed>,
+}
+
+/// How the server ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Shutdown {
+    /// End even if the log can't be synced.
+    pub force: bool,
+}
+
+impl Shard {
+    /// The partition, when it is loaded.
+    pub fn partition(&mut self) -> Option<&mut Partition<RealDisk>> {
+        match &mut self.data {
+            Data::Ready(partition) => Some(partition),
+            Data::Loading { .. } => None,
+        }
+    }
+
+    /// All before this position has reached the level that the sync policy promises.
+    pub fn gate(&self) -> LogPosition {
+        match &self.data {
+            Data::Ready(partition) => partition.log().gate(),
+            Data::Loading { .. } => LogPosition(0),
+        }
+    }
+
+    /// Takes over what the configuration says of requests.
+    pub fn apply_limits(&mut self) {
+        self.limits.max_bulk_len = self.config.proto_max_bulk_len;
+        let limits = emberkv_engine::Limits {
+            databases: self.config.databases as usize,
+            max_value_bytes: usize::try_from(self.config.proto_max_bulk_len).unwrap_or(usize::MAX),
+        };
+        if let Some(partition) = self.partition() {
+            partition.set_limits(limits);
+        }
+    }
+
+    /// Puts a connection on the list of those with something to send.
+    pub fn touch(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && !connection.touched
+        {
+            connection.touched = true;
+            self.touched.push(conn);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Disk writes on a thread of their own, for where there is no ring.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::driver::wake::{self, Reading, Waker};
+use crate::driver::{DiskToken, DiskWrite, Event};
+
+type Done = Vec<(DiskToken, io::Result<()>)>;
+
+/// The thread, and what it has to do and has done. Dropping it waits for the writes that were begun.
+pub(super) struct DiskThread {
+    /// `None` only while it is dropped.
+    jobs: Option<Sender<(DiskToken, DiskWrite)>>,
+    done: Arc<Mutex<Done>>,
+    called: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DiskThread {
+    pub(super) fn start() -> io::Result<Self> {
+        let (caller, called) = wake::pair(Reading::Returns)?;
+        let (jobs, queue) = channel();
+        let done = Arc::new(Mutex::new(Done::new()));
+        let results = Arc::clone(&done);
+        let thread = thread::Builder::new().name("disk".to_owned()).spawn(move || work(&queue, &results, &caller))?;
+        Ok(Self { jobs: Some(jobs), done, called, thread: Some(thread) })
+    }
+
+    pub(super) fn begin(&self, token: DiskToken, write: DiskWrite) {
+        let Some(jobs) = &self.jobs else { return };
+        assert!(jobs.send((token, write)).is_ok(), "the disk thread has gone");
+    }
+
+    /// Becomes readable when a write is done.
+    pub(super) fn called(&self) -> BorrowedFd<'_> {
+        self.called.as_fd()
+    }
+
+    /// Reports the writes that are done.
+    pub(super) fn take_done(&self, events: &mut Vec<Event>) {
+        wake::drain(&*self.called);
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        events.extend(done.drain(..).map(|(token, result)| Event::DiskDone(token, result)));
+    }
+}
+
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(queue: &Receiver<(DiskToken, DiskWrite)>, results: &Mutex<Done>, caller: &Waker) {
+    while let Ok((token, write)) = queue.recv() {
+        let result = perform(&write);
+        drop(write);
+        let mut done = results.lock().unwrap_or_else(PoisonError::into_inner);
+        done.push((token, result));
+        drop(done);
+        caller.wake();
+    }
+}
+
+fn perform(write: &DiskWrite) -> io::Result<()> {
+    write.file.write_all_at(&write.data, write.offset)?;
+    if write.sync {
+        write.file.sync_data()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The cores of emberkv: the event loop, connections, configuration and administration.
+
+mod boot;
+mod clock;
+mod commands;
+pub mod config;
+mod core;
+pub mod driver;
+mod housekeeping;
+mod process;
+mod signals;
+mod stats;
+
+pub use boot::{ServeError, serve};

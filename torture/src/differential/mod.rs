@@ -1,0 +1,13 @@
+//! The same commands against two servers: replies must be equal, byte by byte where the reply
+//! is determined, by shape where it is not.
+
+mod compare;
+mod contest;
+mod differences;
+mod random;
+mod script;
+
+pub use compare::agree;
+pub use contest::{Contest, Mismatch};
+pub use differences::Differences;
+pub use script::{Action, Compare, Script, Step, words};

@@ -1,0 +1,261 @@
+//! The oracle of acknowledged writes: connections pipeline commands, the server is killed with
+//! `kill -9` at a random moment and started again on the same directory, and every key must be
+//! what the acknowledged commands, plus some first part of the unanswered ones, leave. Round
+//! after round on the same, growing data set.
+//!
+//! The seed decides commands and moments; how far each connection gets by then is up to the
+//! machine.
+
+mod check;
+mod model;
+mod op;
+mod shared;
+mod worker;
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::rng::Rng;
+use crate::value::escape;
+use crate::{Client, Error, Result, Server, ServerSpec};
+use check::Snapshot;
+use model::{Found, Key, Model};
+use shared::{Carried, Names};
+pub use worker::unix_ms;
+use worker::{Assignment, Journal};
+
+/// How to torture.
+#[derive(Debug, Clone)]
+pub struct KillPlan {
+    /// What to start, again and again.
+    pub spec: ServerSpec,
+    /// How many times to kill it.
+    pub rounds: u64,
+    /// How many connections write at once.
+    pub connections: usize,
+    /// What decides commands and moments.
+    pub seed: u64,
+    /// A round's writes last between these two.
+    pub least: Duration,
+    /// See `least`.
+    pub most: Duration,
+}
+
+impl KillPlan {
+    /// A plan with the usual number of connections and length of rounds.
+    #[must_use]
+    pub fn new(spec: ServerSpec, rounds: u64, seed: u64) -> Self {
+        Self { spec, rounds, connections: 6, seed, least: Duration::from_millis(50), most: Duration::from_millis(900) }
+    }
+}
+
+/// What came out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KillReport {
+    /// Rounds that ended with a kill and a check.
+    pub rounds: u64,
+    /// Commands sent.
+    pub sent: u64,
+    /// Commands answered before the kill.
+    pub acked: u64,
+    /// Unanswered commands on own keys, and those of them that had taken effect.
+    pub in_flight: u64,
+    /// See `in_flight`.
+    pub survived: u64,
+    /// Keys read and compared, over all rounds.
+    pub keys_checked: u64,
+    /// Keys in the data set at the end.
+    pub keys_at_end: u64,
+    /// The longest restart, from exec to the first reply.
+    pub longest_restart: Duration,
+    /// Everything that was lost, torn or invented, one line each.
+    pub violations: Vec<String>,
+}
+
+impl KillReport {
+    /// True when nothing was lost and nothing invented.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl fmt::Display for KillReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rounds           {}", self.rounds)?;
+        writeln!(f, "commands sent    {}", self.sent)?;
+        writeln!(f, "acknowledged     {}", self.acked)?;
+        writeln!(f, "unanswered       {} ({} had taken effect)", self.in_flight, self.survived)?;
+        writeln!(f, "keys checked     {}", self.keys_checked)?;
+        writeln!(f, "keys at the end  {}", self.keys_at_end)?;
+        writeln!(f, "longest restart  {} ms", self.longest_restart.as_millis())?;
+        if self.is_clean() {
+            return write!(f, "verdict          nothing lost, nothing invented");
+        }
+        writeln!(f, "verdict          FAILED, {} findings:", self.violations.len())?;
+        for violation in self.violations.iter().take(30) {
+            writeln!(f, "  {violation}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the plan to its end, or to the first round with findings.
+///
+/// # Errors
+/// When the harness can't go on: above all when the server does not start again.
+pub fn run(plan: &KillPlan) -> Result<KillReport> {
+    assert!(plan.connections > 0, "a plan without connections proves nothing");
+    let mut state = State {
+        models: vec![Model::default(); plan.connections],
+        carried: Carried::default(),
+        frozen: Model::default(),
+        shared_keys: BTreeSet::new(),
+        report: KillReport::default(),
+    };
+    let root = Rng::new(plan.seed);
+    let mut server = Server::start(&plan.spec)?;
+    for round in 0..plan.rounds {
+        let mut rng = root.fork(round + 1);
+        let journals = state.write_until_killed(plan, &mut server, round, &mut rng)?;
+        let died_ms = unix_ms();
+        let began = Instant::now();
+        server = Server::start(&plan.spec)?;
+        state.report.longest_restart = state.report.longest_restart.max(began.elapsed());
+        state.check(&mut server.connect()?, round, journals, died_ms)?;
+        state.report.rounds += 1;
+        if !state.report.is_clean() {
+            break;
+        }
+    }
+    Ok(state.report)
+}
+
+struct State {
+    models: Vec<Model>,
+    carried: Carried,
+    /// Shared keys of earlier rounds, which nobody writes any more.
+    frozen: Model,
+    shared_keys: BTreeSet<Key>,
+    report: KillReport,
+}
+
+impl State {
+    fn write_until_killed(
+        &mut self,
+        plan: &KillPlan,
+        server: &mut Server,
+        round: u64,
+        rng: &mut Rng,
+    ) -> Result<Vec<Journal>> {
+        let clients: Vec<Client> = (0..plan.connections).map(|_| server.connect()).collect::<Result<_>>()?;
+        let span = plan.most.saturating_sub(plan.least).as_micros();
+        let extra = rng.below(u64::try_from(span).unwrap_or(0));
+        let threads: Vec<_> = clients
+            .into_iter()
+            .zip(std::mem::take(&mut self.models))
+            .enumerate()
+            .map(|(connection, (client, model))| {
+                let rng = rng.fork(connection as u64 + 1000);
+                let database = database_of(connection);
+                let assignment = Assignment { connection, round, database, rng };
+                std::thread::spawn(move || worker::run(assignment, model, client))
+            })
+            .collect();
+        std::thread::sleep(plan.least + Duration::from_micros(extra));
+        if let Some(status) = server.exited()? {
+            return Err(server.failure(format!("the server died by itself: {status}")));
+        }
+        server.kill9()?;
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| Error::Missing("a connection's thread panicked".into())))
+            .collect()
+    }
+
+    fn check(&mut self, client: &mut Client, round: u64, journals: Vec<Journal>, died_ms: i64) -> Result<()> {
+        let names = Names { round };
+        let mut tallies = Vec::new();
+        self.shared_keys.extend(names.all());
+        self.check_frozen(client, round)?;
+        let mut findings = Vec::new();
+        for (connection, mut journal) in journals.into_iter().enumerate() {
+            let mut keys: HashSet<Key> = journal.model.keys().cloned().collect();
+            keys.extend(journal.in_flight.iter().flat_map(|f| f.op.keys()).cloned());
+            let keys: Vec<Key> = keys.into_iter().collect();
+            client.select(database_of(connection))?;
+            let snapshot = Snapshot::read(client, &keys)?;
+            let found = check::explain(&mut journal.model, &journal.in_flight, &snapshot, died_ms);
+            self.report.sent += journal.sent;
+            self.report.acked += journal.acked;
+            self.report.in_flight += journal.in_flight.len() as u64;
+            self.report.survived += found.survived as u64;
+            self.report.keys_checked += keys.len() as u64;
+            findings.extend(journal.complaints.into_iter().map(|line| (connection, line)));
+            findings.extend(found.violations.into_iter().map(|line| (connection, line)));
+            self.models.push(journal.model);
+            tallies.push(journal.tally);
+        }
+        self.report.violations.extend(
+            findings.into_iter().map(|(connection, line)| format!("round {round}, connection {connection}: {line}")),
+        );
+        client.select(0)?;
+        let verdict = shared::check(client, names, &tallies, &mut self.carried)?;
+        self.report.keys_checked += verdict.keys;
+        let lines = verdict.violations.into_iter();
+        self.report.violations.extend(lines.map(|line| format!("round {round}: {line}")));
+        for (key, value) in verdict.frozen {
+            let found = value.map(|value| Found { value, expiry_ms: None });
+            self.frozen.adopt(&key, found.as_ref());
+        }
+        self.check_nothing_invented(client, round)
+    }
+
+    /// The shared keys of earlier rounds are as they were.
+    fn check_frozen(&mut self, client: &mut Client, round: u64) -> Result<()> {
+        let keys: Vec<Key> = self.frozen.keys().cloned().collect();
+        let snapshot = Snapshot::read(client, &keys)?;
+        let findings = check::explain(&mut self.frozen, &[], &snapshot, unix_ms());
+        self.report.keys_checked += keys.len() as u64;
+        let lines = findings.violations.into_iter();
+        self.report.violations.extend(lines.map(|line| format!("round {round}, keys of earlier rounds: {line}")));
+        Ok(())
+    }
+
+    /// No key is there that nobody wrote, and SCAN lists what GET has shown.
+    fn check_nothing_invented(&mut self, client: &mut Client, round: u64) -> Result<()> {
+        self.report.keys_at_end = 0;
+        for database in 0..16 {
+            client.select(database)?;
+            let all = check::scan_all(client)?;
+            self.report.keys_at_end += all.len() as u64;
+            let models = || {
+                let numbered = self.models.iter().enumerate();
+                numbered.filter(|(connection, _)| database_of(*connection) == database)
+            };
+            let known = |key: &Key| {
+                models().any(|(_, model)| model.knows(key)) || (database == 0 && self.shared_keys.contains(key))
+            };
+            let unknown = all
+                .iter()
+                .filter(|key| !known(key))
+                .map(|key| format!("round {round}: the key {} of {database} was never written", escape(key)));
+            let mut lines: Vec<String> = unknown.take(10).collect();
+            let lasting = models().flat_map(|(_, model)| {
+                let lasts = |key: &&Key| model.get(key).is_some_and(|e| e.expiry.is_none());
+                model.keys().filter(lasts)
+            });
+            let unlisted = lasting.filter(|key| !all.contains(*key));
+            lines.extend(unlisted.take(10).map(|key| format!("round {round}: SCAN does not list {}", escape(key))));
+            self.report.violations.extend(lines);
+        }
+        client.select(0)?;
+        Ok(())
+    }
+}
+
+/// Every sixth connection has a database of its own, which it empties now and then.
+fn database_of(connection: usize) -> u8 {
+    if connection % 6 == 5 { u8::try_from(1 + connection / 6 % 15).unwrap_or(1) } else { 0 }
+}

@@ -1,0 +1,292 @@
+//! What a key must be: the plain model of the commands that the workload uses.
+
+use std::collections::HashMap;
+
+use super::op::{Op, Ttl};
+use crate::Value;
+
+/// A key's bytes.
+pub type Key = Vec<u8>;
+
+/// How far the server's clock, read once per turn, may lag behind or run ahead of the moment at
+/// which a command was sent or answered.
+const CLOCK_SLACK_MS: i64 = 500;
+
+/// When something happened, as far as the client can tell: between two unix times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The earliest possible time, in ms.
+    pub earliest_ms: i64,
+    /// The latest possible time, in ms.
+    pub latest_ms: i64,
+}
+
+impl Moment {
+    /// A time that is known exactly.
+    #[must_use]
+    pub fn exact(ms: i64) -> Self {
+        Self { earliest_ms: ms, latest_ms: ms }
+    }
+
+    fn later_by(self, ms: i64) -> Self {
+        Self { earliest_ms: self.earliest_ms + ms - CLOCK_SLACK_MS, latest_ms: self.latest_ms + ms + CLOCK_SLACK_MS }
+    }
+
+    fn contains(self, ms: i64) -> bool {
+        (self.earliest_ms..=self.latest_ms).contains(&ms)
+    }
+}
+
+/// A string and when it expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// The expiry, if any.
+    pub expiry: Option<Moment>,
+}
+
+/// What a server says about a key after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The value.
+    pub value: Vec<u8>,
+    /// The absolute expiry in unix ms, if any.
+    pub expiry_ms: Option<i64>,
+}
+
+/// What a reply must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// This value.
+    Exactly(Value),
+    /// An error.
+    Error,
+    /// It depends on whether a key has expired in between.
+    Anything,
+}
+
+/// Every key that was ever touched, and its state; `None` for a key that is absent.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    entries: HashMap<Key, Option<Entry>>,
+}
+
+impl Model {
+    /// The keys ever touched.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.keys()
+    }
+
+    /// True if the key was ever touched.
+    #[must_use]
+    pub fn knows(&self, key: &[u8]) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// The state of a key.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key).and_then(Option::as_ref)
+    }
+
+    /// Takes what was found for what is true from now on.
+    pub fn adopt(&mut self, key: &[u8], found: Option<&Found>) {
+        let entry = found.map(|found| Entry { value: found.value.clone(), expiry: found.expiry_ms.map(Moment::exact) });
+        self.entries.insert(key.to_vec(), entry);
+    }
+
+    fn put(&mut self, key: &[u8], value: Vec<u8>, expiry: Option<Moment>) {
+        self.entries.insert(key.to_vec(), Some(Entry { value, expiry }));
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.entries.insert(key.to_vec(), None).flatten()
+    }
+
+    /// Executes `op`, which the server executed at `when`; the reply that is due.
+    pub fn apply(&mut self, op: &Op, when: Moment) -> Expected {
+        let ok = || Expected::Exactly(Value::Simple(b"OK".to_vec()));
+        let int = |number: i64| Expected::Exactly(Value::Integer(number));
+        let bulk = |value: Option<Vec<u8>>| Expected::Exactly(value.map_or(Value::Null, Value::Bulk));
+        if op.is_on_short_lived_key() {
+            self.apply_short_lived(op, when);
+            return Expected::Anything;
+        }
+        match op {
+            Op::Set { key, value, ttl, .. } => {
+                let expiry = match ttl {
+                    Ttl::None => None,
+                    Ttl::Keep => self.get(key).and_then(|entry| entry.expiry),
+                    Ttl::InMs(ms) => Some(when.later_by(*ms)),
+                    Ttl::AtMs(ms) => Some(Moment::exact(*ms)),
+                };
+                self.put(key, value.clone(), expiry);
+                ok()
+            }
+            Op::Del(keys) => int(keys.iter().filter(|key| self.remove(key).is_some()).count() as i64),
+            Op::IncrBy { key, by } => {
+                let old = self.get(key).map(|entry| (as_integer(&entry.value), entry.expiry));
+                let (number, expiry) = match old {
+                    None => (Some(0), None),
+                    Some((number, expiry)) => (number, expiry),
+                };
+                let Some(new) = number.and_then(|number| number.checked_add(*by)) else {
+                    // a refused INCR touches the key all the same: it must be checked.
+                    self.touch(key);
+                    return Expected::Error;
+                };
+                self.put(key, new.to_string().into_bytes(), expiry);
+                int(new)
+            }
+            Op::Append { key, value } => {
+                let (mut text, expiry) =
+                    self.get(key).map_or((Vec::new(), None), |entry| (entry.value.clone(), entry.expiry));
+                text.extend_from_slice(value);
+                let length = text.len() as i64;
+                self.put(key, text, expiry);
+                int(length)
+            }
+            Op::MSet(pairs) => {
+                for (key, value) in pairs {
+                    self.put(key, value.clone(), None);
+                }
+                ok()
+            }
+            Op::MSetNx(pairs) => {
+                pairs.iter().for_each(|(key, _)| self.touch(key));
+                if pairs.iter().any(|(key, _)| self.get(key).is_some()) {
+                    return int(0);
+                }
+                for (key, value) in pairs {
+                    self.put(key, value.clone(), None);
+                }
+                int(1)
+            }
+            Op::FlushDb => {
+                self.entries.values_mut().for_each(|entry| *entry = None);
+                ok()
+            }
+            Op::GetDel(key) => bulk(self.remove(key).map(|entry| entry.value)),
+            Op::Get(key) => bulk(self.get(key).map(|entry| entry.value.clone())),
+            Op::Persist(key) => {
+                let had = self.get(key).is_some_and(|entry| entry.expiry.is_some());
+                self.set_expiry(key, None);
+                int(i64::from(had))
+            }
+            Op::GetExPersist(key) => {
+                self.set_expiry(key, None);
+                bulk(self.get(key).map(|entry| entry.value.clone()))
+            }
+            Op::ExpireIn { key, ms } => int(i64::from(self.set_expiry(key, Some(when.later_by(*ms))))),
+            Op::ExpireAt { key, ms } => int(i64::from(self.set_expiry(key, Some(Moment::exact(*ms))))),
+        }
+    }
+
+    /// Keys with short lives see only commands whose effect does not depend on whether the key
+    /// has expired: plain writes and removals.
+    fn apply_short_lived(&mut self, op: &Op, when: Moment) {
+        match op {
+            Op::Set { key, value, ttl: Ttl::InMs(ms), .. } => {
+                self.put(key, value.clone(), Some(when.later_by(*ms)));
+            }
+            Op::Del(keys) => keys.iter().for_each(|key| {
+                self.remove(key);
+            }),
+            Op::GetDel(key) => {
+                self.remove(key);
+            }
+            _ => unreachable!("the workload gives short-lived keys only SET PX, DEL and GETDEL"),
+        }
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        if !self.entries.contains_key(key) {
+            self.entries.insert(key.to_vec(), None);
+        }
+    }
+
+    /// Changes the expiry of a key; false when it is absent.
+    fn set_expiry(&mut self, key: &[u8], expiry: Option<Moment>) -> bool {
+        self.touch(key);
+        match self.entries.get_mut(key) {
+            Some(Some(entry)) => {
+                entry.expiry = expiry;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `found`, read at `read_at`, is what this model says about the key.
+    #[must_use]
+    pub fn explains(&self, key: &[u8], found: Option<&Found>, read_at: Moment) -> bool {
+        match (self.get(key), found) {
+            (None, found) => found.is_none(),
+            (Some(entry), None) => entry.expiry.is_some_and(|expiry| expiry.earliest_ms <= read_at.latest_ms),
+            (Some(entry), Some(found)) => {
+                entry.value == found.value
+                    && match (entry.expiry, found.expiry_ms) {
+                        (None, None) => true,
+                        (Some(expiry), Some(ms)) => expiry.contains(ms),
+                        _ => false,
+                    }
+            }
+        }
+    }
+}
+
+/// The integer that a string spells canonically, as INCR reads it.
+fn as_integer(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment { earliest_ms: 1_000_000, latest_ms: 1_000_050 };
+
+    fn set(key: &str, value: &str, ttl: Ttl) -> Op {
+        Op::Set { key: key.into(), value: value.into(), ttl, spelled: super::super::op::Spelling::Set }
+    }
+
+    #[test]
+    fn a_relative_expiry_is_a_window_around_the_time_of_execution() {
+        let mut model = Model::default();
+        model.apply(&set("a", "1", Ttl::InMs(60_000)), NOW);
+        let found = |ms| Found { value: b"1".to_vec(), expiry_ms: Some(ms) };
+        assert!(model.explains(b"a", Some(&found(1_060_010)), NOW));
+        assert!(!model.explains(b"a", Some(&found(1_070_000)), NOW));
+        assert!(!model.explains(b"a", Some(&Found { value: b"1".to_vec(), expiry_ms: None }), NOW));
+    }
+
+    #[test]
+    fn a_key_may_be_absent_only_once_it_can_have_expired() {
+        let mut model = Model::default();
+        model.apply(&set("a", "1", Ttl::AtMs(1_000_100)), NOW);
+        assert!(!model.explains(b"a", None, NOW));
+        assert!(model.explains(b"a", None, Moment::exact(1_000_200)));
+    }
+
+    #[test]
+    fn msetnx_is_all_or_nothing() {
+        let mut model = Model::default();
+        model.apply(&set("b", "1", Ttl::None), NOW);
+        let pairs = vec![(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"2".to_vec())];
+        assert_eq!(model.apply(&Op::MSetNx(pairs), NOW), Expected::Exactly(Value::Integer(0)));
+        assert!(model.get(b"a").is_none() && model.knows(b"a"));
+    }
+
+    #[test]
+    fn incr_keeps_the_expiry_and_refuses_what_is_no_integer() {
+        let mut model = Model::default();
+        model.apply(&set("a", "41", Ttl::AtMs(9_000_000)), NOW);
+        let incr = Op::IncrBy { key: b"a".to_vec(), by: 1 };
+        assert_eq!(model.apply(&incr, NOW), Expected::Exactly(Value::Integer(42)));
+        assert_eq!(model.get(b"a").unwrap().expiry, Some(Moment::exact(9_000_000)));
+        model.apply(&set("a", " 1", Ttl::None), NOW);
+        assert_eq!(model.apply(&incr, NOW), Expected::Error);
+    }
+}

@@ -1,0 +1,287 @@
+//! The commands of the workload, and how they are drawn.
+
+use super::model::Key;
+use crate::rng::Rng;
+
+/// What a SET does with the expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ttl {
+    /// Removes it.
+    None,
+    /// KEEPTTL.
+    Keep,
+    /// So many ms from the execution.
+    InMs(i64),
+    /// At this unix time in ms.
+    AtMs(i64),
+}
+
+/// Which command writes a string; they share one effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// SET with its options.
+    Set,
+    /// SETEX: the ttl is in whole seconds.
+    SetEx,
+    /// PSETEX.
+    PSetEx,
+}
+
+/// One command on keys that a single connection owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// SET, SETEX or PSETEX.
+    Set {
+        /// The key.
+        key: Key,
+        /// The new value.
+        value: Vec<u8>,
+        /// The expiry.
+        ttl: Ttl,
+        /// The command's name.
+        spelled: Spelling,
+    },
+    /// DEL of some keys.
+    Del(Vec<Key>),
+    /// INCRBY.
+    IncrBy {
+        /// The key.
+        key: Key,
+        /// The increment.
+        by: i64,
+    },
+    /// APPEND.
+    Append {
+        /// The key.
+        key: Key,
+        /// What is added.
+        value: Vec<u8>,
+    },
+    /// MSET.
+    MSet(Vec<(Key, Vec<u8>)>),
+    /// MSETNX.
+    MSetNx(Vec<(Key, Vec<u8>)>),
+    /// GETDEL.
+    GetDel(Key),
+    /// GET.
+    Get(Key),
+    /// PERSIST.
+    Persist(Key),
+    /// GETEX PERSIST.
+    GetExPersist(Key),
+    /// PEXPIRE.
+    ExpireIn {
+        /// The key.
+        key: Key,
+        /// The time to live in ms.
+        ms: i64,
+    },
+    /// PEXPIREAT.
+    ExpireAt {
+        /// The key.
+        key: Key,
+        /// The unix time in ms.
+        ms: i64,
+    },
+    /// FLUSHDB of a database that no other connection uses.
+    FlushDb,
+}
+
+/// How keys begin that may expire while the test runs.
+const SHORT_LIVED: &[u8] = b"brief:";
+
+impl Op {
+    /// The words of the command.
+    #[must_use]
+    pub fn args(&self) -> Vec<Vec<u8>> {
+        let name = |name: &str| name.as_bytes().to_vec();
+        let int = |number: i64| number.to_string().into_bytes();
+        match self {
+            Self::Set { key, value, ttl, spelled } => match (spelled, ttl) {
+                (Spelling::SetEx, Ttl::InMs(ms)) => {
+                    vec![name("SETEX"), key.clone(), int(ms / 1000), value.clone()]
+                }
+                (Spelling::PSetEx, Ttl::InMs(ms)) => {
+                    vec![name("PSETEX"), key.clone(), int(*ms), value.clone()]
+                }
+                (_, ttl) => {
+                    let mut args = vec![name("SET"), key.clone(), value.clone()];
+                    match ttl {
+                        Ttl::None => {}
+                        Ttl::Keep => args.push(name("KEEPTTL")),
+                        Ttl::InMs(ms) if ms % 1000 == 0 => {
+                            args.extend([name("EX"), int(ms / 1000)]);
+                        }
+                        Ttl::InMs(ms) => args.extend([name("PX"), int(*ms)]),
+                        Ttl::AtMs(ms) => args.extend([name("PXAT"), int(*ms)]),
+                    }
+                    args
+                }
+            },
+            Self::Del(keys) => std::iter::once(name("DEL")).chain(keys.iter().cloned()).collect(),
+            Self::IncrBy { key, by: 1 } => vec![name("INCR"), key.clone()],
+            Self::IncrBy { key, by: -1 } => vec![name("DECR"), key.clone()],
+            Self::IncrBy { key, by } => vec![name("INCRBY"), key.clone(), int(*by)],
+            Self::Append { key, value } => vec![name("APPEND"), key.clone(), value.clone()],
+            Self::MSet(pairs) => with_pairs(name("MSET"), pairs),
+            Self::MSetNx(pairs) => with_pairs(name("MSETNX"), pairs),
+            Self::GetDel(key) => vec![name("GETDEL"), key.clone()],
+            Self::Get(key) => vec![name("GET"), key.clone()],
+            Self::Persist(key) => vec![name("PERSIST"), key.clone()],
+            Self::GetExPersist(key) => vec![name("GETEX"), key.clone(), name("PERSIST")],
+            Self::ExpireIn { key, ms } if ms % 1000 == 0 => {
+                vec![name("EXPIRE"), key.clone(), int(ms / 1000)]
+            }
+            Self::ExpireIn { key, ms } => vec![name("PEXPIRE"), key.clone(), int(*ms)],
+            Self::FlushDb => vec![name("FLUSHDB")],
+            Self::ExpireAt { key, ms } => vec![name("PEXPIREAT"), key.clone(), int(*ms)],
+        }
+    }
+
+    /// The keys that it names. FLUSHDB names none and changes all.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Key> {
+        match self {
+            Self::FlushDb => Vec::new(),
+            Self::Del(keys) => keys.iter().collect(),
+            Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| key).collect(),
+            Self::Set { key, .. }
+            | Self::IncrBy { key, .. }
+            | Self::Append { key, .. }
+            | Self::GetDel(key)
+            | Self::Get(key)
+            | Self::Persist(key)
+            | Self::GetExPersist(key)
+            | Self::ExpireIn { key, .. }
+            | Self::ExpireAt { key, .. } => vec![key],
+        }
+    }
+
+    /// True when its key may expire while the test runs.
+    #[must_use]
+    pub fn is_on_short_lived_key(&self) -> bool {
+        self.keys().first().is_some_and(|key| key.starts_with(SHORT_LIVED))
+    }
+}
+
+fn with_pairs(name: Vec<u8>, pairs: &[(Key, Vec<u8>)]) -> Vec<Vec<u8>> {
+    let mut args = vec![name];
+    for (key, value) in pairs {
+        args.extend([key.clone(), value.clone()]);
+    }
+    args
+}
+
+/// Draws commands for one connection's own keys.
+#[derive(Debug)]
+pub struct Generator {
+    rng: Rng,
+    connection: usize,
+    round: u64,
+    counter: u64,
+    now_ms: i64,
+}
+
+/// Long enough that no such key expires before the last round.
+const HOUR_MS: i64 = 3_600_000;
+/// New keys that each connection may make per round and kind.
+const KEYS_PER_ROUND: u64 = 400;
+
+impl Generator {
+    /// A generator for one connection in one round, counted from 0.
+    #[must_use]
+    pub fn new(rng: Rng, connection: usize, round: u64, now_ms: i64) -> Self {
+        Self { rng, connection, round, counter: 0, now_ms }
+    }
+
+    /// The next command.
+    pub fn next_op(&mut self) -> Op {
+        self.counter += 1;
+        match self.rng.below(100) {
+            0..20 => self.set(),
+            20..28 => {
+                let by = *self.rng.pick(&[1, -1, 7, 1_000_003]);
+                Op::IncrBy { key: self.key("num"), by }
+            }
+            28..30 => Op::IncrBy { key: self.key("str"), by: 1 },
+            30..40 => Op::Append { key: self.key("app"), value: self.value(40) },
+            40..48 => Op::Del((0..self.rng.between(1, 3)).map(|_| self.any_key()).collect()),
+            48..56 => Op::MSet(self.pairs()),
+            56..61 => Op::MSetNx(self.pairs()),
+            61..66 => Op::GetDel(self.any_key()),
+            66..70 => Op::Persist(self.any_key()),
+            70..72 => Op::GetExPersist(self.any_key()),
+            72..77 => Op::ExpireIn { key: self.any_key(), ms: self.long_ttl() },
+            77..80 => Op::ExpireAt { key: self.any_key(), ms: self.now_ms + self.long_ttl() },
+            80..90 => Op::Get(self.any_key()),
+            90..96 => self.short_lived_set(),
+            96..98 => Op::Del(vec![self.short_lived_key()]),
+            _ => Op::GetDel(self.short_lived_key()),
+        }
+    }
+
+    fn set(&mut self) -> Op {
+        let key = if self.rng.percent(20) { self.key("num") } else { self.any_key() };
+        let value = if key.starts_with(b"num") {
+            self.rng.below(1_000_000).to_string().into_bytes()
+        } else {
+            let longest = *self.rng.pick(&[0, 8, 64, 64, 64, 300, 1024, 5000, 70_000]);
+            self.value(longest)
+        };
+        let (ttl, spelled) = match self.rng.below(8) {
+            0 => (Ttl::InMs(self.long_ttl() / 1000 * 1000), Spelling::SetEx),
+            1 => (Ttl::InMs(self.long_ttl()), Spelling::PSetEx),
+            2 => (Ttl::InMs(self.long_ttl()), Spelling::Set),
+            3 => (Ttl::AtMs(self.now_ms + self.long_ttl()), Spelling::Set),
+            4 => (Ttl::Keep, Spelling::Set),
+            _ => (Ttl::None, Spelling::Set),
+        };
+        Op::Set { key, value, ttl, spelled }
+    }
+
+    fn short_lived_set(&mut self) -> Op {
+        let ms = i64::try_from(self.rng.between(1, 3_000)).unwrap_or(1);
+        let (key, value) = (self.short_lived_key(), self.value(50));
+        Op::Set { key, value, ttl: Ttl::InMs(ms), spelled: Spelling::Set }
+    }
+
+    fn short_lived_key(&mut self) -> Key {
+        let number = self.rng.below(200);
+        format!("brief:{}:{number}", self.connection).into_bytes()
+    }
+
+    /// A key of a kind: of this round mostly, of an earlier one sometimes.
+    fn key(&mut self, kind: &str) -> Key {
+        let round = if self.rng.percent(75) { self.round } else { self.rng.below(self.round + 1) };
+        let number = self.rng.below(KEYS_PER_ROUND);
+        format!("{kind}:{}:{round}:{number}", self.connection).into_bytes()
+    }
+
+    fn any_key(&mut self) -> Key {
+        let kind = *self.rng.pick(&["str", "str", "app", "num"]);
+        self.key(kind)
+    }
+
+    fn pairs(&mut self) -> Vec<(Key, Vec<u8>)> {
+        let count = self.rng.between(1, 5);
+        (0..count).map(|_| (self.key("str"), self.value(80))).collect()
+    }
+
+    fn long_ttl(&mut self) -> i64 {
+        HOUR_MS + i64::try_from(self.rng.below(1_000_000_000)).unwrap_or(0)
+    }
+
+    /// A value that no other command writes (unless it is too short to say so), of at most
+    /// about `longest` bytes.
+    fn value(&mut self, longest: u64) -> Vec<u8> {
+        let mut value = format!("{}.{}.{};", self.connection, self.round, self.counter).into_bytes();
+        if longest == 0 {
+            return Vec::new();
+        }
+        let length = usize::try_from(self.rng.below(longest)).unwrap_or(0);
+        while value.len() < length {
+            value.extend_from_slice(&self.rng.next_u64().to_le_bytes());
+        }
+        value
+    }
+}

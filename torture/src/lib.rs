@@ -1,0 +1,22 @@
+//! Black-box torture of a server binary: it is started, spoken to over sockets, killed and
+//! compared, and never linked.
+//!
+//! * [`process`] and [`client`]: a server in a directory of its own, and a blocking client.
+//! * [`kill`]: `kill -9` under pipelined writes, and an oracle that says what may be found
+//!   after the restart.
+//! * [`differential`]: the same commands against two servers, replies compared byte by byte.
+//! * [`peers`]: where the servers to compare with are found.
+
+pub mod client;
+pub mod differential;
+pub mod error;
+pub mod kill;
+pub mod peers;
+pub mod process;
+pub mod rng;
+pub mod value;
+
+pub use client::Client;
+pub use error::{Error, Result};
+pub use process::{Flavor, Server, ServerSpec, TempDir};
+pub use value::Value;

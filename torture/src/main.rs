@@ -1,0 +1,181 @@
+//! `emberkv-torture`: the harnesses from the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use emberkv_torture::differential::{Contest, Differences, Script};
+use emberkv_torture::kill::{self, KillPlan};
+use emberkv_torture::{Flavor, Result, ServerSpec, TempDir, peers};
+
+#[derive(Debug, Parser)]
+#[command(about = "tortures a server binary and checks what it promised")]
+struct Args {
+    #[command(subcommand)]
+    command: Torture,
+}
+
+#[derive(Debug, Subcommand)]
+enum Torture {
+    /// kill -9 under pipelined writes, and an oracle over every acknowledged one
+    Kill(KillArgs),
+    /// Runs scripts against a server and a referee, and compares the replies
+    Diff(DiffArgs),
+    /// Runs random commands against a server and a referee, and compares replies and state
+    Random(RandomArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct Servers {
+    /// The server under test
+    #[arg(long)]
+    server: PathBuf,
+    /// The server that is right; redis 8.2 of torture/peers.sh by default
+    #[arg(long)]
+    referee: Option<PathBuf>,
+    /// emberkv's i/o driver: auto, uring or epoll
+    #[arg(long, default_value = "auto")]
+    io: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct DiffArgs {
+    #[command(flatten)]
+    servers: Servers,
+    /// The list of deliberate differences
+    #[arg(long)]
+    differences: Option<PathBuf>,
+    /// The scripts
+    #[arg(required = true)]
+    scripts: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RandomArgs {
+    #[command(flatten)]
+    servers: Servers,
+    /// Decides the commands
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many commands, in each protocol
+    #[arg(long, default_value_t = 5000)]
+    steps: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct KillArgs {
+    /// How many times to kill the server
+    #[arg(long, default_value_t = 50)]
+    rounds: u64,
+    /// Decides commands and moments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many connections write at once
+    #[arg(long, default_value_t = 6)]
+    connections: usize,
+    /// The sync policy: always, everysec or no
+    #[arg(long, default_value = "everysec")]
+    appendfsync: String,
+    /// The server binary: emberkv, or a redis-server or valkey-server
+    #[arg(long)]
+    server: PathBuf,
+    /// emberkv's i/o driver: auto, uring or epoll
+    #[arg(long, default_value = "auto")]
+    io: String,
+    /// The data directory; a temporary one by default
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// More words for the server's command line
+    #[arg(last = true)]
+    extra: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Torture::Kill(args) => kill(&args),
+        Torture::Diff(args) => diff(&args),
+        Torture::Random(args) => random(&args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("emberkv-torture: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn kill(args: &KillArgs) -> Result<bool> {
+    let temporary = TempDir::new("kill")?;
+    let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_path_buf());
+    let mut spec = ServerSpec::new(&args.server, dir);
+    spec = match spec.flavor() {
+        Flavor::Ember => spec.args(["--appendfsync", &args.appendfsync, "--io", &args.io]),
+        Flavor::Redis => spec.args(["--appendonly", "yes", "--appendfsync", &args.appendfsync]),
+    };
+    let mut plan = KillPlan::new(spec.args(&args.extra), args.rounds, args.seed);
+    plan.connections = args.connections.max(1);
+    println!(
+        "kill -9: {} rounds of {} connections, seed {}, appendfsync {}, {}",
+        plan.rounds,
+        plan.connections,
+        plan.seed,
+        args.appendfsync,
+        args.server.display()
+    );
+    let report = kill::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+impl Servers {
+    fn contest(&self) -> Result<Contest> {
+        let is_ember = ServerSpec::new(&self.server, "").flavor() == Flavor::Ember;
+        Ok(Contest {
+            subject: self.server.clone(),
+            subject_args: if is_ember { vec!["--io".into(), self.io.clone()] } else { Vec::new() },
+            referee: match &self.referee {
+                Some(referee) => referee.clone(),
+                None => peers::redis82()?,
+            },
+        })
+    }
+}
+
+fn diff(args: &DiffArgs) -> Result<bool> {
+    let contest = args.servers.contest()?;
+    let mut differences = match &args.differences {
+        Some(path) => Differences::load(path)?,
+        None => Differences::default(),
+    };
+    let (mut steps, mut bad) = (0, 0);
+    for path in &args.scripts {
+        let script = Script::load(path)?;
+        for &protocol in &script.protocols {
+            for mismatch in contest.run_script(&script, protocol)? {
+                if !differences.excuse(&script.name, protocol, &mismatch.step) {
+                    bad += 1;
+                    println!("{mismatch}");
+                }
+            }
+            steps += script.steps.len();
+        }
+    }
+    let unseen = differences.unseen();
+    unseen.iter().for_each(|line| println!("{line}"));
+    println!("{steps} steps, {bad} differences");
+    Ok(bad == 0 && unseen.is_empty())
+}
+
+fn random(args: &RandomArgs) -> Result<bool> {
+    let contest = args.servers.contest()?;
+    let mut bad = 0;
+    for protocol in [2, 3] {
+        let mismatches = contest.run_random(args.seed, args.steps, protocol)?;
+        mismatches.iter().for_each(|mismatch| println!("{mismatch}"));
+        bad += mismatches.len();
+    }
+    println!("{} commands in each protocol, seed {}, {bad} differences", args.steps, args.seed);
+    Ok(bad == 0)
+}

@@ -1,0 +1,49 @@
+//! The harnesses are harnessed: what is wrong is found, and what is right is not blamed. Redis,
+//! which does what these expect, stands in for the server under test.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::path::PathBuf;
+
+use emberkv_torture::differential::{Contest, Script};
+use emberkv_torture::kill::{self, KillPlan, KillReport};
+use emberkv_torture::{ServerSpec, TempDir, peers};
+
+fn referee() -> PathBuf {
+    peers::redis82().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn kill(args: &[&str]) -> KillReport {
+    let dir = TempDir::new("harness").unwrap();
+    let spec = ServerSpec::new(referee(), dir.path()).args(args.iter().copied());
+    kill::run(&KillPlan::new(spec, 4, 7)).unwrap()
+}
+
+#[test]
+fn the_oracle_finds_what_a_server_without_a_log_loses() {
+    let report = kill(&["--appendonly", "no"]);
+    assert!(!report.is_clean(), "{report}");
+}
+
+#[test]
+fn the_oracle_does_not_blame_a_server_that_syncs_every_write() {
+    let report = kill(&["--appendonly", "yes", "--appendfsync", "always"]);
+    assert!(report.is_clean() && report.rounds == 4, "{report}");
+}
+
+#[test]
+fn equal_servers_do_not_differ_and_unequal_ones_do() {
+    let contest = |args: &[&str]| Contest {
+        subject: referee(),
+        subject_args: args.iter().map(ToString::to_string).collect(),
+        referee: referee(),
+    };
+    let text = "CONFIG GET maxclients\nSET a 1\nGET a\n@raw-to-close \"*x\\r\\n\"\nINCR a";
+    let script = Script::parse("own.txt", text).unwrap();
+    for protocol in [2, 3] {
+        assert_eq!(contest(&[]).run_script(&script, protocol).unwrap(), []);
+        let found = contest(&["--maxclients", "77"]).run_script(&script, protocol).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].place, "own.txt:1");
+    }
+    assert_eq!(contest(&[]).run_random(3, 1_000, 2).unwrap(), []);
+}
