@@ -1,0 +1,153 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::cell::Filter;
+use crate::server::ServerKind;
+
+/// Which program makes the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientKind {
+    /// The load generator of this crate.
+    Own,
+    /// `redis-benchmark`, to check the numbers of our own one (closed-loop cells only, no p99.9).
+    RedisBenchmark,
+}
+
+/// Runs emberkv, redis and valkey under the same load and compares them.
+///
+/// The first of `--servers` is the subject; ratios are taken against the better one of the others.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "emberkv-benches", version)]
+pub struct Args {
+    /// The emberkv binary.
+    #[arg(long, env = "EMBERKV", default_value = "target/release/emberkv")]
+    pub emberkv: PathBuf,
+
+    /// One more argument for `emberkv server`; may be given several times.
+    #[arg(long, allow_hyphen_values = true)]
+    pub emberkv_arg: Vec<String>,
+
+    /// The redis binary.
+    #[arg(long, env = "REDIS_SERVER", default_value = "/usr/bin/redis-server")]
+    pub redis: PathBuf,
+
+    /// The valkey binary; `benches/peers.sh` fetches one.
+    #[arg(long, env = "VALKEY_SERVER")]
+    pub valkey: Option<PathBuf>,
+
+    /// A newer redis, as server `redis8`; `benches/peers.sh` fetches one.
+    #[arg(long, env = "REDIS8_SERVER")]
+    pub redis8: Option<PathBuf>,
+
+    /// Allocator to preload into valkey, whose packaged build has none of its own; empty for libc's.
+    /// Default: jemalloc, where the system has it.
+    #[arg(long, env = "VALKEY_PRELOAD")]
+    pub valkey_preload: Option<PathBuf>,
+
+    /// Servers to run, the subject first.
+    #[arg(long, value_delimiter = ',', default_value = "emberkv,redis,valkey", value_enum)]
+    pub servers: Vec<ServerKind>,
+
+    /// Cells to run, e.g. `set-p16-everysec,memory`: a cell runs when all the words of one of the
+    /// items occur in its name. `--list` prints the names.
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<Filter>,
+
+    /// Print the names of the selected cells and exit.
+    #[arg(long)]
+    pub list: bool,
+
+    /// Rounds: every server is measured once in each. [default: 3, with --short 1]
+    #[arg(long)]
+    pub rounds: Option<u32>,
+
+    /// Seconds of one measurement. [default: 3, with --short 1]
+    #[arg(long)]
+    pub seconds: Option<f64>,
+
+    /// A quick look: short rounds, and 500,000 keys in the memory and restart cells.
+    #[arg(long)]
+    pub short: bool,
+
+    /// Keys of the memory and restart cells. [default: 5000000, with --short 500000]
+    #[arg(long)]
+    pub memory_keys: Option<u64>,
+
+    /// Connections.
+    #[arg(long, default_value_t = 50)]
+    pub clients: usize,
+
+    /// Distinct keys of the throughput cells; all of them are loaded first.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub keyspace: u64,
+
+    /// Which program makes the load.
+    #[arg(long, value_enum, default_value = "own")]
+    pub client: ClientKind,
+
+    /// Cpus of the server, e.g. `0` or `0,2`.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    pub server_cpus: Vec<usize>,
+
+    /// Cpus of the client.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub client_cpus: Vec<usize>,
+
+    /// A server that holds more resident memory than this is replaced by a fresh one before it is
+    /// measured again (MiB).
+    #[arg(long, default_value_t = 2048)]
+    pub recycle_rss_mib: u64,
+
+    /// Where the servers keep their data; removed afterwards.
+    #[arg(long, default_value = "target/bench-data")]
+    pub data_dir: PathBuf,
+
+    /// Write every sample to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+
+    /// Write the tables to this file.
+    #[arg(long)]
+    pub markdown: Option<PathBuf>,
+}
+
+impl Args {
+    /// How often every server is measured.
+    pub fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.short { 1 } else { 3 }).max(1)
+    }
+
+    /// Seconds of one measurement, at least 0.1.
+    pub fn seconds(&self) -> f64 {
+        let default = if self.short { 1.0 } else { 3.0 };
+        self.seconds.unwrap_or(default).clamp(0.1, 3600.0)
+    }
+
+    /// Keys loaded by the memory and restart cells.
+    pub fn memory_keys(&self) -> u64 {
+        let default = if self.short { 500_000 } else { 5_000_000 };
+        self.memory_keys.unwrap_or(default).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn short_only_changes_what_was_not_given() {
+        let args = Args::parse_from(["bench", "--short", "--rounds", "7"]);
+        assert_eq!(args.rounds(), 7);
+        assert_eq!(args.seconds(), 1.0);
+        assert_eq!(args.memory_keys(), 500_000);
+    }
+}

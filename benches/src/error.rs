@@ -1,0 +1,93 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error that ends the run, or (where [`crate::run`] says so) one cell of it.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A server's binary is not there.
+    #[error("{server}: no binary at {}; {hint}", path.display())]
+    NoBinary {
+        /// The server's name.
+        server: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// How to get one.
+        hint: &'static str,
+    },
+    /// A server stopped or never became ready.
+    #[error("{server} {what}; the end of its output:\n{log}")]
+    Server {
+        /// The server's name.
+        server: &'static str,
+        /// What it did.
+        what: String,
+        /// The last lines it printed.
+        log: String,
+    },
+    /// A server sent something else than the workload's reply.
+    #[error("unexpected reply {reply:?}; wanted {wanted:?}")]
+    Reply {
+        /// The first bytes of what came.
+        reply: String,
+        /// What each reply must start with.
+        wanted: String,
+    },
+    /// A server closed a connection, or did not answer for a long time.
+    #[error("{0}")]
+    Connection(String),
+    /// An open-loop run fell so far behind that its latencies mean nothing.
+    #[error("the server fell {outstanding} requests behind an offered {rate:.0} requests/s")]
+    Overrun {
+        /// Requests sent and not answered.
+        outstanding: u64,
+        /// The offered rate.
+        rate: f64,
+    },
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, to what.
+        what: String,
+        /// The error.
+        source: io::Error,
+    },
+    /// A file or an output of a program does not have the expected form.
+    #[error("cannot make sense of {what}: {text:?}")]
+    Parse {
+        /// Where the text comes from.
+        what: &'static str,
+        /// The text, or its beginning.
+        text: String,
+    },
+    /// Too little memory or disk is free to go on safely.
+    #[error("{0}")]
+    Scarce(String),
+    /// The operator pressed ctrl-c.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Adds to an i/o error what was being done.
+pub trait Context<T> {
+    /// Names the action.
+    ///
+    /// # Errors
+    /// The same error, as [`BenchError::Io`].
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, BenchError>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, BenchError> {
+        self.map_err(|source| BenchError::Io { what: what(), source: source.into() })
+    }
+}
+
+/// Reads a text file, naming it in the error.
+///
+/// # Errors
+/// [`BenchError::Io`] when the file cannot be read.
+pub fn read_text(path: &Path) -> Result<String, BenchError> {
+    std::fs::read_to_string(path).context(|| format!("reading {}", path.display()))
+}

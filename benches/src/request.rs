@@ -1,0 +1,169 @@
+//! Requests, prepared once and then only patched with the next key.
+
+use std::ops::Range;
+
+use crate::cell::{Op, ValueSize};
+
+/// Digits of a key: `key:` and twelve of them are 16 bytes.
+const KEY_DIGITS: usize = 12;
+
+/// `redis-benchmark`'s form of keys, so that both clients use the same data set.
+pub const KEY_BYTES: usize = 4 + KEY_DIGITS;
+
+/// A small, fast generator (splitmix64): keys and value bytes need no better one.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator that always yields the same sequence for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, uniform but for a bias of `bound / 2^64`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// Which keys are asked for.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// Uniformly random ones below a bound, for ever.
+    Random {
+        /// The source of randomness.
+        random: Random,
+        /// The number of distinct keys.
+        keyspace: u64,
+    },
+    /// Every number of a range, once.
+    Sequential(Range<u64>),
+}
+
+impl Keys {
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Self::Random { random, keyspace } => Some(random.below(*keyspace)),
+            Self::Sequential(range) => range.next(),
+        }
+    }
+}
+
+/// The digits of 0 to 999: a key's number is written three digits at a time.
+fn triplets() -> Box<[[u8; 3]]> {
+    let digit = |value: usize| b'0' + (value % 10) as u8;
+    (0..1000).map(|n| [digit(n / 100), digit(n / 10), digit(n)]).collect()
+}
+
+/// A pipeline's worth of requests of one shape, as bytes. Each has a value of its own, of random
+/// printable bytes, so that no server gains by compressing it.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Length of one request.
+    stride: usize,
+    /// Where the key's digits start in a request.
+    digits_at: usize,
+    triplets: Box<[[u8; 3]]>,
+}
+
+impl Batch {
+    /// Prepares `requests` requests.
+    ///
+    /// # Panics
+    /// If `requests` is 0.
+    pub fn new(op: Op, value: ValueSize, requests: usize, random: &mut Random) -> Self {
+        assert!(requests > 0, "a batch holds at least one request");
+        let key = format!("${KEY_BYTES}\r\nkey:{:0KEY_DIGITS$}\r\n", 0);
+        let head = match op {
+            Op::Get => "*2\r\n$3\r\nGET\r\n",
+            Op::Set => "*3\r\n$3\r\nSET\r\n",
+        };
+        let mut bytes = Vec::new();
+        for _ in 0..requests {
+            bytes.extend_from_slice(head.as_bytes());
+            bytes.extend_from_slice(key.as_bytes());
+            if op == Op::Set {
+                bytes.extend_from_slice(format!("${}\r\n", value.0).as_bytes());
+                bytes.extend((0..value.0).map(|_| b'!' + random.below(94) as u8));
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        Self {
+            stride: bytes.len() / requests,
+            bytes,
+            digits_at: head.len() + key.len() - 2 - KEY_DIGITS,
+            triplets: triplets(),
+        }
+    }
+
+    /// Writes the next keys into up to `limit` requests and returns how many there are (fewer, or
+    /// none, when the keys run out) and their bytes.
+    pub fn fill(&mut self, keys: &mut Keys, limit: usize) -> (usize, &[u8]) {
+        let mut filled = 0;
+        for request in self.bytes.chunks_exact_mut(self.stride).take(limit) {
+            let Some(key) = keys.next() else { break };
+            let digits = &mut request[self.digits_at..self.digits_at + KEY_DIGITS];
+            let mut rest = key;
+            for group in digits.rchunks_exact_mut(3) {
+                group.copy_from_slice(&self.triplets[(rest % 1000) as usize]);
+                rest /= 1000;
+            }
+            filled += 1;
+        }
+        (filled, &self.bytes[..filled * self.stride])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(op: Op, value: usize, keys: Range<u64>, limit: usize) -> (usize, String) {
+        let mut batch = Batch::new(op, ValueSize(value), 4, &mut Random::new(1));
+        let (count, bytes) = batch.fill(&mut Keys::Sequential(keys), limit);
+        (count, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_get_is_well_formed() {
+        let (count, text) = filled(Op::Get, 64, 123_456_789_012..u64::MAX, 1);
+        assert_eq!(count, 1);
+        assert_eq!(text, "*2\r\n$3\r\nGET\r\n$16\r\nkey:123456789012\r\n");
+    }
+
+    #[test]
+    fn a_set_has_a_value_of_its_size() {
+        let (_, text) = filled(Op::Set, 64, 7..8, 4);
+        let (head, value) = text.split_at(text.len() - 66);
+        assert_eq!(head, "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000007\r\n$64\r\n");
+        assert!(value.ends_with("\r\n") && !value[..64].contains(['\r', '\n']));
+    }
+
+    #[test]
+    fn a_batch_is_cut_where_the_keys_end() {
+        let (count, text) = filled(Op::Get, 64, 0..3, 4);
+        assert_eq!(count, 3);
+        assert_eq!(text.matches("GET").count(), 3);
+        assert_eq!(filled(Op::Get, 64, 5..5, 4), (0, String::new()));
+    }
+
+    #[test]
+    fn random_keys_stay_in_the_key_space() {
+        let mut random = Random::new(3);
+        let mut seen = [false; 10];
+        for _ in 0..1000 {
+            seen[random.below(10) as usize] = true;
+        }
+        assert_eq!(seen, [true; 10]);
+    }
+}

@@ -1,0 +1,356 @@
+//! The order of things: settings, cells, rounds, servers.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::args::{Args, ClientKind};
+use crate::cell::{self, Cell, Op, Pipeline, Setting, SyncMode, ValueSize, Workload};
+use crate::closed::ClosedLoop;
+use crate::connection::Shape;
+use crate::error::{BenchError, Context};
+use crate::meter::CpuMeter;
+use crate::metric::{Metric, Sample};
+use crate::open::OpenLoop;
+use crate::pin::Cpus;
+use crate::procfs;
+use crate::redis_benchmark;
+use crate::request::{Keys, Random};
+use crate::results::Results;
+use crate::server::{Binary, Server};
+
+/// Loading goes through a pipeline of this depth where a cell does not say otherwise.
+const LOAD_PIPELINE: Pipeline = Pipeline(16);
+
+/// Nothing is started with less memory available: until the log is compacted, a run of writes
+/// takes memory as fast as it writes.
+const LEAST_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Nor with less disk: a measurement may write gigabytes.
+const LEAST_DISK_BYTES: u64 = 8 << 30;
+
+/// Loading ends with the keys, not by the clock.
+const UNTIL_DONE: Duration = Duration::from_secs(3600);
+
+/// Everything that a cell needs to run.
+pub struct Bench<'a> {
+    /// The command line.
+    pub args: &'a Args,
+    /// The servers, the subject first.
+    pub binaries: Vec<Binary>,
+    /// What was measured so far.
+    pub results: Results,
+    client_cpus: Cpus,
+    data_root: PathBuf,
+    random: Random,
+}
+
+/// The servers of one setting, started when first needed.
+struct Fleet {
+    setting: Setting,
+    servers: Vec<Option<Server>>,
+}
+
+impl<'a> Bench<'a> {
+    /// Finds the servers, makes the data directory, and pins the calling thread, which is the
+    /// client.
+    ///
+    /// # Errors
+    /// When a binary is missing, the directory cannot be made, or a cpu does not exist.
+    pub fn prepare(args: &'a Args) -> Result<Self, BenchError> {
+        let client_cpus = Cpus::new(&args.client_cpus)?;
+        let server_cpus = Cpus::new(&args.server_cpus)?;
+        let find = |kind: &_| Binary::find(*kind, args, &server_cpus);
+        let binaries = args.servers.iter().map(find);
+        let binaries = binaries.collect::<Result<Vec<_>, _>>()?;
+        let root = &args.data_dir;
+        fs::create_dir_all(root).context(|| format!("creating {}", root.display()))?;
+        remove_orphans(root);
+        client_cpus.pin_this_thread()?;
+        Ok(Self {
+            args,
+            binaries,
+            results: Results::default(),
+            client_cpus,
+            data_root: root.clone(),
+            random: Random::new(0x5eed),
+        })
+    }
+
+    /// Runs all selected cells. A cell that fails on one server is noted in the results, and the
+    /// run goes on.
+    ///
+    /// # Errors
+    /// [`BenchError::Interrupted`]; what was measured until then stays in [`Self::results`].
+    pub fn run(&mut self) -> Result<(), BenchError> {
+        let cells = cell::select(&self.args.cells);
+        let mut fleet: Option<Fleet> = None;
+        for &cell in &cells {
+            match cell {
+                Cell::Closed(workload) | Cell::Open(workload) => {
+                    if fleet.as_ref().map(|f| f.setting) != Some(workload.setting) {
+                        // the old servers go before new ones come.
+                        drop(fleet.take());
+                    }
+                    let fleet = fleet.get_or_insert_with(|| Fleet {
+                        setting: workload.setting,
+                        servers: self.binaries.iter().map(|_| None).collect(),
+                    });
+                    self.rounds(cell, workload, fleet)?;
+                }
+                Cell::Memory(pipeline) => {
+                    drop(fleet.take());
+                    let restarts = pipeline == LOAD_PIPELINE && cells.contains(&Cell::Restart);
+                    self.memory(Some(cell), pipeline, restarts)?;
+                }
+                // comes along with the memory cell of the same data set, where that one runs.
+                Cell::Restart => {
+                    drop(fleet.take());
+                    if !cells.contains(&Cell::Memory(LOAD_PIPELINE)) {
+                        self.memory(None, LOAD_PIPELINE, true)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures one cell: all servers in turn, as often as there are rounds.
+    fn rounds(&mut self, cell: Cell, workload: Workload, fleet: &mut Fleet) -> Result<(), BenchError> {
+        for _ in 0..self.args.rounds() {
+            for index in 0..self.binaries.len() {
+                let measured = self.ready(fleet, index).and_then(|server| self.measure(cell, workload, index, server));
+                if measured.is_err() {
+                    fleet.servers[index] = None;
+                }
+                self.keep(cell, index, measured)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Files a sample, or notes why there is none.
+    fn keep(&mut self, cell: Cell, index: usize, measured: Result<Sample, BenchError>) -> Result<(), BenchError> {
+        let kind = self.binaries[index].kind;
+        match measured {
+            Ok(sample) => {
+                eprintln!("{cell} {}: {}", kind.name(), one_line(&sample));
+                self.results.add(cell, kind, sample);
+                Ok(())
+            }
+            Err(BenchError::Interrupted) => Err(BenchError::Interrupted),
+            Err(error) => {
+                let note = format!("{cell} {}: {error}", kind.name());
+                eprintln!("{note}");
+                if !self.results.notes.contains(&note) {
+                    self.results.notes.push(note);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A server of the fleet with its data set: the one that runs, unless it has grown too large.
+    fn ready<'f>(&mut self, fleet: &'f mut Fleet, index: usize) -> Result<&'f Server, BenchError> {
+        let slot = &mut fleet.servers[index];
+        if let Some(server) = slot.as_ref() {
+            let most = self.args.recycle_rss_mib << 20;
+            if server.resident_bytes()? > most {
+                *slot = None;
+            }
+        }
+        let server = match slot.take() {
+            Some(server) => server,
+            None => {
+                let Setting { sync, value } = fleet.setting;
+                let server = self.start(index, sync)?;
+                self.load(&server, value, LOAD_PIPELINE, self.args.keyspace)?;
+                server
+            }
+        };
+        self.settle()?;
+        Ok(slot.insert(server))
+    }
+
+    /// Starts a server, if the machine has room for it.
+    ///
+    /// # Errors
+    /// [`BenchError::Scarce`] if not; the server's own trouble.
+    pub fn start(&self, index: usize, sync: SyncMode) -> Result<Server, BenchError> {
+        self.check_room()?;
+        self.binaries[index].start(sync, &self.data_root)
+    }
+
+    /// Sets the keys 0 to `count`.
+    ///
+    /// # Errors
+    /// When the client fails.
+    pub fn load(
+        &mut self,
+        server: &Server,
+        value: ValueSize,
+        pipeline: Pipeline,
+        count: u64,
+    ) -> Result<(), BenchError> {
+        let shape = self.shape(server, Op::Set, value, pipeline);
+        let keys = Keys::Sequential(0..count);
+        let mut client = ClosedLoop::connect(&shape, keys, &mut self.random)?;
+        let loaded = client.run(UNTIL_DONE)?.requests;
+        if loaded != count {
+            let what = format!("only {loaded} of {count} keys could be loaded");
+            return Err(BenchError::Connection(what));
+        }
+        Ok(())
+    }
+
+    /// Lets the disk come to rest, so that no server pays for what another one wrote.
+    ///
+    /// # Errors
+    /// When the file system reports an error.
+    pub fn settle(&self) -> Result<(), BenchError> {
+        let what = || format!("syncing {}", self.data_root.display());
+        let dir = File::open(&self.data_root).context(what)?;
+        rustix::fs::syncfs(&dir).context(what)
+    }
+
+    fn check_room(&self) -> Result<(), BenchError> {
+        let memory = procfs::available_bytes()?;
+        let what = || format!("looking at the room in {}", self.data_root.display());
+        let disk = rustix::fs::statvfs(&self.data_root).context(what)?;
+        let disk = disk.f_bavail.saturating_mul(disk.f_frsize);
+        for (name, have, least) in [("memory", memory, LEAST_MEMORY_BYTES), ("disk", disk, LEAST_DISK_BYTES)] {
+            if have < least {
+                return Err(BenchError::Scarce(format!(
+                    "skipped: {} MiB of {name} are available, {} are wanted",
+                    have >> 20,
+                    least >> 20
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn shape(&self, server: &Server, op: Op, value: ValueSize, pipeline: Pipeline) -> Shape {
+        Shape { port: server.port(), op, value, pipeline: pipeline.0, clients: self.args.clients.max(1) }
+    }
+
+    fn random_keys(&mut self) -> Keys {
+        Keys::Random { random: Random::new(self.random.next()), keyspace: self.args.keyspace.max(1) }
+    }
+
+    fn measure(&mut self, cell: Cell, workload: Workload, index: usize, server: &Server) -> Result<Sample, BenchError> {
+        self.check_room()?;
+        let shape = self.shape(server, workload.op, workload.setting.value, workload.pipeline);
+        match cell {
+            Cell::Open(_) => {
+                let kind = self.binaries[index].kind;
+                let known = self.results.median(Cell::Closed(workload), kind, Metric::OpsPerSecond);
+                let most = match known {
+                    Some(most) => most,
+                    None => {
+                        let sample = self.closed(server, &shape)?;
+                        sample.get(Metric::OpsPerSecond).unwrap_or_default()
+                    }
+                };
+                self.open(server, &shape, most / 2.0)
+            }
+            _ => match self.args.client {
+                ClientKind::Own => self.closed(server, &shape),
+                ClientKind::RedisBenchmark => self.redis_benchmark(server, &shape),
+            },
+        }
+    }
+
+    fn closed(&mut self, server: &Server, shape: &Shape) -> Result<Sample, BenchError> {
+        let keys = self.random_keys();
+        let mut client = ClosedLoop::connect(shape, keys, &mut self.random)?;
+        client.run(self.warm_up())?;
+        let meter = CpuMeter::start(server.pid(), self.args)?;
+        let stretch = client.run(Duration::from_secs_f64(self.args.seconds()))?;
+        let mut sample = Sample::default();
+        meter.stop(&mut sample, stretch.requests, stretch.elapsed)?;
+        sample.push_latencies(&stretch.latencies);
+        Ok(sample)
+    }
+
+    fn open(&mut self, server: &Server, shape: &Shape, rate: f64) -> Result<Sample, BenchError> {
+        let keys = self.random_keys();
+        let mut client = OpenLoop::connect(shape, keys, &mut self.random)?;
+        client.run(rate, self.warm_up())?;
+        let meter = CpuMeter::start(server.pid(), self.args)?;
+        let run = client.run(rate, Duration::from_secs_f64(self.args.seconds()))?;
+        let mut sample = Sample::default();
+        meter.stop(&mut sample, run.requests, run.elapsed)?;
+        sample.push_latencies(&run.latencies);
+        sample.push(Metric::OfferedPerSecond, rate);
+        sample.push(Metric::SendLagP99Us, run.send_lags.quantile_us(0.99));
+        Ok(sample)
+    }
+
+    /// It takes a number of requests, not a time: a short run tells how many there must be.
+    fn redis_benchmark(&self, server: &Server, shape: &Shape) -> Result<Sample, BenchError> {
+        let keyspace = self.args.keyspace;
+        let trial_requests = 10_000 * shape.pipeline as u64;
+        let trial = redis_benchmark::run(shape, keyspace, trial_requests, &self.client_cpus)?;
+        let rate = trial.get(Metric::OpsPerSecond).unwrap_or_default();
+        let requests = ((rate * self.args.seconds()) as u64).max(trial_requests);
+        let meter = CpuMeter::start(server.pid(), self.args)?;
+        let ran = redis_benchmark::run(shape, keyspace, requests, &self.client_cpus)?;
+        let mut sample = Sample::default();
+        meter.stop_foreign_client(&mut sample, requests)?;
+        for (metric, value) in ran.iter() {
+            sample.push(metric, value);
+        }
+        Ok(sample)
+    }
+
+    fn warm_up(&self) -> Duration {
+        Duration::from_secs_f64((self.args.seconds() / 5.0).min(0.5))
+    }
+}
+
+fn one_line(sample: &Sample) -> String {
+    let show = |(metric, value): (Metric, f64)| format!("{} {}", metric.show(value), metric.heading());
+    sample.iter().map(show).collect::<Vec<_>>().join(", ")
+}
+
+/// Removes what earlier runs left because they were killed: directories whose name ends in the id
+/// of a process that is gone.
+fn remove_orphans(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.rsplit_once('-'));
+        let pid = pid.and_then(|(_, pid)| pid.parse::<u32>().ok());
+        let orphaned = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if orphaned && let Err(error) = fs::remove_dir_all(entry.path()) {
+            eprintln!("cannot remove {}: {error}", entry.path().display());
+        }
+    }
+}
+
+impl Bench<'_> {
+    /// The memory cell, and the restart cell on the same servers.
+    fn memory(&mut self, cell: Option<Cell>, pipeline: Pipeline, restarts: bool) -> Result<(), BenchError> {
+        let mut loaded = Vec::new();
+        for index in 0..self.binaries.len() {
+            match crate::memory::load_and_weigh(self, index, pipeline) {
+                Ok((server, sample)) => {
+                    if let Some(cell) = cell {
+                        self.keep(cell, index, Ok(sample))?;
+                    }
+                    if restarts {
+                        loaded.push((index, server));
+                    }
+                }
+                Err(error) => self.keep(cell.unwrap_or(Cell::Restart), index, Err(error))?,
+            }
+        }
+        for _ in 0..self.args.rounds() {
+            for (index, server) in &mut loaded {
+                let measured = crate::memory::restart(self, server);
+                self.keep(Cell::Restart, *index, measured)?;
+            }
+        }
+        Ok(())
+    }
+}
