@@ -101,6 +101,11 @@ pub struct Args {
     #[arg(long, default_value_t = 2048)]
     pub recycle_rss_mib: u64,
 
+    /// So much memory is touched and freed before each measurement, so that no server meets pages that
+    /// the host of a virtual machine has taken away (MiB).
+    #[arg(long, default_value_t = 1024)]
+    pub touch_mib: usize,
+
     /// Where the servers keep their data; removed afterwards.
     #[arg(long, default_value = "target/bench-data")]
     pub data_dir: PathBuf,

@@ -35,7 +35,8 @@
 //! # What is the same for all, and what is not
 //!
 //! * Values are random printable bytes, different on each connection; keys are `key:` and twelve
-//!   digits. All keys are loaded first, and the disk is synced before each measurement.
+//!   digits. All keys are loaded first, and the disk is synced before each measurement; memory is touched
+//!   and freed then (`--touch-mib`), so that no server meets pages that a virtual machine's host has taken away.
 //! * Peers run with `appendonly yes`, `save ""` and `auto-aof-rewrite-percentage 0`: they log every
 //!   write as emberkv does and never rewrite their log, because a rewrite that falls into some of
 //!   the short measurements and not into others would only add noise (in their favour: in long runs

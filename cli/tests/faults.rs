@@ -10,20 +10,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{PATIENCE, driver_args, drivers, eventually, must, refused, spec, text};
-use emberkv_torture::{Client, Flavor, Server, ServerSpec, Value};
+use common::{PATIENCE, driver_args, drivers, eventually, is_ember, must, refused, spec, text};
+use emberkv_torture::{Client, Server, ServerSpec, Value};
 
 /// How many keys the damaged logs hold.
 const KEYS: usize = 500;
-
-/// True when the server under test is emberkv: what these tests damage is its log.
-fn is_ember() -> bool {
-    let ember = ServerSpec::new(common::binary(), "").flavor() == Flavor::Ember;
-    if !ember {
-        eprintln!("skipped: this is about emberkv's own log");
-    }
-    ember
-}
 
 fn value(number: usize) -> String {
     format!("<the value of key {number}>")

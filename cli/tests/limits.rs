@@ -116,11 +116,11 @@ fn an_idle_client_is_closed_after_the_timeout() {
     });
 }
 
-#[test]
-fn a_client_that_does_not_read_is_closed_at_its_output_limit() {
+/// A client that asks for more than `limit` allows, and then neither reads nor asks again, is closed.
+fn closes_who_does_not_read(limit: &str) {
     on_each_driver("output-limit", &[], |server, _| {
         let mut other = server.connect().unwrap();
-        let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 8mb 0 0"];
+        let limit = ["CONFIG", "SET", "client-output-buffer-limit", limit];
         assert!(other.command(&limit).unwrap().is_ok());
         let megabyte = vec![b'x'; 1 << 20];
         other.command(&[&b"SET"[..], b"big", &megabyte]).unwrap();
@@ -135,6 +135,16 @@ fn a_client_that_does_not_read_is_closed_at_its_output_limit() {
         assert!(got.len() < 400 << 20, "it got all {} bytes", got.len());
         must(&mut other, "PING");
     });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_at_its_output_limit() {
+    closes_who_does_not_read("normal 8mb 0 0");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_when_it_is_over_the_soft_limit_for_too_long() {
+    closes_who_does_not_read("normal 0 8mb 1");
 }
 
 #[test]

@@ -199,6 +199,29 @@ fn a_unix_socket_left_by_a_killed_server_is_in_nobodys_way() {
 }
 
 #[test]
+fn io_auto_picks_what_works_here_and_says_so() {
+    if !common::is_ember() {
+        return;
+    }
+    let (server, _dir) = start("io-auto", &["--io", "auto"]);
+    let info = common::text(&must(&mut server.connect().unwrap(), "INFO server"));
+    let driver = info.lines().find_map(|line| line.strip_prefix("io_driver:")).unwrap();
+    let log = server.log_text();
+    let said = match driver {
+        "uring" => "io_uring works here: using it",
+        "epoll" => "io_uring does not work here: using epoll",
+        other => panic!("an unknown driver {other}"),
+    };
+    assert!(log.contains(said), "it uses {driver}, and logs:\n{log}");
+    // what was asked for is what is used.
+    for io in ["epoll", driver] {
+        let (server, _dir) = start("io-named", &["--io", io]);
+        let info = common::text(&must(&mut server.connect().unwrap(), "INFO server"));
+        assert!(info.contains(&format!("io_driver:{io}\r\n")), "{info}");
+    }
+}
+
+#[test]
 fn an_unwritable_unix_socket_is_refused() {
     let dir = dir("bad-socket");
     let socket = "/nonexistent/directory/s.sock";

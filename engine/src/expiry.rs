@@ -67,7 +67,13 @@ impl Wheel {
 
     /// Moves on to `now_ms`; what came due is taken by [`Wheel::take_due`].
     pub fn advance(&mut self, now_ms: u64) {
-        let now = (now_ms / TICK_MS).min(self.next + MAX_TICKS);
+        let now = now_ms / TICK_MS;
+        if now + SLOTS < self.next {
+            // the clock was set back: every entry is looked at, and entered again by the new time
+            self.due.extend(self.slots.iter_mut().map(std::mem::take).filter(|entries| !entries.is_empty()));
+            self.next = now;
+        }
+        let now = now.min(self.next + MAX_TICKS);
         while self.next <= now {
             for level in 0..LEVELS {
                 let shift = SLOT_BITS * level;
@@ -82,6 +88,11 @@ impl Wheel {
             }
             self.next += 1;
         }
+    }
+
+    /// Whether [`Wheel::advance`] has to be called again for `now_ms`: the clock has jumped.
+    fn is_behind(&self, now_ms: u64) -> bool {
+        self.next <= now_ms / TICK_MS
     }
 
     /// Up to `limit` keys to look at; each is to be entered again if it is not due.
@@ -109,12 +120,13 @@ impl Wheel {
 }
 
 impl<D: Disk> Partition<D> {
-    /// Removes keys that have expired: looks at `limit` of those that are due. Returns whether more are.
+    /// Removes keys that have expired: looks at `limit` of those that are due. Returns whether more can be
+    /// done at once: not when the log has no room for a tombstone now.
     pub fn expire(&mut self, limit: usize) -> bool {
         self.wheel.advance(self.now_ms);
         let due = self.wheel.take_due(limit);
         if due.is_empty() {
-            return false;
+            return self.wheel.is_behind(self.now_ms);
         }
         for (i, &fingerprint) in due.iter().enumerate() {
             if !self.expire_fingerprint(fingerprint) {

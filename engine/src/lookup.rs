@@ -132,8 +132,14 @@ impl<D: Disk> Partition<D> {
         if last_delete > self.log.gate() { self.wait_for(last_delete) } else { Ok(()) }
     }
 
+    /// The reply tells of any key: it waits for all that was written.
+    pub(crate) fn note_all(&mut self) -> Result<(), Stop> {
+        let tail = self.log.tail();
+        if tail > self.log.gate() { self.wait_for(tail) } else { Ok(()) }
+    }
+
     #[cold]
-    pub(crate) fn wait_for(&mut self, end: LogPosition) -> Result<(), Stop> {
+    fn wait_for(&mut self, end: LogPosition) -> Result<(), Stop> {
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::L2Read) || plant::is(Plant::E1Read) && self.log.read_only().is_some() {
             return Ok(());

@@ -18,6 +18,9 @@ use crate::segment::{Generation, Life, Next, Prepared};
 /// done by another thread; 8 MiB last 50 ms at full speed, and an idle server does not hold more.
 const PREFAULT_BYTES: u64 = 8 << 20;
 
+/// More than this is not written inline: copying it into the page cache alone would take half a millisecond.
+const INLINE_BYTES: u64 = 1 << 20;
+
 /// Spare files that are kept for the next segments; more are removed.
 const SPARE_FILES: usize = 2;
 
@@ -27,7 +30,8 @@ impl<D: Disk> Log<D> {
     pub fn end_turn(&mut self) {
         self.free_dead_segments();
         if self.health == Health::Good {
-            if self.options.policy != SyncPolicy::Always && !self.writes_are_slow {
+            let inline = self.options.policy != SyncPolicy::Always && !self.writes_are_slow;
+            if inline && self.unwritten_bytes() <= INLINE_BYTES {
                 self.write_inline();
             } else {
                 self.write_by_job();
@@ -41,6 +45,12 @@ impl<D: Disk> Log<D> {
         if self.manifest_dirty {
             self.start_manifest_edit();
         }
+    }
+
+    /// Bytes that the end of this turn has to write.
+    fn unwritten_bytes(&self) -> u64 {
+        let closed: u64 = self.unwritten.iter().map(|part| part.to - part.from).sum();
+        closed + self.writer.at() - self.head().end
     }
 
     /// To be called about once a second: syncs by the policy, and tries again what failed for lack of space.

@@ -3,11 +3,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use emberkv_engine::OpenError;
 use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
@@ -28,6 +28,10 @@ use crate::stats::ServerStats;
 
 /// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
 const SLOW_WRITE: Duration = Duration::from_millis(1);
+
+/// How long a unix socket may stay taken before that counts, and how often to look meanwhile.
+const TAKEN_FOR: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why a server has not come up, or has ended otherwise than in order.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +98,10 @@ pub fn serve(loaded: Loaded, set_log_level: fn(LogLevel)) -> Result<(), ServeErr
         }
         #[cfg(target_os = "linux")]
         IoDriver::Auto => match crate::driver::uring::probe() {
-            Ok(()) => server.run_uring(),
+            Ok(()) => {
+                tracing::info!("io_uring works here: using it");
+                server.run_uring()
+            }
             Err(reason) => {
                 tracing::info!(%reason, "io_uring does not work here: using epoll");
                 server.run_epoll()
@@ -193,6 +200,7 @@ impl Server {
             terminate: self.terminate,
             cron: Cron::default(),
             batch: Batch::default(),
+            guessed: Vec::new(),
         };
         match core.run()? {
             Ended::Orderly => Ok(()),
@@ -264,7 +272,7 @@ fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
     }
     if let Some(path) = &config.unixsocket {
         let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-        let socket = listen::bind_unix(path, mode, backlog).map_err(|error| ServeError::Listen {
+        let socket = bind_unix(path, mode, backlog).map_err(|error| ServeError::Listen {
             address: path.display().to_string(),
             error,
             hint: "",
@@ -273,6 +281,20 @@ fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
         doors.push(Door::Unix(path.display().to_string()));
     }
     if sockets.is_empty() { Err(ServeError::Nowhere) } else { Ok((sockets, doors)) }
+}
+
+/// Like [`listen::bind_unix`], but patient: a killed server's socket answers until the kernel has torn its ring
+/// down, some time after the process has gone.
+fn bind_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+    let deadline = Instant::now() + TAKEN_FOR;
+    loop {
+        match listen::bind_unix(path, mode, backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            other => return other,
+        }
+    }
 }
 
 fn addresses(bind: &BindAddress, port: u16) -> Result<Vec<SocketAddr>, ServeError> {

@@ -92,6 +92,12 @@ impl ServerSpec {
         command
     }
 
+    /// The password that the command line sets.
+    fn password(&self) -> Option<String> {
+        let at = self.args.iter().position(|word| word == "--requirepass")?;
+        self.args.get(at + 1).map(|word| word.to_string_lossy().into_owned())
+    }
+
     fn config_file(&self) -> Option<&OsString> {
         self.args.first().filter(|first| !first.to_string_lossy().starts_with("--"))
     }
@@ -102,6 +108,7 @@ impl ServerSpec {
 pub struct Server {
     child: Child,
     port: u16,
+    password: Option<String>,
     log: PathBuf,
 }
 
@@ -146,10 +153,11 @@ impl Server {
             .stderr(err)
             .spawn()
             .map_err(io(format!("starting {}", spec.program.display())))?;
-        Ok(Self { child, port, log })
+        Ok(Self { child, port, password: spec.password(), log })
     }
 
-    /// Waits until the server answers with something else than `-LOADING`.
+    /// Waits until the server answers with something else than `-LOADING`, on a connection that has given the
+    /// password: without it the answer is `-NOAUTH`, loading or not.
     ///
     /// # Errors
     /// When it exits, or does not serve within two minutes.
@@ -159,11 +167,13 @@ impl Server {
             if let Some(status) = self.exited()? {
                 return Err(self.failure(format!("the server exited while starting: {status}")));
             }
-            if let Ok(mut client) = self.connect()
-                && let Ok(reply) = client.ask("PING")
-                && !reply.is_error("LOADING")
-            {
-                return Ok(());
+            if let Ok(mut client) = self.connect() {
+                if let Some(password) = &self.password {
+                    let _ = client.command(&["AUTH", password]);
+                }
+                if client.ask("PING").is_ok_and(|reply| !reply.is_error("LOADING")) {
+                    return Ok(());
+                }
             }
             std::thread::sleep(POLL);
         }

@@ -16,6 +16,15 @@ pub fn binary() -> PathBuf {
     std::env::var_os("EMBERKV_SERVER").map_or_else(|| env!("CARGO_BIN_EXE_emberkv").into(), PathBuf::from)
 }
 
+/// True when the server under test is emberkv; says that the test is skipped when it is not.
+pub fn is_ember() -> bool {
+    let ember = ServerSpec::new(binary(), "").flavor() == Flavor::Ember;
+    if !ember {
+        eprintln!("skipped: this is about emberkv's own log");
+    }
+    ember
+}
+
 /// The i/o drivers to run a test with; another server than emberkv knows none.
 pub fn drivers() -> Vec<&'static str> {
     match ServerSpec::new(binary(), "").flavor() {

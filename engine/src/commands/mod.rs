@@ -57,7 +57,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Get => self.get(request, reply),
             CommandId::Getdel => self.getdel(request, reply),
             CommandId::Getex => self.getex(request, reply),
-            CommandId::Getrange => self.getrange(request, reply),
+            CommandId::Getrange | CommandId::Substr => self.getrange(request, reply),
             CommandId::Getset => self.getset(request, reply),
             CommandId::Incr => self.incr(request, reply),
             CommandId::Incrby => self.incrby(request, reply),

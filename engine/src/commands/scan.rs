@@ -57,6 +57,7 @@ impl<D: Disk> Partition<D> {
         let cursor = std::str::from_utf8(request.args.at(1)).ok().and_then(|text| text.parse::<u64>().ok());
         let cursor = cursor.ok_or(Stop::error("ERR invalid cursor"))?;
         let options = Options::parse(request.args.from(2))?;
+        self.note_all()?;
         let mut keys = Vec::new();
         let from = ScanCursor::from_raw(u32::try_from(cursor).unwrap_or(u32::MAX));
         let next = self.index.scan(from, options.count, |_, address| {
@@ -71,12 +72,12 @@ impl<D: Disk> Partition<D> {
         reply.bulk_integer(next.map_or(0, |cursor| i64::from(cursor.raw())));
         reply.array(keys.len());
         keys.iter().for_each(|key| reply.bulk(key));
-        self.depends = self.log.tail();
         Ok(())
     }
 
     pub(super) fn keys(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let pattern = request.args.at(1);
+        self.note_all()?;
         let mut keys = Vec::new();
         self.index.scan(ScanCursor::START, usize::MAX, |_, address| {
             if let Some(key) = self.live_key(request.db, address)
@@ -87,7 +88,6 @@ impl<D: Disk> Partition<D> {
         });
         reply.array(keys.len());
         keys.iter().for_each(|key| reply.bulk(key));
-        self.depends = self.log.tail();
         Ok(())
     }
 

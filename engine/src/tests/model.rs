@@ -116,7 +116,7 @@ fn arity(name: &str) -> (usize, usize) {
         "del" | "exists" | "getex" | "mget" | "touch" | "unlink" => (2, usize::MAX),
         "expire" | "expireat" | "pexpire" | "pexpireat" | "mset" | "msetnx" | "set" => (3, usize::MAX),
         "flushall" | "flushdb" => (1, usize::MAX),
-        "getrange" | "psetex" | "setex" | "setrange" => (4, 4),
+        "getrange" | "psetex" | "setex" | "setrange" | "substr" => (4, 4),
         other => panic!("the model does not know {other}"),
     }
 }
@@ -149,7 +149,7 @@ impl Model {
                 let values: Result<Vec<_>, _> = values.collect();
                 Ok([format!("*{}\r\n", args.len()).into_bytes(), values?.concat()].concat())
             }
-            "getrange" => {
+            "getrange" | "substr" => {
                 let (Some(start), Some(end)) = (strict_int(&args[1]), strict_int(&args[2])) else {
                     return err(NOT_INT);
                 };

@@ -107,6 +107,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "setnx",
         "setrange",
         "strlen",
+        "substr",
         "touch",
         "ttl",
         "type",
@@ -158,7 +159,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
                 }
             }
         }
-        "getrange" => words.extend([integer(choices), integer(choices)]),
+        "getrange" | "substr" => words.extend([integer(choices), integer(choices)]),
         "psetex" | "setex" => words.extend([time(choices, now_ms, name == "setex", false), value(choices)]),
         "set" => {
             words.push(value(choices));

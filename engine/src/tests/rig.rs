@@ -78,6 +78,12 @@ impl Rig {
         self.partition.begin_turn(NOW_MS.get());
     }
 
+    /// Begins a turn after the clock was set back by `ms`.
+    pub fn set_back(&mut self, ms: u64) {
+        NOW_MS.set(NOW_MS.get() - ms);
+        self.partition.begin_turn(NOW_MS.get());
+    }
+
     /// Executes a command; while the log has no room, carries out its jobs.
     pub fn run(&mut self, db: u8, words: &[Vec<u8>]) -> Outcome {
         let buffer = words.concat();

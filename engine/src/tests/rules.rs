@@ -26,7 +26,8 @@ fn fill(rig: &mut Rig, prefix: &str, bytes: usize) {
 fn after_an_expiry_and_a_free() -> String {
     let mut rig = Rig::new(1, SyncPolicy::EverySec);
     rig.ask(0, "SET k old");
-    fill(&mut rig, "stays", 70_000);
+    fill(&mut rig, "stays", 60_000);
+    fill(&mut rig, "goes", 20_000);
     rig.ask(0, "SET k new PX 100");
     fill(&mut rig, "goes", 130_000);
     rig.pass(1000);
@@ -37,7 +38,7 @@ fn after_an_expiry_and_a_free() -> String {
     rig.settle();
     let (segments, _) = rig.partition.log().segments();
     let mut rig = rig.killed();
-    assert!(segments < 6, "nothing was freed");
+    assert!(segments < 7, "none of {segments} segments was freed");
     rig.ask(0, "GET k")
 }
 
@@ -212,7 +213,6 @@ fn a_read_waits_for_the_record_that_it_saw_and_for_no_other() {
         "SCAN 0",
         "RANDOMKEY",
         "PERSIST k",
-        "SETRANGE k 0 ",
         "APPEND k x",
     ];
     for policy in POLICIES {

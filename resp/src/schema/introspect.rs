@@ -4,9 +4,10 @@ use crate::args::Args;
 use crate::glob;
 use crate::reply::Reply;
 
+use super::keys;
 use super::lookup::{by_id, lookup_full};
 use super::resolve::resolve_name;
-use super::{Argument, ArgumentKind, Begin, COMMANDS, Categories, Command, CommandId, Find, Flags, KeySpec};
+use super::{Argument, ArgumentKind, Begin, COMMANDS, Categories, Command, CommandId, Find, Flags, KeyFlags, KeySpec};
 
 const SYNTAX_ERROR: &str = "ERR syntax error";
 
@@ -21,7 +22,8 @@ pub fn command(id: CommandId, args: Args<'_>, reply: &mut Reply<'_>) {
         CommandId::CommandInfo => info(args.from(2), reply),
         CommandId::CommandDocs => docs(args.from(2), reply),
         CommandId::CommandList => list(args.from(2), reply),
-        CommandId::CommandGetkeys => get_keys(args.from(2), reply),
+        CommandId::CommandGetkeys => get_keys(args.from(2), |key, _, reply| reply.bulk(key), reply),
+        CommandId::CommandGetkeysandflags => get_keys(args.from(2), write_key_and_flags, reply),
         CommandId::CommandHelp => super::help(CommandId::Command.command(), reply),
         other => debug_assert!(false, "{other:?} is not COMMAND"),
     }
@@ -266,7 +268,13 @@ fn write_list(wanted: impl Fn(&Command) -> bool, reply: &mut Reply<'_>) {
     }
 }
 
-fn get_keys(request: Args<'_>, reply: &mut Reply<'_>) {
+fn write_key_and_flags(key: &[u8], flags: KeyFlags, reply: &mut Reply<'_>) {
+    reply.array(2);
+    reply.bulk(key);
+    write_names(flags.names(), reply);
+}
+
+fn get_keys(request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &mut Reply<'_>), reply: &mut Reply<'_>) {
     let Ok(command) = resolve_name(request) else {
         return reply.error("ERR Invalid command specified");
     };
@@ -277,10 +285,13 @@ fn get_keys(request: Args<'_>, reply: &mut Reply<'_>) {
         return reply.error("ERR Invalid number of arguments specified for command");
     }
     match command.keys(request) {
-        Ok(keys) => {
-            reply.array(keys.clone().count());
-            for index in keys {
-                reply.bulk(request.at(index));
+        Ok(found) => {
+            reply.array(found.count());
+            for spec in command.keys {
+                // all were found, so each is
+                for index in keys::of(std::slice::from_ref(spec), request).into_iter().flatten() {
+                    write(request.at(index), spec.flags_in(request), reply);
+                }
             }
         }
         Err(_) if command.flags.contains(Flags::NO_MANDATORY_KEYS) => reply.array(0),

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::format;
 
-use super::{Begin, Command, Find, KeySpec};
+use super::{Begin, Command, Find, KeyFlags, KeySpec};
 
 /// The request's arguments do not say where its keys are: a count is no number, or larger than what is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -59,6 +59,18 @@ impl Command {
             }
         }
         found.unwrap_or_default()
+    }
+}
+
+impl KeySpec {
+    /// What a request does to these keys: where that depends on its arguments, as with SET alone so far, by them.
+    pub(super) fn flags_in(&self, args: Args<'_>) -> KeyFlags {
+        if !self.flags.contains(KeyFlags::VARIABLE_FLAGS) {
+            return self.flags;
+        }
+        let gets = (3..args.len()).any(|i| args.at(i).eq_ignore_ascii_case(b"GET"));
+        let how = if gets { KeyFlags::RW.and(KeyFlags::ACCESS) } else { KeyFlags::OW };
+        how.and(KeyFlags::UPDATE)
     }
 }
 

@@ -118,8 +118,9 @@ impl Shard {
             (Some(b"ID"), 4..) => {
                 let mut ids = Vec::new();
                 for id in args.from(3).iter() {
-                    let id = format::parse_integer(id).filter(|id| *id > 0);
-                    ids.push(id.ok_or("ERR Invalid client ID")? as u64);
+                    let id = format::parse_integer(id).ok_or("ERR Invalid client ID")?;
+                    // an id below zero is nobody's
+                    ids.extend(u64::try_from(id).ok());
                 }
                 Box::new(move |connection| ids.contains(&connection.id))
             }

@@ -2,9 +2,8 @@
 
 use emberkv_log::SyncPolicy;
 use emberkv_resp::Args;
-use emberkv_resp::schema::arity_error;
 
-use super::Outcome;
+use super::{Outcome, SYNTAX};
 use crate::config::{AppendFsync, Field, SetError};
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
@@ -56,7 +55,7 @@ impl Shard {
     pub(super) fn config_set(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         let words: Vec<&[u8]> = args.from(2).iter().collect();
         if !words.len().is_multiple_of(2) {
-            return Err(arity_error("config|set"));
+            return Err(SYNTAX.into());
         }
         let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let before = self.config.clone();

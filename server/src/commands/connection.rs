@@ -28,8 +28,11 @@ impl Shard {
     }
 
     pub(super) fn select(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
-        let index = format::parse_integer(args.at(1)).filter(|index| i32::try_from(*index).is_ok());
-        let index = index.ok_or("ERR value is not an integer or out of range")?;
+        let index = format::parse_integer(args.at(1)).ok_or("ERR value is not an integer or out of range")?;
+        if i32::try_from(index).is_err() {
+            let (min, max) = (i32::MIN, i32::MAX);
+            return Err(format!("ERR value is out of range, value must between {min} and {max}"));
+        }
         if !(0..i64::from(self.config.databases)).contains(&index) {
             return Err("ERR DB index is out of range".into());
         }

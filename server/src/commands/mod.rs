@@ -72,6 +72,7 @@ impl Shard {
             | CommandId::CommandCount
             | CommandId::CommandDocs
             | CommandId::CommandGetkeys
+            | CommandId::CommandGetkeysandflags
             | CommandId::CommandHelp
             | CommandId::CommandInfo
             | CommandId::CommandList => {

@@ -29,11 +29,13 @@ impl Cron {
         self.next_ms = shard.now_ms + PERIOD_MS;
         self.ticks += 1;
         shard.stats.sample(shard.now_ms);
+        shard.drop_hopeless();
         if self.ticks.is_multiple_of(10) {
             if let Some(partition) = shard.partition() {
                 partition.log_mut().tick();
             }
             shard.close_idle(driver);
+            shard.check_output_limits();
         }
     }
 }
@@ -44,6 +46,16 @@ impl Shard {
         let Data::Ready(partition) = &mut self.data else { return false };
         let expiring = partition.expire(EXPIRE_PER_TURN);
         partition.sweep(SWEEP_PER_TURN) || expiring
+    }
+
+    /// Once the log is read-only, replies that wait for it never leave: their clients must not wait for ever.
+    /// Whether what they asked for was done is not known, which is what a closed connection says.
+    fn drop_hopeless(&mut self) {
+        if let Data::Ready(partition) = &self.data
+            && partition.log().read_only().is_some()
+        {
+            self.condemned.append(&mut self.holding.clone());
+        }
     }
 
     fn close_idle<D: Driver>(&mut self, driver: &mut D) {

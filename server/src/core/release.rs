@@ -48,7 +48,10 @@ impl Shard {
         let holding = std::mem::take(&mut self.holding);
         let mut touched = std::mem::take(&mut self.touched);
         for conn in holding.iter().copied() {
-            self.release_one(conn, gate, driver);
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.holding = false;
+                self.release_one(conn, gate, driver);
+            }
         }
         for conn in touched.drain(..) {
             if let Some(connection) = self.connections.get_mut(conn) {
@@ -61,7 +64,8 @@ impl Shard {
 
     fn release_one<D: Driver>(&mut self, conn: ConnId, gate: LogPosition, driver: &mut D) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if connection.release(gate) && !self.holding.contains(&conn) {
+        if connection.release(gate) && !connection.holding {
+            connection.holding = true;
             self.holding.push(conn);
         }
         let before = connection.bytes_out;
@@ -72,6 +76,15 @@ impl Shard {
             self.check_output_limit(conn);
         }
         self.close_if_done(conn, driver);
+    }
+
+    /// Looks at every connection: one that reads nothing and asks nothing is over the soft limit too long some time.
+    pub fn check_output_limits(&mut self) {
+        if self.config.client_output_buffer_limit.normal.soft_bytes > 0 {
+            for conn in self.connections.ids() {
+                self.check_output_limit(conn);
+            }
+        }
     }
 
     fn check_output_limit(&mut self, conn: ConnId) {

@@ -7,7 +7,9 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use emberkv_engine::{OpenError, Partition};
+use emberkv_index::Fingerprint;
 use emberkv_log::disk::real::RealDisk;
+use emberkv_resp::first_key;
 
 use crate::core::accept::Door;
 use crate::core::connection::{Fate, Stall};
@@ -48,6 +50,8 @@ pub(crate) struct Core<D: Driver> {
     pub cron: Cron,
     /// Requests and received buffers lately: whether to gather.
     pub batch: Batch,
+    /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
+    pub guessed: Vec<Fingerprint>,
 }
 
 /// How many requests a received buffer held lately.
@@ -88,6 +92,7 @@ impl<D: Driver> Core<D> {
                 partition.begin_turn(now_ms);
             }
             let (commands, mut receives) = (self.shard.stats.commands, 0);
+            self.prefetch(&events);
             for event in events.drain(..) {
                 receives += u64::from(matches!(event, Event::Received(..)));
                 self.handle(event);
@@ -122,6 +127,27 @@ impl<D: Driver> Core<D> {
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };
         Wait { timeout, gather_time, gather_events: GATHER_EVENTS.min(self.shard.connections.len() as u32) }
+    }
+
+    /// Without pipelines each connection brings one request: then it is the turn that is the group whose cache
+    /// misses overlap, by a guess at the keys.
+    fn prefetch(&mut self, events: &[Event]) {
+        let Data::Ready(partition) = &self.shard.data else { return };
+        if self.batch.is_large() {
+            return; // each pipeline is a group of its own
+        }
+        self.guessed.clear();
+        for event in events {
+            if let Event::Received(conn, received) = event
+                && let Some(connection) = self.shard.connections.get_mut(*conn)
+                && let Some(key) = first_key(self.driver.bytes(received))
+            {
+                self.guessed.push(partition.prefetch_row(connection.db, key));
+            }
+        }
+        for fingerprint in &self.guessed {
+            partition.prefetch_record(*fingerprint);
+        }
     }
 
     fn handle(&mut self, event: Event) {

@@ -15,12 +15,6 @@ struct Operation {
     write: DiskWrite,
     /// Bytes written.
     done: usize,
-    /// Completions to come for the current step.
-    pending: u8,
-    /// What the current step's write came to.
-    written: Result<u32, Errno>,
-    /// What the current step's sync came to.
-    synced: Result<u32, Errno>,
 }
 
 /// The writes under way, each in a place of its own that its operations are tagged with.
@@ -42,7 +36,7 @@ impl DiskTable {
         });
         let place = &mut self.places[index as usize];
         assert!(place.is_none());
-        let operation = place.insert(Operation { token, write, done: 0, pending: 0, written: Ok(0), synced: Ok(0) });
+        let operation = place.insert(Operation { token, write, done: 0 });
         operation.step(ring, index);
         false
     }
@@ -54,16 +48,7 @@ impl DiskTable {
         let Some(operation) = place else {
             panic!("a completion of a disk write that has ended");
         };
-        match completion.tag.kind {
-            Kind::DiskWrite => operation.written = completion.value(),
-            Kind::DiskSync => operation.synced = completion.value(),
-            kind => panic!("{kind:?} is no disk operation"),
-        }
-        operation.pending -= 1;
-        if operation.pending > 0 {
-            return None;
-        }
-        let Some(result) = operation.outcome() else {
+        let Some(result) = operation.outcome(completion.value()) else {
             operation.step(ring, index);
             return None;
         };
@@ -75,48 +60,33 @@ impl DiskTable {
 }
 
 impl Operation {
-    /// Queues what is next: the rest of the data and the sync, or the sync alone.
+    /// Queues what is next: the rest of the data, or with none at all the sync alone. A synced write carries its
+    /// sync with it (RWF_DSYNC): one trip to a worker thread instead of the two of a linked fdatasync.
     fn step(&mut self, ring: &mut Ring, index: u32) {
-        let tag = |kind| Tag { kind, generation: Generation::default(), index };
+        let tag = Tag { kind: Kind::DiskWrite, generation: Generation::default(), index };
         let file = self.write.file.as_fd();
+        if self.write.data.is_empty() {
+            return ring.sync(file, tag);
+        }
         let rest = &self.write.data[self.done..];
         let offset = self.write.offset + self.done as u64;
-        self.written = Ok(0);
-        self.synced = Ok(0);
-        self.pending = 1;
-        match (rest.is_empty(), self.write.sync) {
-            (true, _) => ring.sync(file, tag(Kind::DiskSync)),
-            // SAFETY: the data are `Bytes`, which keep their memory in place and unchanged while a handle exists;
-            // this one is dropped with the operation, after its last completion, or by the driver once the ring
-            // is done.
-            (false, false) => unsafe { ring.write(file, rest, offset, tag(Kind::DiskWrite)) },
-            (false, true) => {
-                self.pending = 2;
-                // SAFETY: as above.
-                unsafe {
-                    ring.write_and_sync(file, rest, offset, tag(Kind::DiskWrite), tag(Kind::DiskSync));
-                }
-            }
-        }
+        // SAFETY: the data are `Bytes`, which keep their memory in place and unchanged while a handle exists;
+        // this one is dropped with the operation, after its last completion, or by the driver once the ring
+        // is done.
+        unsafe { ring.write(file, rest, offset, self.write.sync, tag) };
     }
 
-    /// What a step whose completions are all in means: the end, or nothing yet.
-    fn outcome(&mut self) -> Option<io::Result<()>> {
-        let had_data = self.done < self.write.data.len();
-        match self.written {
-            Ok(0) if had_data => return Some(Err(io::ErrorKind::WriteZero.into())),
-            Ok(written) => self.done += written as usize,
-            Err(Errno::INTR | Errno::AGAIN) => return None,
-            Err(e) => return Some(Err(e.into())),
-        }
-        if self.done < self.write.data.len() {
-            return None;
-        }
-        match self.synced {
-            Ok(_) => Some(Ok(())),
-            // the kernel has not begun it, so that no failure can hide in beginning it again.
-            Err(Errno::CANCELED) if had_data => None,
-            Err(e) => Some(Err(e.into())),
+    /// What the end of a step means: the end of all, or nothing yet.
+    fn outcome(&mut self, step: Result<u32, Errno>) -> Option<io::Result<()>> {
+        match step {
+            Ok(0) if !self.write.data.is_empty() => Some(Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                self.done += written as usize;
+                (self.done >= self.write.data.len()).then_some(Ok(()))
+            }
+            // the kernel has not begun it, so that no failure can hide in beginning it again
+            Err(Errno::INTR | Errno::AGAIN) => None,
+            Err(error) => Some(Err(error.into())),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Uring {
                     self.arm_waker();
                 }
             }
-            Kind::DiskWrite | Kind::DiskSync => {
+            Kind::DiskWrite => {
                 if let Some((token, result)) = self.disk.complete(&mut self.ring, &completion) {
                     events.push(Event::DiskDone(token, result));
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::MsgHdr;
 
@@ -78,12 +78,6 @@ pub(super) enum Features {
     Plain,
 }
 
-/// An operation that found no room, with the one that is linked to it.
-struct Waiting {
-    first: squeue::Entry,
-    linked: Option<squeue::Entry>,
-}
-
 /// See the module.
 pub(super) struct Ring {
     io: IoUring,
@@ -92,7 +86,7 @@ pub(super) struct Ring {
     /// Operations whose last completion has not been taken.
     in_flight: usize,
     /// What did not fit into the queue: the kernel was short of memory or had too many completions untaken.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<squeue::Entry>,
 }
 
 impl Ring {
@@ -196,32 +190,16 @@ impl Ring {
         unsafe { self.push(entry, tag) };
     }
 
-    /// Writes `bytes`, or as much as one operation takes.
+    /// Writes `bytes`, or as much as one operation takes; with `sync` it completes when they are durable.
     ///
     /// # Safety
     /// `bytes` stay in place, unchanged, until the completion has been taken.
-    pub(super) unsafe fn write(&mut self, file: BorrowedFd<'_>, bytes: &[u8], offset: u64, tag: Tag) {
+    pub(super) unsafe fn write(&mut self, file: BorrowedFd<'_>, bytes: &[u8], offset: u64, sync: bool, tag: Tag) {
+        let len = bytes.len().min(MAX_LEN) as u32;
+        let flags = if sync { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+        let entry = opcode::Write::new(fd(file), bytes.as_ptr(), len).offset(offset);
         // SAFETY: the caller's promise.
-        unsafe { self.push(write_entry(file, bytes, offset), tag) };
-    }
-
-    /// Writes like [`Ring::write`]; when all of it was written, syncs the file's data. Each has a completion; an
-    /// incomplete write cancels the sync.
-    ///
-    /// # Safety
-    /// As for [`Ring::write`].
-    pub(super) unsafe fn write_and_sync(
-        &mut self,
-        file: BorrowedFd<'_>,
-        bytes: &[u8],
-        offset: u64,
-        write_tag: Tag,
-        sync_tag: Tag,
-    ) {
-        let write = write_entry(file, bytes, offset).flags(squeue::Flags::IO_LINK).user_data(write_tag.pack());
-        let sync = sync_entry(file).user_data(sync_tag.pack());
-        // SAFETY: the caller's promise.
-        unsafe { self.push_queued(write, Some(sync)) };
+        unsafe { self.push(entry.rw_flags(flags.bits() as i32).build(), tag) };
     }
 
     /// Syncs the file's data.
@@ -234,64 +212,36 @@ impl Ring {
     /// The memory that the entry refers to stays valid until its last completion has been taken.
     #[inline]
     unsafe fn push(&mut self, entry: squeue::Entry, tag: Tag) {
-        // SAFETY: the caller's promise.
-        unsafe { self.push_queued(entry.user_data(tag.pack()), None) };
-    }
-
-    /// # Safety
-    /// As for [`Ring::push`], for both entries.
-    #[inline]
-    unsafe fn push_queued(&mut self, first: squeue::Entry, linked: Option<squeue::Entry>) {
-        self.in_flight += 1 + usize::from(linked.is_some());
-        let waiting = Waiting { first, linked };
+        let entry = entry.user_data(tag.pack());
+        self.in_flight += 1;
         if self.waiting.is_empty() {
             // SAFETY: the caller's promise.
-            if unsafe { self.try_push(&waiting) } {
+            if unsafe { self.io.submission().push(&entry) }.is_ok() {
                 return;
             }
             // full: let the kernel take what is queued, and go on.
             let _ = self.io.submit();
             // SAFETY: the caller's promise.
-            if unsafe { self.try_push(&waiting) } {
+            if unsafe { self.io.submission().push(&entry) }.is_ok() {
                 return;
             }
         }
-        self.waiting.push_back(waiting);
-    }
-
-    /// Queues both entries or none: a link that is cut by the end of a submission links nothing.
-    ///
-    /// # Safety
-    /// As for [`Ring::push`], for both entries.
-    #[inline]
-    unsafe fn try_push(&mut self, entries: &Waiting) -> bool {
-        let mut queue = self.io.submission();
-        match &entries.linked {
-            // SAFETY: the caller's promise.
-            None => unsafe { queue.push(&entries.first) }.is_ok(),
-            Some(linked) => {
-                if queue.capacity() - queue.len() < 2 {
-                    return false;
-                }
-                // SAFETY: the caller's promise.
-                unsafe { queue.push(&entries.first).is_ok() && queue.push(linked).is_ok() }
-            }
-        }
+        self.waiting.push_back(entry);
     }
 
     /// Queues what had to wait.
     fn push_waiting(&mut self) {
-        while let Some(next) = self.waiting.pop_front() {
-            // SAFETY: the entry came from `push_queued`, whose caller has promised it.
-            let mut pushed = unsafe { self.try_push(&next) };
+        while let Some(next) = self.waiting.front() {
+            // SAFETY: the entry came from `push`, whose caller has promised it.
+            let mut pushed = unsafe { self.io.submission().push(next) }.is_ok();
             if !pushed && self.io.submit().is_ok() {
                 // SAFETY: as above.
-                pushed = unsafe { self.try_push(&next) };
+                pushed = unsafe { self.io.submission().push(next) }.is_ok();
             }
             if !pushed {
-                self.waiting.push_front(next);
                 return;
             }
+            self.waiting.pop_front();
         }
     }
 
@@ -355,11 +305,6 @@ fn fd(descriptor: BorrowedFd<'_>) -> Fd {
 fn send_flags() -> u32 {
     // the flag has one value in both directions; only the type of the other direction names it.
     SendFlags::NOSIGNAL.bits() | RecvFlags::WAITALL.bits()
-}
-
-fn write_entry(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> squeue::Entry {
-    let len = bytes.len().min(MAX_LEN) as u32;
-    opcode::Write::new(fd(file), bytes.as_ptr(), len).offset(offset).build()
 }
 
 fn sync_entry(file: BorrowedFd<'_>) -> squeue::Entry {

@@ -25,20 +25,10 @@ pub(super) enum Kind {
     CancelAccept,
     /// A disk write; the index is its place in the table.
     DiskWrite,
-    /// The sync that follows it.
-    DiskSync,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Wake,
-    Kind::Accept,
-    Kind::Receive,
-    Kind::Send,
-    Kind::CancelConn,
-    Kind::CancelAccept,
-    Kind::DiskWrite,
-    Kind::DiskSync,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::CancelConn, Kind::CancelAccept, Kind::DiskWrite];
 
 const GENERATION_MASK: u32 = (1 << 24) - 1;
 
