@@ -58,9 +58,10 @@ impl Wheel {
         let entries = &mut self.slots[(u64::from(level) * SLOTS + slot) as usize];
         // a key that is entered over and over again must not fill the memory
         if entries.len() == entries.capacity() && entries.len() >= 1024 {
-            let recent = entries.len() - 1024;
-            entries[recent..].sort_unstable();
-            entries.dedup();
+            let mut recent = entries.split_off(entries.len() - 1024);
+            recent.sort_unstable();
+            recent.dedup();
+            entries.append(&mut recent);
         }
         entries.push(fingerprint);
     }

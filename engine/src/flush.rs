@@ -35,7 +35,7 @@ impl<D: Disk> Partition<D> {
         let alone =
             db.is_none_or(|db| self.dbs.iter().enumerate().all(|(i, stats)| i == usize::from(db.0) || stats.keys == 0));
         let floor = Entry::Floor { db: if alone { None } else { db } };
-        self.log.reserve(floor.encoded_len() as u64, Purpose::Shrink)?;
+        self.log.reserve(floor.encoded_len() as u64, Purpose::Free)?;
         let address = self.log.append(&floor).address;
         self.wait_for_write();
         self.last_delete = self.log.tail();

@@ -46,7 +46,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             let freed = Entry::Freed { sequence };
-            if self.reserve(freed.encoded_len() as u64, Purpose::Shrink).is_err() {
+            if self.reserve(freed.encoded_len() as u64, Purpose::Free).is_err() {
                 self.recheck_dead = true;
                 return;
             }

@@ -11,7 +11,10 @@ use crate::address::{FileId, Nonce};
 use crate::disk::Disk;
 use crate::manifest::MANIFEST_NAMES;
 use crate::memory::SegmentMemory;
-use crate::refill::{Source, refill};
+use crate::refill::{Source, renonced, write_anew};
+
+/// Where a synced write of the tail begins, in bytes: what a disk takes without the page cache.
+pub const WRITE_BLOCK: u64 = 4096;
 
 /// Names a job: there is never a second one of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -48,7 +51,8 @@ pub struct RefillPiece {
 /// A job. `F` is the file handle of the disk.
 #[derive(Clone, Debug)]
 pub enum Job<F> {
-    /// Write `data` at `offset`, then sync the file if `sync`.
+    /// Write `data` at `offset`, then sync the file if `sync`. Such a write begins at a multiple of
+    /// [`WRITE_BLOCK`] where it can, repeating what is there, so that it may go past the page cache.
     Write {
         /// The file.
         file: F,
@@ -222,7 +226,8 @@ impl<F: Clone> Job<F> {
             Self::Refill { pieces } => {
                 let mut files = Vec::new();
                 for piece in pieces {
-                    files.push(refill(disk, piece.file, piece.size, piece.nonce, &piece.source)?);
+                    let bytes = renonced(&piece.source, piece.nonce)?;
+                    files.push(write_anew(disk, piece.file, piece.size, &bytes)?);
                 }
                 return Ok(Done::Files(files));
             }

@@ -26,7 +26,7 @@ mod table;
 mod turn;
 
 pub use address::{ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
-pub use job::{Done, Job, JobKind, RefillPiece, segment_name};
+pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
 pub use manifest::MANIFEST_NAMES;
 pub use memory::SegmentMemory;

@@ -30,13 +30,19 @@ pub(crate) const FRAME_SPACE: u64 = FRAME_HEADER_BYTES as u64 + FRAME_ALIGN;
 /// delete might not fit; more, and writes are refused earlier than they must.
 const RESERVE_FRACTION: u64 = 8;
 
+/// The last bytes of that part: only what gives whole segments back may use them, so that tombstones can't
+/// keep FLUSHALL out. Room for 60 `freed` records and floors.
+const FREE_SPACE: u64 = 4096;
+
 /// What a record is appended for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// It adds data: refused when the disk is full.
     Grow,
-    /// It removes data (DEL, expiry, FLUSHALL): may use the space that is kept for that.
+    /// It removes data (DEL, expiry): may use the space that is kept for that.
     Shrink,
+    /// It gives whole segments back (FLUSHALL, the log's own `freed`): may use the very last of it.
+    Free,
 }
 
 /// Why space can't be had.
@@ -113,11 +119,13 @@ pub struct Log<D: Disk> {
     pub(crate) writer: SegmentWriter,
     pub(crate) open_frame: Option<OpenFrame>,
     pub(crate) unwritten: VecDeque<Unwritten>,
-    /// The write that is under way, and since when.
-    pub(crate) writing: Option<(Unwritten, Instant)>,
+    /// The write that is under way, whether it syncs, and since when.
+    pub(crate) writing: Option<(Unwritten, bool, Instant)>,
     pub(crate) next: Next<D::File>,
     /// Bytes that a segment must have so that a waiting record fits; 0 when none waits.
     pub(crate) wanted_size: u64,
+    /// A segment of this size could not be made, for this reason; tried again after the next tick.
+    pub(crate) refused_size: Option<(u64, String)>,
     pub(crate) next_file: FileId,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
@@ -139,6 +147,8 @@ pub struct Log<D: Disk> {
     /// Offsets of the head up to which writes of each purpose fit; 0 when none may.
     pub(crate) grow_limit: u64,
     pub(crate) shrink_limit: u64,
+    pub(crate) free_limit: u64,
+    pub(crate) progress: u64,
     pub(crate) outbox: VecDeque<Job<D::File>>,
     pub(crate) under_way: BTreeSet<JobKind>,
 }
@@ -215,7 +225,7 @@ impl<D: Disk> Log<D> {
     pub fn no_space(&self) -> Option<&str> {
         match &self.next {
             Next::Failed(reason) => Some(reason),
-            _ => None,
+            _ => self.refused_size.as_ref().map(|(_, reason)| reason.as_str()),
         }
     }
 
@@ -245,6 +255,7 @@ impl<D: Disk> Log<D> {
         let limit = match purpose {
             Purpose::Grow => self.grow_limit,
             Purpose::Shrink => self.shrink_limit,
+            Purpose::Free => self.free_limit,
         };
         if self.writer.at() + FRAME_SPACE + bytes <= limit { Ok(()) } else { self.reserve_slowly(bytes, purpose) }
     }
@@ -265,7 +276,13 @@ impl<D: Disk> Log<D> {
             }
             Next::Ready(_) => {
                 // a record larger than a segment: the next one has to be made to measure
-                self.wanted_size = needed + self.reserve_bytes(purpose, needed);
+                let size = needed + self.reserve_bytes(purpose, needed);
+                if let Some((refused, reason)) = &self.refused_size
+                    && *refused <= size
+                {
+                    return Err(Refusal::NoSpace(reason.clone()));
+                }
+                self.wanted_size = size;
                 self.drop_next();
                 self.prepare_next();
                 Err(Refusal::Wait)
@@ -286,7 +303,7 @@ impl<D: Disk> Log<D> {
         let segment = self.manifest.split.segment_size();
         let reserve = segment / RESERVE_FRACTION;
         // a record that fills a segment of its own is followed by a roll: there it needs no reserve
-        if purpose == Purpose::Shrink || needed + reserve > segment { 0 } else { reserve }
+        if purpose != Purpose::Grow || needed + reserve > segment { 0 } else { reserve }
     }
 
     /// Appends a record. [`Log::reserve`] has found room for it.
@@ -397,7 +414,7 @@ impl<D: Disk> Log<D> {
     /// Works out how far the head may be filled, after anything that this depends on has changed.
     pub(crate) fn update_limits(&mut self) {
         if self.health != Health::Good {
-            (self.grow_limit, self.shrink_limit) = (0, 0);
+            (self.grow_limit, self.shrink_limit, self.free_limit) = (0, 0, 0);
             return;
         }
         let limit = self.head().size - SEAL_SPACE;
@@ -405,6 +422,7 @@ impl<D: Disk> Log<D> {
             Next::Ready(_) => 0,
             _ => (self.manifest.split.segment_size() / RESERVE_FRACTION).min(limit),
         };
-        (self.grow_limit, self.shrink_limit) = (limit - reserve, limit);
+        let last = if reserve > 0 { FREE_SPACE } else { 0 };
+        (self.grow_limit, self.shrink_limit, self.free_limit) = (limit - reserve, limit - last, limit);
     }
 }

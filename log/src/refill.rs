@@ -48,14 +48,13 @@ pub(crate) fn renonced(source: &Source, nonce: Nonce) -> io::Result<Vec<u8>> {
     Ok(new)
 }
 
-/// Writes the segment into a fresh file, synced, its name too.
+/// Writes a segment's bytes into a fresh file, synced, its name too.
 ///
 /// # Errors
-/// Those of the disk; see [`renonced`].
-pub(crate) fn refill<D: Disk>(disk: &D, file: FileId, size: u64, nonce: Nonce, source: &Source) -> io::Result<D::File> {
-    let bytes = renonced(source, nonce)?;
+/// Those of the disk.
+pub(crate) fn write_anew<D: Disk>(disk: &D, file: FileId, size: u64, bytes: &[u8]) -> io::Result<D::File> {
     let handle = disk.create(&crate::job::segment_name(file), size)?;
-    disk.write_at(&handle, 0, &bytes)?;
+    disk.write_at(&handle, 0, bytes)?;
     disk.sync(&handle)?;
     disk.sync_names()?;
     Ok(handle)

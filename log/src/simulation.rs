@@ -159,6 +159,15 @@ impl Life {
             25..32 => self.log.end_turn(),
             32 => self.log.tick(),
             33 if self.choices.one_in(10) => self.disk.fail_syncs(1),
+            35 if self.choices.one_in(8) => {
+                self.policy = [SyncPolicy::Always, SyncPolicy::EverySec][self.choices.below(2) as usize];
+                self.log.set_policy(self.policy);
+            }
+            36 if self.choices.one_in(20) => {
+                let room = self.choices.below(4) * (1 << 16);
+                self.disk.set_capacity(Some(self.disk.used() + room));
+            }
+            37 if self.choices.one_in(4) => self.disk.set_capacity(None),
             34 if self.choices.one_in(20) => self.disk.fail_writes(1),
             _ => self.run_a_job(),
         }
@@ -268,7 +277,7 @@ fn grown() -> (SimDisk, Log<SimDisk>) {
     let (mut log, mut index) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
     for i in 0..300u32 {
         let key = i.to_le_bytes();
-        let entry = Entry::Put { db: DbId(0), key: &key, value: Value::Bytes(&[7; 500]), expires_at_ms: None };
+        let entry = Entry::Put { db: DbId(0), key: &key, value: Value::Bytes(&[7; 501]), expires_at_ms: None };
         while let Err(refusal) = log.reserve(entry.encoded_len() as u64, Purpose::Grow) {
             assert_eq!(refusal, Refusal::Wait);
             run_all(&disk, &mut log);
@@ -367,6 +376,8 @@ fn salvage_keeps_all_but_what_is_damaged_and_says_so() {
     drop(log);
     let (_, index) = open(&disk.after_power_loss(&mut Choices::new(1)), 3, SyncPolicy::EverySec).unwrap();
     assert_eq!(index.0.len(), kept, "what was salvaged is an ordinary log again");
+    let (_, index) = open(&disk.after_kill(), 4, SyncPolicy::EverySec).unwrap();
+    assert_eq!(index.0.len(), kept, "at the first start after it, and at the second");
 }
 
 #[test]
@@ -422,6 +433,71 @@ fn a_full_disk_refuses_growth_takes_deletes_and_recovers_by_a_flush() {
         log.tick();
     }
     assert_eq!(log.reserve(put.encoded_len() as u64, Purpose::Grow), Ok(()), "room again");
+}
+
+#[test]
+fn a_full_disk_does_not_keep_a_log_from_starting() {
+    let (disk, log) = grown();
+    drop(log);
+    disk.set_capacity(Some(disk.used()));
+    for name in disk.list().unwrap() {
+        // no spare file is left either
+        let named = log_names(&disk).contains(&name);
+        if crate::job::segment_file(&name).is_some() && !named {
+            disk.remove(&name).unwrap();
+        }
+    }
+    disk.set_capacity(Some(disk.used()));
+    for seed in 10..13 {
+        let (log, index) = open(&disk.after_kill(), seed, SyncPolicy::EverySec).unwrap();
+        assert_eq!(index.contents(log.table()).len(), 300);
+    }
+}
+
+/// The segment files that the manifest names.
+fn log_names(disk: &SimDisk) -> Vec<String> {
+    let manifest = crate::manifest::Manifest::decode(&disk.contents(crate::MANIFEST_NAMES[0])).unwrap();
+    manifest.segments.iter().map(|entry| segment_name(entry.file)).collect()
+}
+
+#[test]
+fn a_record_that_finds_no_room_leaves_the_next_ones_some() {
+    let (disk, mut log) = grown();
+    disk.set_capacity(Some(disk.used() + 4 * (1 << 16)));
+    let huge = vec![1; 1 << 20];
+    let huge = Entry::Put { db: DbId(0), key: b"huge", value: Value::Bytes(&huge), expires_at_ms: None };
+    while let Err(Refusal::Wait) = log.reserve(huge.encoded_len() as u64, Purpose::Grow) {
+        run_all(&disk, &mut log);
+    }
+    log.tick();
+    run_all(&disk, &mut log);
+    let put = Entry::Put { db: DbId(0), key: b"k", value: Value::Bytes(&[1; 1000]), expires_at_ms: None };
+    for _ in 0..100 {
+        while let Err(refusal) = log.reserve(put.encoded_len() as u64, Purpose::Grow) {
+            assert_eq!(refusal, Refusal::Wait);
+            run_all(&disk, &mut log);
+        }
+        log.append(&put);
+    }
+}
+
+#[test]
+fn tombstones_never_keep_a_flush_out() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let delete = Entry::Delete { db: DbId(0), key: &[b'k'; 200] };
+    loop {
+        match log.reserve(delete.encoded_len() as u64, Purpose::Shrink) {
+            Ok(()) => drop(log.append(&delete)),
+            Err(Refusal::Wait) => run_all(&disk, &mut log),
+            Err(_) => break,
+        }
+    }
+    let floor = Entry::Floor { db: None };
+    assert_eq!(log.reserve(floor.encoded_len() as u64, Purpose::Free), Ok(()));
+    let put = Entry::Put { db: DbId(0), key: b"k", value: Value::Bytes(&[1; 1000]), expires_at_ms: None };
+    assert!(log.reserve(put.encoded_len() as u64, Purpose::Grow).is_err());
 }
 
 #[test]

@@ -87,6 +87,13 @@ impl SegmentTable {
         self.needed[first.0 as usize] = Needed::default();
     }
 
+    /// Puts other memory in place of a segment's, with the same records at the same offsets.
+    pub(crate) fn replace_memory(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>) {
+        for slot in self.slots[first.0 as usize..].iter_mut().flatten().take_while(|view| view.first == first) {
+            slot.memory = Arc::clone(memory);
+        }
+    }
+
     /// Takes a segment out of the table.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::address::{LogPosition, Nonce};
 use crate::disk::Disk;
-use crate::job::{Done, Job, JobKind, RefillPiece};
+use crate::job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK};
 use crate::log::{Health, Log, Unwritten};
 use crate::manifest::{Extent, MANIFEST_BYTES, Manifest};
 use crate::memory::{SegmentWriter, share_closed};
@@ -37,7 +37,7 @@ impl<D: Disk> Log<D> {
                 self.write_by_job();
             }
         }
-        if self.sync_soon {
+        if self.sync_soon && !self.under_way.contains(&JobKind::Sync) {
             self.sync_soon = false;
             self.start_sync();
         }
@@ -55,6 +55,8 @@ impl<D: Disk> Log<D> {
 
     /// To be called about once a second: syncs by the policy, and tries again what failed for lack of space.
     pub fn tick(&mut self) {
+        self.progress += 1;
+        self.refused_size = None;
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),
@@ -72,6 +74,18 @@ impl<D: Disk> Log<D> {
         self.segments
             .iter()
             .any(|segment| matches!(segment.life, Life::Sealed { listed: false } | Life::FreePendingSafe(_)))
+    }
+
+    /// Counts whatever may let a command go on that [`Refusal::Wait`] has put off.
+    ///
+    /// [`Refusal::Wait`]: crate::Refusal::Wait
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Whether the unsynced part of the log is being written anew (law 8).
+    pub fn is_rewriting(&self) -> bool {
+        matches!(self.health, Health::Refilling { .. } | Health::Reinstalling { .. })
     }
 
     /// The next job to carry out, if any.
@@ -126,10 +140,14 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
             unreachable!("a segment with unwritten frames exists")
         };
-        let data = share_closed(&segment.memory, part.from..part.to);
         let sync = self.options.policy == SyncPolicy::Always;
-        let job = Job::Write { file: segment.file.clone(), offset: part.from, data, sync };
-        self.writing = Some((part, Instant::now()));
+        // what is before it in the block is written again, which is only right if memory holds what the
+        // file holds: not once it was refilled while it was written, and its older frames have another nonce
+        let repeats = sync && segment.fillings.len() == 1;
+        let offset = if repeats { part.from - part.from % WRITE_BLOCK } else { part.from };
+        let data = share_closed(&segment.memory, offset..part.to);
+        let job = Job::Write { file: segment.file.clone(), offset, data, sync };
+        self.writing = Some((part, sync, Instant::now()));
         self.start(job);
     }
 
@@ -178,6 +196,7 @@ impl<D: Disk> Log<D> {
         let entries = self.current_manifest();
         if !entries.has_room() || self.table.free_slots(self.table.slots_for(size), |_| false).is_none() {
             self.next = Next::Failed("the log has as many segments as its addresses can tell apart".into());
+            self.wanted_size = 0;
             return;
         }
         let spare = if size == ordinary { self.spare_files.pop() } else { None };
@@ -218,7 +237,12 @@ impl<D: Disk> Log<D> {
                 if !matches!(self.no_space(), Some(last) if last == reason) {
                     tracing::warn!(%reason, "no further log segment can be made: writes may be refused soon");
                 }
-                self.next = Next::Failed(reason);
+                self.next = Next::Failed(reason.clone());
+                // what was asked for may have been more than there is: the next one is an ordinary one again
+                if self.wanted_size > 0 {
+                    self.refused_size = Some((self.wanted_size, reason));
+                    self.wanted_size = 0;
+                }
                 self.discard_file(file_id);
             }
         }
@@ -353,6 +377,7 @@ impl<D: Disk> Log<D> {
 
     /// Reports a job's end.
     pub fn complete(&mut self, kind: JobKind, result: io::Result<Done<D::File>>) {
+        self.progress += 1;
         if kind == JobKind::Discard {
             if let Err(error) = result {
                 tracing::warn!(%error, "a segment file that is of no use any more can't be removed");
@@ -375,7 +400,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn write_done(&mut self, result: io::Result<()>) {
-        let Some((part, began)) = self.writing.take() else { unreachable!("a write was under way") };
+        let Some((part, synced, began)) = self.writing.take() else { unreachable!("a write was under way") };
         if self.health != Health::Good {
             return; // the refill has taken its bytes too
         }
@@ -386,15 +411,12 @@ impl<D: Disk> Log<D> {
         self.writes_are_slow = self.options.slow_write.is_some_and(|limit| began.elapsed() > limit);
         let (from, to) = self.positions(part);
         self.written = self.written.max(to);
-        if self.options.policy != SyncPolicy::Always {
-            return;
-        }
-        if self.synced >= from {
-            // this write was synced, and all before it was: under `always` a write carries its own sync
+        if synced && self.synced >= from {
+            // this write was synced, and all before it was
             self.synced = self.synced.max(to);
             self.after_sync();
-        } else {
-            self.sync_soon = true; // the policy has just changed: what was written before is not synced yet
+        } else if self.options.policy == SyncPolicy::Always {
+            self.sync_soon = true; // the policy has just changed: not all that is written is synced yet
         }
     }
 

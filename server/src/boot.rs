@@ -18,7 +18,8 @@ use crate::clock::{Clock, wall_clock_ms};
 use crate::commands::{allowed_clients, sync_policy};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
 use crate::core::cron::Cron;
-use crate::core::shard::{Data, Facts, Shard};
+use crate::core::direct::DirectTail;
+use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{Batch, Core, Door, Ended};
 use crate::driver::epoll::Epoll;
@@ -148,7 +149,7 @@ impl Server {
         let options = log_options(&self.config);
         let limits = emberkv_engine::Limits {
             databases: self.config.databases as usize,
-            max_value_bytes: usize::try_from(self.config.proto_max_bulk_len).unwrap_or(usize::MAX),
+            max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
         };
         std::thread::Builder::new().name("loader".into()).spawn(move || {
             let began = std::time::Instant::now();
@@ -182,10 +183,12 @@ impl Server {
             limits: Limits::default(),
             touched: Vec::new(),
             holding: Vec::new(),
+            last_gate: emberkv_log::LogPosition(0),
             waiting: std::collections::VecDeque::new(),
             condemned: Vec::new(),
             shutdown: None,
             set_log_level: self.set_log_level,
+            direct: DirectTail::default(),
             reserve_asked: false,
             spans: Vec::new(),
             group: Vec::new(),
@@ -200,6 +203,7 @@ impl Server {
             terminate: self.terminate,
             cron: Cron::default(),
             batch: Batch::default(),
+            seen_progress: 0,
             guessed: Vec::new(),
         };
         match core.run()? {

@@ -15,9 +15,10 @@ use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
-/// Values from here on are sent from where they lie in the log, without a copy. Below, the copy is cheaper
-/// than the bookkeeping (an allocation, a second piece in the send).
-const SHARED_VALUE_BYTES: usize = 16 << 10;
+/// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
+/// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
+/// hold a lot of it.
+const SHARED_VALUE_BYTES: usize = 256 << 10;
 
 impl<D: Disk> Partition<D> {
     /// Executes a command on data and writes its reply, which may be sent when what

@@ -123,6 +123,11 @@ impl SimDisk {
         self.lock().capacity = bytes;
     }
 
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
     /// Flips the bit at `bit` of the file, also of what is durable.
     ///
     /// # Panics

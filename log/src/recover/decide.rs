@@ -65,12 +65,14 @@ pub(crate) struct End {
 pub(crate) struct Decision {
     pub end: End,
     pub durable: LogPosition,
+    /// Whether a segment that was listed as whole is not what was listed.
+    pub broken: bool,
 }
 
 impl Decision {
     /// Whether bytes that were known durable are missing: then the start stops (F2).
     pub(crate) fn is_damage(&self) -> bool {
-        self.end.position < self.durable
+        self.broken || self.end.position < self.durable
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn decide<F>(segments: &[Scanned<F>], recorded: LogPosition) -> Decis
             durable = durable.max(end);
         }
     }
+    let mut broken = false;
     let mut end = End { position: recorded, segment: None, offset: 0, torn: false };
     for (i, scanned) in segments.iter().enumerate() {
         let previous_end = (i > 0).then_some(end.position);
@@ -101,6 +104,7 @@ pub(crate) fn decide<F>(segments: &[Scanned<F>], recorded: LogPosition) -> Decis
                 true
             }
             Case::SealedBroken => {
+                broken = true;
                 end = End { torn: true, ..reached };
                 false
             }
@@ -126,7 +130,7 @@ pub(crate) fn decide<F>(segments: &[Scanned<F>], recorded: LogPosition) -> Decis
             break;
         }
     }
-    Decision { end, durable }
+    Decision { end, durable, broken }
 }
 
 #[cfg(test)]
@@ -214,5 +218,6 @@ mod tests {
         let mut short = scanned(SEALED, Some(1000), 800);
         short.records = 8;
         assert_eq!(Case::of(&short, None), Case::SealedBroken);
+        assert!(decide(&[short], LogPosition(0)).is_damage());
     }
 }

@@ -1,5 +1,6 @@
 //! The writing part of a start, before the manifest: what is not known durable goes into fresh files.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::address::{FileId, LogPosition, Nonce};
@@ -8,11 +9,11 @@ use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::job::{create_segment, segment_file, segment_name};
 use crate::manifest::{Extent, Manifest};
 use crate::memory::SegmentWriter;
-use crate::options::Options;
+use crate::options::{Options, SyncPolicy};
 use crate::recover::decide::Decision;
 use crate::recover::scan::Scanned;
 use crate::recover::start::{StartError, StartReport, io_error};
-use crate::refill::refill;
+use crate::refill::{renonced, write_anew};
 use crate::segment::{Life, Segment};
 use crate::table::SegmentTable;
 
@@ -22,22 +23,32 @@ pub(crate) struct Opening<'a, D: Disk> {
     options: &'a mut Options,
     manifest: &'a Manifest,
     pub next_file: u32,
-    /// Files of ordinary size that the manifest does not name: written over before new ones are made, as
-    /// a sync of blocks that were written before is cheaper.
-    spare_files: Vec<FileId>,
+    /// Files that hold nothing of the log, and their sizes: written over before new ones are made, as a sync of
+    /// blocks that were written before is cheaper, and a full disk has no room for new ones.
+    spare_files: Vec<(FileId, u64)>,
 }
 
 pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter);
 
 impl<'a, D: Disk> Opening<'a, D> {
-    pub fn new(disk: &'a D, options: &'a mut Options, manifest: &'a Manifest) -> Result<Self, StartError> {
+    /// `kept` are the segments that the log goes on with. What the manifest names beyond them is of no use to
+    /// anybody: its file may be filled anew, under another nonce, and a start that is interrupted then decides
+    /// the same again.
+    pub fn new(
+        disk: &'a D,
+        options: &'a mut Options,
+        manifest: &'a Manifest,
+        kept: &[Scanned<D::File>],
+    ) -> Result<Self, StartError> {
         let mut opening = Self { disk, options, manifest, next_file: 0, spare_files: Vec::new() };
-        let ordinary = manifest.split.segment_size();
         for file in disk.list().map_err(io_error("the data directory"))?.iter().filter_map(|name| segment_file(name)) {
             opening.next_file = opening.next_file.max(file.0);
             let size = disk.open(&segment_name(file)).and_then(|file| disk.size(&file));
-            if size.is_ok_and(|size| size == ordinary) && manifest.segments.iter().all(|entry| entry.file != file) {
-                opening.spare_files.push(file);
+            if let Ok(size) = size
+                && size >= manifest.split.segment_size()
+                && kept.iter().all(|found| found.entry.file != file)
+            {
+                opening.spare_files.push((file, size));
             }
         }
         let named = manifest.segments.iter().map(|entry| entry.file.0).max().unwrap_or(0);
@@ -45,14 +56,18 @@ impl<'a, D: Disk> Opening<'a, D> {
         Ok(opening)
     }
 
-    fn take_file(&mut self, size: u64) -> FileId {
-        if size == self.manifest.split.segment_size()
-            && let Some(file) = self.spare_files.pop()
-        {
-            return file;
+    fn take_file(&mut self, size: u64) -> Result<FileId, StartError> {
+        if let Some(spare) = self.spare_files.iter().position(|(_, its)| *its == size) {
+            return Ok(self.spare_files.swap_remove(spare).0);
         }
         self.next_file += 1;
-        FileId(self.next_file)
+        let file = FileId(self.next_file);
+        if self.options.policy == SyncPolicy::Always {
+            // written once now, so that no later sync has to commit that its blocks were
+            let name = segment_name(file);
+            create_segment(self.disk, file, size, true).map_err(io_error(&name))?;
+        }
+        Ok(file)
     }
 
     /// The running log's segments: those with bytes beyond what is known durable, and always the head, in
@@ -68,8 +83,11 @@ impl<'a, D: Disk> Opening<'a, D> {
         let mut segments = Vec::new();
         let mut head = None;
         let count = scanned.len();
+        let goes_on = |found: &Scanned<D::File>| !found.sealed && !matches!(found.entry.extent, Extent::Sealed { .. });
+        // a new head can't do without a file of its own, the others can: it comes first where room is scarce
+        let new_head = if scanned.last().is_some_and(goes_on) { None } else { Some(self.head_file()?) };
         for (i, found) in scanned.into_iter().enumerate() {
-            let is_head = i + 1 == count && !found.sealed && !matches!(found.entry.extent, Extent::Sealed { .. });
+            let is_head = i + 1 == count && goes_on(&found);
             let Some(header) = found.header else { unreachable!("only segments with a header are left") };
             let mut segment = Segment {
                 header,
@@ -89,47 +107,100 @@ impl<'a, D: Disk> Opening<'a, D> {
             if crate::plant::is(crate::plant::Plant::F4) {
                 refills = false;
             }
-            if refills {
-                let file = self.take_file(segment.size);
-                #[allow(unused_mut)]
-                let mut nonce = Nonce((self.options.random)());
-                #[cfg(any(test, feature = "sim"))]
-                if crate::plant::is(crate::plant::Plant::F3) {
-                    nonce = segment.nonce();
-                }
-                let name = segment_name(file);
-                segment.file =
-                    refill(self.disk, file, segment.size, nonce, &segment.source()).map_err(io_error(&name))?;
-                (segment.file_id, segment.header.nonce) = (file, nonce);
-                segment.fillings.push((segment.end, nonce));
+            if refills && self.refill(&mut segment, is_head, table, &mut head)? {
                 report.refilled += 1;
-            }
-            if is_head {
+            } else if is_head {
                 head = Some(found.writer);
             }
             segments.push(segment);
         }
-        let writer = match head {
-            Some(writer) => writer,
-            None => self.new_head(&mut segments, decision.end.position, table)?,
+        let writer = match (head, new_head) {
+            (Some(writer), _) => writer,
+            (None, Some(made)) => self.new_head(made, &mut segments, decision.end.position, table)?,
+            (None, None) => unreachable!("the last segment goes on, or there is a new one"),
         };
         Ok((segments, writer))
     }
 
+    /// Writes a segment into a fresh file; false if the disk is full and its own had to do.
+    fn refill(
+        &mut self,
+        segment: &mut Segment<D::File>,
+        is_head: bool,
+        table: &mut SegmentTable,
+        head: &mut Option<SegmentWriter>,
+    ) -> Result<bool, StartError> {
+        #[allow(unused_mut)]
+        let mut nonce = Nonce((self.options.random)());
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::F3) {
+            nonce = segment.nonce();
+        }
+        let old_name = segment_name(segment.file_id);
+        let bytes = renonced(&segment.source(), nonce).map_err(io_error(&old_name))?;
+        let fresh = self.take_file(segment.size).and_then(|file| {
+            let written = write_anew(self.disk, file, segment.size, &bytes);
+            Ok((file, written.map_err(io_error(&segment_name(file)))?))
+        });
+        match fresh {
+            Ok((file_id, file)) => (segment.file_id, segment.file) = (file_id, file),
+            Err(StartError::Io { error, .. }) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(file = old_name, "the disk is full: the log's tail is written anew in its own file");
+                rewrite_in_place(self.disk, segment).map_err(io_error(&old_name))?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        segment.header.nonce = nonce;
+        segment.fillings.push((segment.end, nonce));
+        if is_head {
+            // from here on the head's memory is what its file holds, byte for byte
+            let mut writer = SegmentWriter::new(segment.size).map_err(io_error(&old_name))?;
+            writer.append(bytes.len(), |space| space.copy_from_slice(&bytes));
+            writer.close_loaded();
+            table.replace_memory(segment.slot, writer.memory());
+            segment.memory = Arc::clone(writer.memory());
+            segment.fillings = vec![(0, nonce)];
+            *head = Some(writer);
+        }
+        Ok(true)
+    }
+
+    /// The file of a new head.
+    fn head_file(&mut self) -> Result<(FileId, D::File, u64), StartError> {
+        let ordinary = self.manifest.split.segment_size();
+        let created = self.take_file(ordinary).and_then(|file| {
+            let name = segment_name(file);
+            Ok((file, create_segment(self.disk, file, ordinary, false).map_err(io_error(&name))?))
+        });
+        match (created, self.spare_files.pop()) {
+            (Ok((file_id, file)), None) => Ok((file_id, file, ordinary)),
+            (Ok((file_id, file)), Some(spare)) => {
+                self.spare_files.push(spare);
+                Ok((file_id, file, ordinary))
+            }
+            // a full disk: an oversized one will do
+            (Err(_), Some((file_id, size))) => {
+                let name = segment_name(file_id);
+                Ok((file_id, self.disk.open(&name).map_err(io_error(&name))?, size))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
     fn new_head(
         &mut self,
+        made: (FileId, D::File, u64),
         segments: &mut Vec<Segment<D::File>>,
         base: LogPosition,
         table: &mut SegmentTable,
     ) -> Result<SegmentWriter, StartError> {
-        let size = self.manifest.split.segment_size();
-        let file_id = self.take_file(size);
+        let (file_id, file, size) = made;
         let name = segment_name(file_id);
-        let file = create_segment(self.disk, file_id, size, false).map_err(io_error(&name))?;
         let nonce = Nonce((self.options.random)());
         let mut writer = SegmentWriter::new(size).map_err(io_error(&name))?;
         let slot = table
-            .free_slots(1, |_| false)
+            .free_slots(table.slots_for(size), |_| false)
             .ok_or_else(|| StartError::Inconsistent { file: name.clone(), reason: "no segment slot is free".into() })?;
         let sequence = self.manifest.next_sequence;
         let prepared_header =
@@ -154,4 +225,21 @@ impl<'a, D: Disk> Opening<'a, D> {
         });
         Ok(writer)
     }
+}
+
+/// Makes a segment durable where it is: its valid bytes are written once more, which leaves each sector as it
+/// was however far a crash lets this come, and all that follows is erased, so that no frame of an earlier life
+/// can come back. It takes no space; a fresh file is better only because a failed sync may have had to do with
+/// this one.
+fn rewrite_in_place<D: Disk>(disk: &D, segment: &Segment<D::File>) -> io::Result<()> {
+    const CHUNK: u64 = 1 << 20;
+    disk.write_at(&segment.file, 0, segment.memory.closed_bytes(0..segment.end))?;
+    let zeros = vec![0; CHUNK as usize];
+    let mut at = segment.end;
+    while at < segment.size {
+        let len = (segment.size - at).min(CHUNK);
+        disk.write_at(&segment.file, at, &zeros[..len as usize])?;
+        at += len;
+    }
+    disk.sync(&segment.file)
 }

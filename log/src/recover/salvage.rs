@@ -78,9 +78,11 @@ fn rebuild<D: Disk>(
         records += u64::from(frame.records);
         sealed = ends_with_seal(body, frame.records);
     }
-    writer.skip((frame_boundary(writer.at()) - writer.at()) as usize);
+    if sealed {
+        writer.skip((frame_boundary(writer.at()) - writer.at()) as usize);
+    }
     if let Extent::Sealed { base, end, .. } = found.entry.extent
-        && writer.at() < end.0 - base.0
+        && frame_boundary(writer.at()) < end.0 - base.0
     {
         lost.push(format!("{name}: {} bytes at offset {}", end.0 - base.0 - writer.at(), writer.at()));
     }

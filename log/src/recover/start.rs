@@ -138,7 +138,7 @@ pub fn start<D: Disk>(
     let mut decision = decide(&scanned, manifest.durable);
     #[cfg(any(test, feature = "sim"))]
     if crate::plant::is(crate::plant::Plant::F2) {
-        decision.durable = decision.end.position;
+        (decision.durable, decision.broken) = (decision.end.position, false);
     }
     if decision.is_damage() {
         if !options.salvage {
@@ -162,11 +162,13 @@ pub fn start<D: Disk>(
     let freed = replay_all(&scanned, &mut table, progress, &mut report, &mut replay)?;
 
     // from here on the disk is written to
-    let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest)?;
+    let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &scanned)?;
     let (segments, writer) = opening.refill_all(scanned, &decision, &mut table, &mut report)?;
     let next_file = FileId(opening.next_file);
     let tail = segments.last().map_or(decision.end.position, |head| head.base().plus(writer.at()));
     let term = manifest.incarnations.last().map_or(1, |last| last.term + 1);
+    // a life that wrote nothing leaves no trace, so that restarts alone never fill the manifest
+    manifest.incarnations.pop_if(|last| last.start == tail);
     manifest.incarnations.push(Incarnation { term, id: (options.random)(), start: tail });
     let highest = segments.last().map_or(0, |head| head.sequence().0);
     manifest.next_sequence = SegmentSequence(manifest.next_sequence.0.max(highest + 1));
@@ -187,6 +189,7 @@ pub fn start<D: Disk>(
         writing: None,
         next: Next::Missing,
         wanted_size: 0,
+        refused_size: None,
         next_file,
         spare_files: Vec::new(),
         leaving_files: Vec::new(),
@@ -202,6 +205,8 @@ pub fn start<D: Disk>(
         health: Health::Good,
         grow_limit: 0,
         shrink_limit: 0,
+        free_limit: 0,
+        progress: 0,
         outbox: VecDeque::new(),
         under_way: BTreeSet::new(),
     };
@@ -237,16 +242,11 @@ fn load_manifest<D: Disk>(
         copies.push(copy);
     }
     let has_segments = names.iter().any(|name| segment_file(name).is_some());
-    let newest = match (copies.remove(0), copies.remove(0)) {
+    let (newest, won) = match (copies.remove(0), copies.remove(0)) {
         (Some(a), Some(b)) if a.dataset != b.dataset => return Err(StartError::TwoDatasets),
-        (Some(a), Some(b)) => {
-            if a.generation >= b.generation {
-                a
-            } else {
-                b
-            }
-        }
-        (Some(only), None) | (None, Some(only)) => only,
+        (Some(a), Some(b)) if a.generation >= b.generation => (a, 0),
+        (Some(a), None) => (a, 0),
+        (_, Some(b)) => (b, 1),
         (None, None) if found.is_empty() && !has_segments => {
             report.created = true;
             let split =
@@ -254,7 +254,7 @@ fn load_manifest<D: Disk>(
                     file: "segment-size".into(),
                     reason: format!("{} is not a power of two from 64 KiB to 1 GiB", options.segment_size),
                 })?;
-            Manifest {
+            let manifest = Manifest {
                 generation: 0,
                 dataset: (options.random)(),
                 hash_seed: (options.random)(),
@@ -263,24 +263,35 @@ fn load_manifest<D: Disk>(
                 next_sequence: SegmentSequence(1),
                 incarnations: Vec::new(),
                 segments: Vec::new(),
-            }
+            };
+            (manifest, 0)
         }
         (None, None) if found.is_empty() => return Err(StartError::NoManifest("there is none".into())),
         (None, None) => return Err(StartError::NoManifest(found.trim_end().to_owned())),
     };
-    // an edit counts when both copies are durable: whatever copy won, both hold it before it is built on
-    let mut files = Vec::new();
-    for name in MANIFEST_NAMES {
+    // an edit counts when both copies are durable: whichever won, both hold it before it is built on. the other
+    // one goes first, in place, as a full disk has room for that
+    let bytes = newest.encode();
+    let mut files = [None, None];
+    for i in if won == 0 { [1, 0] } else { [0, 1] } {
+        let name = MANIFEST_NAMES[i];
+        let is_there = names.iter().any(|other| other == name);
         #[cfg(any(test, feature = "sim"))]
-        if crate::plant::is(crate::plant::Plant::S1) && names.iter().any(|other| other == name) {
-            files.push(disk.open(name).map_err(io_error(name))?);
+        if crate::plant::is(crate::plant::Plant::S1) && is_there {
+            files[i] = Some(disk.open(name).map_err(io_error(name))?);
             continue;
         }
-        files.push(replace_manifest(disk, name, &newest.encode(), MANIFEST_BYTES).map_err(io_error(name))?);
+        files[i] = Some(if is_there {
+            let file = disk.open(name).map_err(io_error(name))?;
+            disk.write_at(&file, 0, &bytes).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
+            file
+        } else {
+            replace_manifest(disk, name, &bytes, MANIFEST_BYTES).map_err(io_error(name))?
+        });
     }
-    match <[D::File; 2]>::try_from(files) {
-        Ok(files) => Ok((newest, files)),
-        Err(_) => unreachable!("there are two names"),
+    match files {
+        [Some(a), Some(b)] => Ok((newest, [a, b])),
+        _ => unreachable!("both were opened"),
     }
 }
 
@@ -345,7 +356,7 @@ fn scan_all<D: Disk>(
 }
 
 fn damaged<F>(scanned: &[Scanned<F>], decision: &Decision) -> StartError {
-    let bytes = decision.durable.0 - decision.end.position.0;
+    let bytes = decision.durable.0.saturating_sub(decision.end.position.0);
     let found = decision.end.segment.and_then(|s| scanned.iter().find(|found| found.entry.sequence == s));
     match found {
         Some(found) => StartError::Damaged { file: segment_name(found.entry.file), offset: decision.end.offset, bytes },
@@ -466,7 +477,7 @@ impl<D: Disk> Log<D> {
             let reason = self.read_only().unwrap_or("the log was being written anew after an error");
             return Err(io::Error::other(reason.to_owned()));
         }
-        if let Some((part, _)) = self.writing.take() {
+        if let Some((part, ..)) = self.writing.take() {
             self.unwritten.push_front(part);
         }
         self.close_frame();

@@ -1,6 +1,6 @@
 //! What is looked at now and then, not every turn.
 
-use crate::core::connection::Fate;
+use crate::core::connection::{Fate, Stall};
 use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, Driver};
 
@@ -65,7 +65,11 @@ impl Shard {
         for conn in self.connections.ids() {
             if let Some(connection) = self.connections.get_mut(conn) {
                 let quiet = now_ms.saturating_sub(connection.last_seen_ms);
-                if limit_ms > 0 && quiet > limit_ms && connection.fate == Fate::Open && connection.stall.is_none() {
+                if limit_ms > 0
+                    && quiet > limit_ms
+                    && connection.fate != Fate::Closing
+                    && connection.stall != Some(Stall::Log)
+                {
                     idle.push(conn);
                 } else if connection.query.is_empty() && connection.query.capacity() > 1 << 16 {
                     connection.query = Vec::new();

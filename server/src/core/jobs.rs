@@ -17,7 +17,8 @@ impl Shard {
         while let Some(job) = partition.log_mut().next_job() {
             match job {
                 Job::Write { file, offset, data, sync } => {
-                    driver.write(TAIL_WRITE, DiskWrite { file, offset, data, sync });
+                    let write = DiskWrite { file, offset, data, sync };
+                    driver.write(TAIL_WRITE, self.direct.redirect(write));
                 }
                 other => housekeeping.ask(Errand::Log(other)),
             }

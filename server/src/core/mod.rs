@@ -4,6 +4,7 @@
 mod accept;
 pub(crate) mod connection;
 pub(crate) mod cron;
+pub(crate) mod direct;
 mod jobs;
 pub(crate) mod pipeline;
 mod release;

@@ -23,6 +23,8 @@ const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 pub(crate) struct Parsed {
     /// Where it begins in the buffer.
     from: usize,
+    /// Where the next one does.
+    end: usize,
     spans: (u32, u32),
     /// `None`: it is no command that can be executed, and the answer says why.
     command: Option<&'static Command>,
@@ -70,7 +72,7 @@ impl Shard {
                 let first = spans.len();
                 match connection.parser.parse(buf, at, &mut spans, &limits) {
                     Ok(Found::Command { consumed }) => {
-                        group.push(Parsed::new(at, first, buf, &spans));
+                        group.push(Parsed::new(at, consumed, first, buf, &spans));
                         at += consumed;
                     }
                     Ok(Found::Empty { consumed }) => at += consumed,
@@ -90,7 +92,7 @@ impl Shard {
             match end {
                 None => {}
                 Some(Ok(Found::Inline { consumed, args })) => {
-                    let parsed = Parsed::of(at, args.args());
+                    let parsed = Parsed::of(at, consumed, args.args());
                     match self.execute_one(conn, &parsed, args.args()) {
                         Ok(()) => at += consumed,
                         Err(()) => break,
@@ -102,9 +104,13 @@ impl Shard {
                 }
                 Some(Ok(Found::Command { .. } | Found::Empty { .. })) => unreachable!("they go on"),
                 Some(Err(error)) => {
-                    if let Some(connection) = self.connections.get_mut(conn)
-                        && connection.fate == Fate::Open
-                    {
+                    let Some(connection) = self.connections.get_mut(conn) else { break };
+                    if limits.unauthenticated && connection.authenticated {
+                        // an AUTH of this very group has lifted the limits that it was parsed under
+                        connection.parser = Parser::new();
+                        continue;
+                    }
+                    if connection.fate == Fate::Open {
                         connection.fate = Fate::CloseAfterReply;
                         Reply::new(&mut connection.output, connection.protocol).error_bytes(&error.reply());
                         self.stats.error_replies += 1;
@@ -143,6 +149,13 @@ impl Shard {
             if self.execute_one(conn, parsed, args).is_err() {
                 return Step::StopAt(parsed.from);
             }
+            if let Some(connection) = self.connections.get_mut(conn)
+                && connection.output.len() > OUTPUT_PAUSE_BYTES
+                && parsed.end < buf.len()
+            {
+                connection.stall = Some(Stall::Output);
+                return Step::StopAt(parsed.end);
+            }
         }
         Step::GoOn
     }
@@ -165,6 +178,8 @@ impl Shard {
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}
                 Err(Stop::Wait) => {
+                    // what it has looked at is nobody else's concern
+                    let _ = partition.take_dependency();
                     connection.stall = Some(Stall::Log);
                     self.waiting.push_back(conn);
                     return Err(());
@@ -213,15 +228,21 @@ fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<
 
 impl Parsed {
     #[inline]
-    fn new(from: usize, first: usize, buf: &[u8], spans: &[Span]) -> Self {
-        let mut parsed = Self::of(from, Args::new(buf, &spans[first..]));
+    fn new(from: usize, len: usize, first: usize, buf: &[u8], spans: &[Span]) -> Self {
+        let mut parsed = Self::of(from, len, Args::new(buf, &spans[first..]));
         parsed.spans = (first as u32, spans.len() as u32);
         parsed
     }
 
     #[inline]
-    fn of(from: usize, args: Args<'_>) -> Self {
-        Self { from, spans: (0, 0), command: resolve(args).ok(), fingerprint: Fingerprint::from_raw(0) }
+    fn of(from: usize, len: usize, args: Args<'_>) -> Self {
+        Self {
+            from,
+            end: from + len,
+            spans: (0, 0),
+            command: resolve(args).ok(),
+            fingerprint: Fingerprint::from_raw(0),
+        }
     }
 
     /// Whether its first argument is a key, as nearly every command on data has it.

@@ -45,7 +45,8 @@ impl Shard {
     /// The end of a turn: sends what may be sent.
     pub fn release_replies<D: Driver>(&mut self, driver: &mut D) {
         let gate = self.gate();
-        let holding = std::mem::take(&mut self.holding);
+        let moved = std::mem::replace(&mut self.last_gate, gate) != gate;
+        let holding = if moved { std::mem::take(&mut self.holding) } else { Vec::new() };
         let mut touched = std::mem::take(&mut self.touched);
         for conn in holding.iter().copied() {
             if let Some(connection) = self.connections.get_mut(conn) {

@@ -10,6 +10,7 @@ use emberkv_resp::{Limits, Span};
 
 use crate::clock::Clock;
 use crate::config::{Config, LogLevel};
+use crate::core::direct::DirectTail;
 use crate::core::pipeline::Parsed;
 use crate::core::table::Connections;
 use crate::driver::ConnId;
@@ -48,6 +49,8 @@ pub(crate) struct Shard {
     pub touched: Vec<ConnId>,
     /// Connections with replies that wait for the log.
     pub holding: Vec<ConnId>,
+    /// The gate when they were looked at last.
+    pub last_gate: LogPosition,
     /// Connections whose next command waits for the log, in the order in which they came.
     pub waiting: VecDeque<ConnId>,
     /// Connections to close, whatever they still have to get.
@@ -56,11 +59,18 @@ pub(crate) struct Shard {
     pub shutdown: Option<Shutdown>,
     /// Changes how much is logged.
     pub set_log_level: fn(LogLevel),
+    /// Past the page cache, for `appendfsync always`.
+    pub direct: DirectTail,
     /// Whether memory for the index's growth was asked for.
     pub reserve_asked: bool,
     // vectors that are used anew for each group
     pub spans: Vec<Span>,
     pub group: Vec<Parsed>,
+}
+
+/// The longest argument and value: `proto-max-bulk-len`, as far as a record can hold it.
+pub(crate) fn max_bulk_len(config: &Config) -> u64 {
+    config.proto_max_bulk_len.min(1 << 30)
 }
 
 /// How the server ends.
@@ -89,10 +99,10 @@ impl Shard {
 
     /// Takes over what the configuration says of requests.
     pub fn apply_limits(&mut self) {
-        self.limits.max_bulk_len = self.config.proto_max_bulk_len;
+        self.limits.max_bulk_len = max_bulk_len(&self.config);
         let limits = emberkv_engine::Limits {
             databases: self.config.databases as usize,
-            max_value_bytes: usize::try_from(self.config.proto_max_bulk_len).unwrap_or(usize::MAX),
+            max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
         };
         if let Some(partition) = self.partition() {
             partition.set_limits(limits);

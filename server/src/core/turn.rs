@@ -11,6 +11,7 @@ use emberkv_index::Fingerprint;
 use emberkv_log::disk::real::RealDisk;
 use emberkv_resp::first_key;
 
+use crate::commands::sync_policy;
 use crate::core::accept::Door;
 use crate::core::connection::{Fate, Stall};
 use crate::core::cron::{Cron, PERIOD_MS};
@@ -50,6 +51,8 @@ pub(crate) struct Core<D: Driver> {
     pub cron: Cron,
     /// Requests and received buffers lately: whether to gather.
     pub batch: Batch,
+    /// [`emberkv_log::Log::progress`] when waiting commands were tried last.
+    pub seen_progress: u64,
     /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
     pub guessed: Vec<Fingerprint>,
 }
@@ -222,7 +225,8 @@ impl<D: Driver> Core<D> {
 
     /// Makes a client wait that sends faster than it is served, and ends one that sends too much.
     fn check_input(&mut self, conn: ConnId) {
-        let limit = self.shard.config.client_query_buffer_limit;
+        // the offsets of a request's arguments have 32 bits
+        let limit = self.shard.config.client_query_buffer_limit.min(3 << 30);
         let Some(connection) = self.shard.connections.get_mut(conn) else { return };
         if connection.query.len() as u64 > limit {
             tracing::warn!(client = connection.id, "client closed: over client-query-buffer-limit");
@@ -261,6 +265,10 @@ impl<D: Driver> Core<D> {
 
     /// Tries the commands again that waited for the log, first come first served.
     fn retry_waiting(&mut self) {
+        let progress = self.shard.partition().map_or(0, |partition| partition.log().progress());
+        if std::mem::replace(&mut self.seen_progress, progress) == progress {
+            return; // nothing has changed for them
+        }
         for _ in 0..self.shard.waiting.len() {
             let Some(conn) = self.shard.waiting.pop_front() else { return };
             if let Some(connection) = self.shard.connections.get_mut(conn) {
@@ -285,6 +293,8 @@ impl<D: Driver> Core<D> {
         match self.loader.try_recv().ok()? {
             Ok(mut partition) => {
                 partition.begin_turn(self.shard.now_ms);
+                // CONFIG SET may have changed it meanwhile
+                partition.log_mut().set_policy(sync_policy(self.shard.config.appendfsync));
                 self.shard.data = Data::Ready(Box::new(partition));
                 self.shard.apply_limits();
                 tracing::info!(driver = D::NAME, port = self.shard.facts.port, "ready to accept connections");
@@ -338,6 +348,10 @@ impl<D: Driver> Core<D> {
             if let crate::housekeeping::Answer::Log(kind, result) = answer {
                 partition.log_mut().complete(kind, result);
             }
+        }
+        if partition.log().is_rewriting() {
+            // the files that the unsynced bytes went to have yet to be named in the manifest
+            partition.log_mut().end_turn();
         }
         while let Some(job) = partition.log_mut().next_job() {
             self.housekeeping.ask(crate::housekeeping::Errand::Log(job));
