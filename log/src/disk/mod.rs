@@ -1,8 +1,8 @@
 //! The one door to the file system. Files lie in one flat directory under short names.
 //!
-//! These are the blocking primitives: a start uses them directly, and [`crate::job`] composes them into
+//! These are the blocking primitives: a start uses them directly, and [`crate::Job`] composes them into
 //! what a running log asks for, which a server carries out without blocking (on its ring, or on the
-//! housekeeping thread) and a test on [`sim::SimDisk`] in whatever order it likes.
+//! housekeeping thread) and a test on a simulated disk in whatever order it likes.
 
 use std::io;
 

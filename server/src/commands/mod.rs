@@ -93,7 +93,7 @@ impl Shard {
         Ok(())
     }
 
-    /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]: there is nothing that would not be saved.
+    /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: there is nothing that would not be saved.
     fn shutdown(&mut self, args: Args<'_>) -> Outcome {
         let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
         for option in args.from(1).iter() {

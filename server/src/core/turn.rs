@@ -24,7 +24,7 @@ use crate::housekeeping::Housekeeping;
 /// second at one request a time, for 0.04 ms of latency. With pipelines a turn is large as it is, and
 /// waiting only adds to the latency: then it is off.
 const GATHER: Duration = Duration::from_micros(50);
-const GATHER_EVENTS: u32 = 32;
+const GATHER_EVENTS: u32 = 64;
 /// Requests per received buffer from which on a turn counts as large.
 const LARGE_BATCH: u64 = 4;
 
@@ -129,7 +129,7 @@ impl<D: Driver> Core<D> {
         let timeout = if busy { Duration::ZERO } else { Duration::from_millis(PERIOD_MS) };
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };
-        Wait { timeout, gather_time, gather_events: GATHER_EVENTS.min(self.shard.connections.len() as u32) }
+        Wait { timeout, gather_time, gather_events: GATHER_EVENTS.min(2 * self.shard.connections.len() as u32) }
     }
 
     /// Without pipelines each connection brings one request: then it is the turn that is the group whose cache
