@@ -17,7 +17,7 @@ finish() {
     rm -rf "$root"
 }
 trap finish EXIT
-cp "target/$target/release/emberkv" "$root/emberkv"
+cp "${CARGO_TARGET_DIR:-target}/$target/release/emberkv" "$root/emberkv"
 chroot "$root" /emberkv server --bind 127.0.0.1 --port "$port" --dir /data &
 pid=$!
 tries=0

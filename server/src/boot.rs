@@ -213,8 +213,20 @@ impl Server {
     }
 }
 
+/// Without randomness no nonce is safe to use: better to stop.
+#[cfg(target_os = "linux")]
 fn random() -> u64 {
-    // without randomness no nonce is safe to use: better to stop
+    // the system call itself: a static binary in an empty chroot has neither libc's function nor /dev
+    let mut bytes = [0; 8];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => u64::from_ne_bytes(bytes),
+        other => panic!("the system gives no random numbers: {other:?}"),
+    }
+}
+
+/// Without randomness no nonce is safe to use: better to stop.
+#[cfg(not(target_os = "linux"))]
+fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|error| panic!("the system gives no random numbers: {error}"))
 }
 

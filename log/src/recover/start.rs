@@ -28,15 +28,17 @@ use crate::table::SegmentTable;
 pub struct Progress {
     total: AtomicU64,
     loaded: AtomicU64,
+    replayed_bytes: AtomicU64,
     replayed: AtomicU64,
 }
 
 impl Progress {
-    /// Bytes to load, bytes loaded, and records replayed so far.
+    /// Bytes to load, bytes loaded, and records replayed so far. A byte that was read and not replayed yet counts
+    /// half: replaying takes longer than reading, and an estimate needs both.
     pub fn get(&self) -> (u64, u64, u64) {
-        let [total, loaded, replayed] =
-            [&self.total, &self.loaded, &self.replayed].map(|count| count.load(Ordering::Relaxed));
-        (total, loaded.min(total), replayed)
+        let [total, read, replayed_bytes, replayed] = [&self.total, &self.loaded, &self.replayed_bytes, &self.replayed]
+            .map(|count| count.load(Ordering::Relaxed));
+        (total, ((read + replayed_bytes) / 2).min(total), replayed)
     }
 }
 
@@ -412,8 +414,11 @@ fn replay_all<F>(
             }
             report.records += u64::from(frame.records);
             progress.replayed.fetch_add(u64::from(frame.records), Ordering::Relaxed);
-            at = frame_boundary(frame.end(at));
+            let next = frame_boundary(frame.end(at));
+            progress.replayed_bytes.fetch_add(next - at, Ordering::Relaxed);
+            at = next;
         }
+        progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
     Ok(freed)
 }

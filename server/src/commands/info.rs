@@ -142,7 +142,7 @@ impl Shard {
             Data::Loading { progress, since_ms } => {
                 let (total, loaded, records) = progress.get();
                 let elapsed_ms = self.now_ms.saturating_sub(*since_ms).max(1);
-                let eta = (total.saturating_sub(loaded) * elapsed_ms).checked_div(loaded * 1000).unwrap_or(0);
+                let eta = (total.saturating_sub(loaded) * elapsed_ms).div_ceil((loaded * 1000).max(1));
                 lines! { text,
                     "loading": 1,
                     "async_loading": 0,
