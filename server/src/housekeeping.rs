@@ -119,7 +119,7 @@ impl Back {
 }
 
 /// Lets the core go first when both have to share a processor: touching memory takes milliseconds at a time.
-/// A tenth of it is left, which is ten times what syncing a full second's writes takes.
+/// By the scheduler's weights a tenth of it is left; a higher value might starve the sync of every second.
 fn give_way() {
     const NICE: i32 = 10;
     // on linux this is the calling thread's alone; elsewhere, or when refused, nothing depends on it

@@ -78,7 +78,7 @@ impl<D: Disk> Partition<D> {
         if at <= self.now_ms as i64 {
             self.reserve_delete(std::iter::once(key.bytes))?;
         } else {
-            self.reserve_again(key, found, Some(at as u64))?;
+            self.reserve_again(found)?;
         }
         self.put_again(key, found, Some(at.max(0) as u64));
         reply.integer(1);
@@ -89,7 +89,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         match self.lookup(key)?.live() {
             Some(found) if found.expires_at_ms.is_some() => {
-                self.reserve_again(key, found, None)?;
+                self.reserve_again(found)?;
                 self.put_again(key, found, None);
                 reply.integer(1);
             }

@@ -223,7 +223,7 @@ impl<D: Disk> Partition<D> {
             self.reply_optional(old, reply);
             return Ok(());
         };
-        self.reserve_again(key, found, expires_at_ms)?;
+        self.reserve_again(found)?;
         self.reply_optional(old, reply);
         self.put_again(key, found, expires_at_ms);
         Ok(())

@@ -211,9 +211,8 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Whether a found record can be appended once more with another expiry.
-    pub(super) fn reserve_again(&mut self, key: Key<'_>, found: Found, expires_at_ms: Option<u64>) -> Result<(), Stop> {
+    pub(super) fn reserve_again(&mut self, found: Found) -> Result<(), Stop> {
         // the record that there is, and at most eight bytes of expiry more
-        let _ = (key, expires_at_ms);
         Ok(self.log.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?)
     }
 

@@ -7,7 +7,7 @@ use crate::driver::{ConnId, Driver};
 /// How often, in ms.
 pub(crate) const PERIOD_MS: u64 = 100;
 
-/// Keys that one turn removes because they have expired: some 100 µs.
+/// Keys that one turn removes because they have expired, so that a turn stays short.
 pub(crate) const EXPIRE_PER_TURN: usize = 256;
 
 /// Entries of a flushed database that one turn looks at.
