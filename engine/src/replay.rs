@@ -64,7 +64,7 @@ impl Replay {
                     self.flush(db, table, table.position(address)).map_err(|error| error.to_string())?;
                 }
             }
-            Kind::Freed | Kind::Seal => {}
+            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => {}
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!  +----------+---------+-----------+----------+--------+--------+------------+--------+------+
 //! ```
 
-use crate::address::{LogPosition, Nonce, SegmentSequence};
+use crate::address::{LogPosition, Nonce, PartitionId, SegmentSequence};
 
 /// Bytes of a segment's header: where its first frame begins.
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
@@ -17,10 +17,6 @@ const MAGIC: &[u8; 8] = b"EMBERSEG";
 
 /// The format of segments and manifests that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// A partition of the data set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PartitionId(pub u32);
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +39,7 @@ impl SegmentHeader {
         let mut out = [0; SEGMENT_HEADER_BYTES as usize];
         out[..8].copy_from_slice(MAGIC);
         out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out[12..16].copy_from_slice(&self.partition.0.to_le_bytes());
+        out[12..16].copy_from_slice(&u32::from(self.partition.0).to_le_bytes());
         out[16..24].copy_from_slice(&self.sequence.0.to_le_bytes());
         out[24..32].copy_from_slice(&self.base.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.nonce.0.to_le_bytes());
@@ -62,7 +58,7 @@ impl SegmentHeader {
             return None;
         }
         Some(Self {
-            partition: PartitionId(word(12)),
+            partition: PartitionId(u16::try_from(word(12)).ok()?),
             sequence: SegmentSequence(long(16)),
             base: LogPosition(long(24)),
             nonce: Nonce(long(32)),

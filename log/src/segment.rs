@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::address::{FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
-use crate::header::{PartitionId, SegmentHeader};
+use crate::address::{FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot};
+use crate::header::SegmentHeader;
+use crate::horizon::TxId;
 use crate::manifest::{Extent, SegmentEntry};
 use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::refill::Source;
@@ -41,6 +42,8 @@ pub(crate) struct Segment<F> {
     /// Offset after the last closed frame.
     pub end: u64,
     pub records: u64,
+    /// The highest ticket in a part, a mark or an abort in it since this process began; what is older is settled.
+    pub newest_tx: TxId,
     pub life: Life,
 }
 

@@ -444,6 +444,10 @@ impl<D: Disk> Log<D> {
     /// What waited for a position to become safe.
     pub(crate) fn after_sync(&mut self) {
         let synced = self.synced;
+        if self.unsynced_parts.front().is_some_and(|(end, _)| *end <= synced) {
+            let count = self.unsynced_parts.iter().take_while(|(end, _)| *end <= synced).count();
+            self.horizon.parts_synced(self.unsynced_parts.drain(..count).map(|(_, txid)| txid), self.partition);
+        }
         let edit = self.manifest.generation + 1;
         let mut cached = Vec::new();
         let mut changed = false;

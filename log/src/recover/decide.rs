@@ -136,9 +136,9 @@ pub(crate) fn decide<F>(segments: &[Scanned<F>], recorded: LogPosition) -> Decis
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::{FileId, Nonce, SegmentSlot};
+    use crate::address::{FileId, Nonce, PartitionId, SegmentSlot};
     use crate::frame::FrameHeader;
-    use crate::header::{PartitionId, SegmentHeader};
+    use crate::header::SegmentHeader;
     use crate::manifest::SegmentEntry;
     use crate::memory::SegmentWriter;
 

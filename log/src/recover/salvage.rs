@@ -3,10 +3,10 @@
 
 use std::io;
 
-use crate::address::LogPosition;
+use crate::address::{LogPosition, PartitionId};
 use crate::disk::Disk;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary, surviving_frames};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::job::segment_name;
 use crate::manifest::Extent;
 use crate::memory::SegmentWriter;

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::address::LogPosition;
+use crate::address::{LogPosition, PartitionId};
 use crate::disk::Disk;
 use crate::frame::{FrameHeader, frame_boundary, surviving_frames};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::job::segment_name;
 use crate::manifest::{Extent, SegmentEntry};
 use crate::memory::SegmentWriter;
@@ -122,7 +122,7 @@ impl Run {
             let frame = FrameHeader::verify(entry.nonce, bytes, at);
             let Some((frame, mut body)) = frame else { break };
             for _ in 0..frame.records {
-                let record = Record::decode(body).filter(|record| record.entry().is_some());
+                let record = Record::decode(body).filter(Record::is_sound);
                 let record = record.ok_or(ScanError::BadRecords(at))?;
                 self.sealed = record.kind() == Kind::Seal;
                 body = &body[record.encoded_len()..];

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::address::{Address, AddressSplit, FileId, LogPosition, SegmentSequence};
+use crate::address::{Address, AddressSplit, FileId, LogPosition, PartitionId, SegmentSequence};
 use crate::disk::Disk;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES};
+use crate::header::SEGMENT_HEADER_BYTES;
+use crate::horizon::{Horizon, TxId};
 use crate::job::{is_leftover, replace_manifest, segment_file, segment_name};
 use crate::log::{Health, Log};
 use crate::manifest::{Extent, Incarnation, MANIFEST_BYTES, MANIFEST_NAMES, Manifest, ManifestError};
@@ -178,6 +179,9 @@ pub fn start<D: Disk>(
         disk,
         options,
         partition: PartitionId(0),
+        horizon: Arc::new(Horizon::new(TxId(1))),
+        unsynced_parts: VecDeque::new(),
+        held: 0,
         manifest_durable: manifest.generation,
         manifest,
         manifest_files,
@@ -401,7 +405,7 @@ fn replay_all<F>(
                             freed.insert(sequence);
                         }
                     }
-                    Kind::Seal => {}
+                    Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => {}
                     Kind::Delete | Kind::Floor => {
                         table.add_tombstone(address);
                         replay(table, address, &record).map_err(StartError::Replay)?;
