@@ -9,8 +9,10 @@ use emberkv_log::{DbId, Log, LogPosition, Options, Progress, StartError, StartRe
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
+use crate::locks::Locks;
 use crate::replay::Replay;
 use crate::stats::{DbStats, Stats};
+use crate::transact::Transactions;
 
 /// Limits that the configuration sets.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub struct Partition<D: Disk> {
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
     pub(crate) dropped: Vec<Index>,
     pub(crate) limits: Limits,
+    /// How many partitions the data set has.
+    pub(crate) partitions: u16,
     pub(crate) stats: Stats,
     /// The clock of this turn, in ms since 1970.
     pub(crate) now_ms: u64,
@@ -52,6 +56,9 @@ pub struct Partition<D: Disk> {
     pub(crate) random: u64,
     /// Where a value is copied that is appended again.
     pub(crate) scratch: Vec<u8>,
+    /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.
+    pub(crate) locks: Locks,
+    pub(crate) transactions: Transactions,
 }
 
 /// Why a partition can't be opened.
@@ -84,6 +91,11 @@ pub fn open<D: Disk>(
 }
 
 impl<D: Disk> Partition<D> {
+    /// How many partitions the data set has.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     /// The log below.
     pub fn log(&self) -> &Log<D> {
         &self.log

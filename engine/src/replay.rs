@@ -9,8 +9,10 @@ use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentT
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
+use crate::locks::Locks;
 use crate::partition::{Limits, Partition};
 use crate::stats::{DbStats, Stats};
+use crate::transact::Transactions;
 
 /// The index as far as the log has been replayed.
 pub(crate) struct Replay {
@@ -171,10 +173,13 @@ impl Replay {
             sweep: self.sweep,
             dropped: Vec::new(),
             limits: self.limits,
+            partitions: 1,
             stats: Stats::default(),
             now_ms: self.now_ms,
             depends: LogPosition(0),
             scratch: Vec::new(),
+            locks: Locks::new(),
+            transactions: Transactions::default(),
         }
     }
 }

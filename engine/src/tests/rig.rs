@@ -111,6 +111,7 @@ impl Rig {
                             reply.error(&text);
                             break;
                         }
+                        Err(Stop::Locked) => panic!("nothing is locked here"),
                         Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
                     }
                     self.run_all();

@@ -1,0 +1,3 @@
+//! Commands over several partitions: the coordinator by itself, and whole data sets on a simulated disk.
+
+mod coordinator;
