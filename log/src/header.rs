@@ -15,8 +15,9 @@ pub const SEGMENT_HEADER_BYTES: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"EMBERSEG";
 
-/// The format of segments and manifests that this build writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format of segments and manifests that this build writes. It reads version 1 too, which had one partition
+/// and no transactions.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,12 +50,13 @@ impl SegmentHeader {
         out
     }
 
-    /// The header that `bytes` begin with, if it is whole and of this version.
+    /// The header that `bytes` begin with, if it is whole and of a version that is known.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; SEGMENT_HEADER_BYTES as usize] = bytes.first_chunk()?;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        if &bytes[..8] != MAGIC || word(8) != FORMAT_VERSION || word(60) != crc32c::crc32c(&bytes[..60]) {
+        if &bytes[..8] != MAGIC || !(1..=FORMAT_VERSION).contains(&word(8)) || word(60) != crc32c::crc32c(&bytes[..60])
+        {
             return None;
         }
         Some(Self {

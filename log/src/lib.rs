@@ -5,6 +5,8 @@
 //! ...) the comments cite.
 
 mod address;
+mod catalog;
+mod close;
 pub mod disk;
 mod frame;
 mod free;
@@ -29,13 +31,14 @@ mod turn;
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
+pub use catalog::{Catalog, ManifestEdit, ManifestTurn};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
-pub use manifest::MANIFEST_NAMES;
+pub use manifest::{MANIFEST_NAMES, MAX_PARTITIONS};
 pub use memory::SegmentMemory;
 pub use options::{Options, SyncPolicy};
 pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
-pub use recover::{Progress, StartError, StartReport, start};
+pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use table::SegmentTable;

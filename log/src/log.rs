@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
+use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::{Horizon, TxId};
 use crate::job::{Job, JobKind};
-use crate::manifest::Manifest;
+use crate::manifest::Incarnation;
 use crate::memory::SegmentWriter;
 use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
@@ -113,14 +114,15 @@ pub struct Log<D: Disk> {
     pub(crate) unsynced_parts: VecDeque<(LogPosition, TxId)>,
     /// Bytes of the head that nobody may use but those who hold them, room for their frames included.
     pub(crate) held: u64,
-    /// The data set's fixed facts, the last edit's number, the incarnations. Its list of segments is not
-    /// kept up to date: each edit makes it from `segments` and `next`.
-    pub(crate) manifest: Manifest,
-    pub(crate) manifest_files: [D::File; 2],
-    /// The last edit that is durable.
-    pub(crate) manifest_durable: Generation,
+    pub(crate) dataset: u64,
+    pub(crate) hash_seed: u64,
+    /// Shared by all logs of the data set; each edit makes this log's section anew from what follows.
+    pub(crate) catalog: Arc<Catalog<D::File>>,
+    pub(crate) incarnations: Vec<Incarnation>,
+    pub(crate) next_sequence: SegmentSequence,
+    /// The last edit that was begun, by this log.
+    pub(crate) edits: Generation,
     pub(crate) manifest_dirty: bool,
-    pub(crate) manifest_failed_once: bool,
     pub(crate) table: SegmentTable,
     /// Ascending; the last is the head.
     pub(crate) segments: Vec<Segment<D::File>>,
@@ -134,7 +136,6 @@ pub struct Log<D: Disk> {
     pub(crate) wanted_size: u64,
     /// A segment of this size could not be made, for this reason; tried again after the next tick.
     pub(crate) refused_size: Option<(u64, String)>,
-    pub(crate) next_file: FileId,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
     /// Files that the manifest names no more from an edit on.
@@ -211,12 +212,12 @@ impl<D: Disk> Log<D> {
 
     /// The secret seed of the data set's key hash.
     pub fn hash_seed(&self) -> u64 {
-        self.manifest.hash_seed
+        self.hash_seed
     }
 
     /// The data set's name: random, given at its creation.
     pub fn dataset(&self) -> u64 {
-        self.manifest.dataset
+        self.dataset
     }
 
     /// The sync policy.
@@ -354,7 +355,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn reserve_bytes(&self, purpose: Purpose, needed: u64) -> u64 {
-        let segment = self.manifest.split.segment_size();
+        let segment = self.table.split().segment_size();
         let reserve = segment / RESERVE_FRACTION;
         // a record that fills a segment of its own is followed by a roll: there it needs no reserve
         if purpose != Purpose::Grow || needed + reserve > segment { 0 } else { reserve }
@@ -376,7 +377,7 @@ impl<D: Disk> Log<D> {
         if let Some(frame) = &mut self.open_frame {
             frame.records += 1;
         }
-        let address = self.manifest.split.address(self.head().slot, offset);
+        let address = self.table.split().address(self.head().slot, offset);
         match entry {
             Entry::Put { .. } => self.table.retain(address, len),
             Entry::Delete { .. } | Entry::Floor { .. } => self.table.add_tombstone(address),
@@ -495,7 +496,7 @@ impl<D: Disk> Log<D> {
         let limit = limit - self.held.min(limit);
         let reserve = match self.next {
             Next::Ready(_) => 0,
-            _ => (self.manifest.split.segment_size() / RESERVE_FRACTION).min(limit),
+            _ => (self.table.split().segment_size() / RESERVE_FRACTION).min(limit),
         };
         let last = if reserve > 0 { FREE_SPACE } else { 0 };
         self.grow_limit = limit.saturating_sub(reserve);

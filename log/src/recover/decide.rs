@@ -167,6 +167,8 @@ mod tests {
             beyond: Vec::new(),
             durable: LogPosition(0),
             torn: false,
+            notes: Vec::new(),
+            is_cut: false,
         }
     }
 
