@@ -196,7 +196,10 @@ impl Locks {
     /// If it was given up before.
     pub fn leave(&mut self, place: Place) {
         let Some(entry) = self.places.remove(&place) else { unreachable!("{place:?} is left once") };
-        self.unlocks += u64::from(entry.is_held());
+        if entry.is_held() {
+            self.unlocks += 1;
+            self.granted.retain(|ticket| Some(*ticket) != entry.ticket);
+        }
         match &entry.wants {
             Wants::Keys(keys) => keys.iter().for_each(|key| self.leave_key(*key, place)),
             Wants::All => self.leave_all(place),

@@ -260,32 +260,29 @@ impl<T> Transaction<T> {
             self.finish(ticket, outcome, true, effects);
             return None;
         };
-        let parts = self.members.iter().filter(has_part);
-        let parts: Vec<_> = parts.map(|member| member.partition).collect();
-        if parts.is_empty() {
-            self.finish(ticket, Outcome::Error(error), true, effects);
+        for member in self.members.iter().filter(has_part) {
+            effects.push(Effect::Send { to: member.partition, message: ToOwner::Abort { ticket } });
+        }
+        self.awaited = self.members.iter().filter(has_part).count();
+        (self.phase, self.error) = (Phase::Aborting, Some(error));
+        if self.awaited == 0 {
+            self.aborted(ticket, effects);
             return None;
         }
-        for to in &parts {
-            effects.push(Effect::Send { to: *to, message: ToOwner::Abort { ticket } });
-        }
-        (self.phase, self.awaited, self.error) = (Phase::Aborting, parts.len(), Some(error));
         Some(self)
     }
 
     /// All that have a part have answered the abort (X6).
     fn aborted(mut self, ticket: TxId, effects: &mut Vec<Effect<T>>) {
-        let answers = || self.members.iter().filter(|member| matches!(member.state, State::Aborted(_)));
-        let is_safe = |member: &Member| member.state == State::Aborted(true);
-        // a start commits it only if all writers' parts are there and no abort is: one of either will do
-        let never_whole = self.members.iter().any(|member| member.state == State::NeverWrote);
-        if !never_whole && !answers().any(is_safe) {
+        let any = |state: State| self.members.iter().any(|member| member.state == state);
+        // a start commits it only if all parts are there and no abort is: one of either will do
+        if !any(State::NeverWrote) && !any(State::Aborted(true)) {
             effects.push(Effect::Finish { client: self.client, outcome: Outcome::Error(UNKNOWN.into()) });
             return; // the locks stay
         }
         // the abort of one whose log has failed is appended by its next start: till then it is not settled
-        let settled = answers().all(is_safe);
-        for member in answers() {
+        let settled = !any(State::Aborted(false));
+        for member in self.members.iter().filter(|member| member.state != State::Gone) {
             effects.push(Effect::Send { to: member.partition, message: ToOwner::Release { ticket } });
         }
         let error = self.error.take().unwrap_or(UNKNOWN.into());

@@ -92,7 +92,7 @@ pub enum ToCoordinator {
         /// What was seen.
         vote: Vote,
     },
-    /// Nothing was appended here and nothing is locked.
+    /// Nothing was appended here. After `Lock` nothing is locked either; after `Write` that waits for `Release`.
     Refused {
         /// The transaction.
         ticket: TxId,

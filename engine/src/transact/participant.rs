@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Queued --- locks granted ---> Vote ---> Voted --- Write ---> Written --- Commit ---> (mark, publish) gone
-//!                                   |         |                     '------- Abort ----> Undone --- Release ---> gone
+//!                                   |         |         |            '------ Abort ----> Undone --- Release ---> gone
+//!                                   |         |         '---------------- refused ---------^
 //!                                   |         '--- Release ---> gone
 //!                                   '--- refused ---> gone
 //! ```
@@ -40,6 +41,9 @@ pub(crate) struct Transactions {
     /// Those that wait for room in the log.
     waiting: Vec<TxId>,
     answers: Vec<Answer>,
+    /// Parts, marks and aborts that were appended since somebody looked: the kind, and where the log was then.
+    #[cfg(test)]
+    pub(crate) trace: Vec<(TxId, emberkv_log::Kind, LogPosition)>,
 }
 
 #[derive(Debug)]
@@ -249,7 +253,14 @@ impl<D: Disk> Partition<D> {
         };
         match done {
             Ok(()) => drop(self.transactions.open.insert(ticket, open)),
-            Err(Stop::Error(error)) => self.refuse(ticket, open, error),
+            Err(Stop::Error(error)) if open.step == Step::Vote => self.refuse(ticket, open, error),
+            Err(Stop::Error(error)) => {
+                // the others may have their parts: what becomes of it is the coordinator's to say
+                let partition = self.log.partition();
+                self.answer(open.from, ToCoordinator::Refused { ticket, partition, error }, LogPosition(0));
+                open.step = Step::Undone;
+                self.transactions.open.insert(ticket, open);
+            }
             Err(Stop::Wait | Stop::Locked) => {
                 self.transactions.waiting.push(ticket);
                 self.transactions.open.insert(ticket, open);
@@ -437,6 +448,8 @@ impl<D: Disk> Partition<D> {
             other => unreachable!("{other:?} writes nothing"),
         }
         open.end = self.log.tail();
+        #[cfg(test)]
+        self.transactions.trace.push((ticket, emberkv_log::Kind::Part, open.end));
         open.step = Step::Written;
         let partition = self.log.partition();
         #[allow(unused_mut)]
@@ -494,6 +507,12 @@ impl<D: Disk> Partition<D> {
         self.log.reserve_held(MARK_BYTES as u64)?;
         open.held_for_mark = false;
         self.log.append(entry);
+        #[cfg(test)]
+        if let Entry::Mark { txid } | Entry::Abort { txid } = *entry {
+            let is_mark = matches!(entry, Entry::Mark { .. });
+            let kind = if is_mark { emberkv_log::Kind::Mark } else { emberkv_log::Kind::Abort };
+            self.transactions.trace.push((txid, kind, self.log.tail()));
+        }
         Ok(())
     }
 

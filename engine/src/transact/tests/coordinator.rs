@@ -232,7 +232,12 @@ fn a_part_that_was_never_written_aborts_the_others() {
     case.vote(1, Vote::Ready);
     case.durable(0);
     assert_eq!(case.refused(1), ["1: abort"]);
-    assert_eq!(case.aborted(0, true), ["1: release", "reply -ERR no", "decided"]);
+    assert_eq!(case.aborted(0, true), ["1: release", "0: release", "reply -ERR no", "decided"]);
+    let mut case = begin("MSET a 1 b 2", 2);
+    case.vote(0, Vote::Ready);
+    case.vote(1, Vote::Ready);
+    case.refused(0);
+    assert_eq!(case.refused(1), ["1: release", "0: release", "reply -ERR no", "decided"]);
 }
 
 #[test]
