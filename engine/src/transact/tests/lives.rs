@@ -151,9 +151,6 @@ fn live(seed: u64) {
 
 #[test]
 fn commands_over_partitions_happen_whole_or_not_at_all() {
-    if let Ok(seed) = std::env::var("SEED") {
-        return live(seed.parse().unwrap());
-    }
     with_seeds(lives(300), live);
 }
 
