@@ -13,7 +13,7 @@ use crate::memory::SegmentWriter;
 use crate::options::{Options, SyncPolicy};
 use crate::recover::decide::Decision;
 use crate::recover::scan::Scanned;
-use crate::recover::start::{StartError, StartReport, io_error};
+use crate::recover::start::{StartError, io_error};
 use crate::refill::{renonced, write_anew};
 use crate::segment::{Life, Segment};
 use crate::table::SegmentTable;
@@ -29,7 +29,8 @@ pub(crate) struct Opening<'a, D: Disk> {
     spare_files: Vec<(FileId, u64)>,
 }
 
-pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter);
+/// Segments that are durable in their files, the writer of the last one, and how many were written anew.
+pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter, usize);
 
 /// A file that a log can't do without; what else is refilled can stay in its own when the disk is full. So it is taken
 /// first, for all logs.
@@ -109,9 +110,9 @@ impl<'a, D: Disk> Opening<'a, D> {
         scanned: Vec<Scanned<D::File>>,
         decision: &Decision,
         table: &mut SegmentTable,
-        report: &mut StartReport,
     ) -> Result<Opened<D::File>, StartError> {
         let mut segments = Vec::new();
+        let mut refilled = 0;
         let mut head = None;
         let count = scanned.len();
         for (i, found) in scanned.into_iter().enumerate() {
@@ -136,7 +137,7 @@ impl<'a, D: Disk> Opening<'a, D> {
                 refills = false;
             }
             if refills && self.refill(&mut segment, is_head, &claim, table, &mut head)? {
-                report.refilled += 1;
+                refilled += 1;
             } else if is_head {
                 head = Some(found.writer);
             }
@@ -150,7 +151,7 @@ impl<'a, D: Disk> Opening<'a, D> {
             }
             (None, _) => unreachable!("the last segment goes on, or there is a new one"),
         };
-        Ok((segments, writer))
+        Ok((segments, writer, refilled))
     }
 
     /// Writes a segment into a fresh file; false if the disk is full and its own had to do.

@@ -178,8 +178,9 @@ pub fn start<D: Disk, R: Replay>(
         let Found { scanned, decision } = found;
         let Section { next_sequence, incarnations, .. } = manifest.sections[p].clone();
         let partition = PartitionId(p as u16);
-        let (segments, writer) =
-            opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table, &mut report)?;
+        let (segments, writer, refilled) =
+            opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
+        report.refilled += refilled;
         remains.push((Remains { segments, writer, table, incarnations, next_sequence }, replay));
     }
     let last_file = opening.last_file;

@@ -35,8 +35,6 @@ struct Transaction {
     ticket: TxId,
     phase: Phase,
     shares: Vec<Share>,
-    /// When all aborts were appended: the ticket that was drawn next. They are safe when that is settled.
-    aborted_at: Option<TxId>,
     /// Whether a client was told that it was aborted.
     told: bool,
 }
@@ -66,7 +64,12 @@ struct World {
     transactions: Vec<Transaction>,
 }
 
-fn open(disk: &SimDisk, seed: u64, policy: SyncPolicy, count: u16) -> Result<Vec<(Log<SimDisk>, Index)>, StartError> {
+pub(super) fn open(
+    disk: &SimDisk,
+    seed: u64,
+    policy: SyncPolicy,
+    count: u16,
+) -> Result<Vec<(Log<SimDisk>, Index)>, StartError> {
     let disk = Arc::new(disk.clone());
     start(disk, options(seed, policy), count, &Progress::default(), |_, _| Ok(Index::default())).map(|(logs, _)| logs)
 }
@@ -246,8 +249,7 @@ impl World {
         if !shares.iter().all(is_free) {
             return;
         }
-        let mut transaction =
-            Transaction { ticket: TxId(0), phase: Phase::Writing, shares, aborted_at: None, told: false };
+        let mut transaction = Transaction { ticket: TxId(0), phase: Phase::Writing, shares, told: false };
         let mut held = Vec::new();
         for share in &transaction.shares {
             for bytes in [transaction.part_bytes(share), MARK_BYTES as u64] {
@@ -330,9 +332,7 @@ impl World {
                         }
                     }
                     if transaction.shares.iter().all(|share| share.end.is_some()) {
-                        let horizon = partition.log.horizon();
-                        horizon.decided(txid);
-                        transaction.aborted_at = Some(horizon.next());
+                        partition.log.horizon().decided(txid);
                     }
                 } else {
                     for (effect, record) in share.effects.iter().zip(share.part.iter().flat_map(|(r, _)| r)) {
@@ -344,7 +344,7 @@ impl World {
             Phase::Committed => {}
             Phase::Aborting => {
                 // an answer, and what comes after it, waits until the aborts are safe (X6, F5)
-                if transaction.aborted_at.is_some_and(|at| partition.log.horizon().horizon() >= at) {
+                if partition.log.horizon().is_settled(transaction.ticket) {
                     transaction.told = true;
                     for share in &transaction.shares {
                         self.partitions[share.partition].set_locks(share, false);
