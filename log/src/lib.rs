@@ -10,6 +10,7 @@ mod close;
 pub mod disk;
 mod frame;
 mod free;
+mod grace;
 mod header;
 mod horizon;
 mod job;
@@ -32,6 +33,7 @@ pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
 pub use catalog::{Catalog, ManifestEdit, ManifestTurn};
+pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
