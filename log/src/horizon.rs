@@ -29,6 +29,8 @@ pub struct Horizon {
 struct Tickets {
     next: TxId,
     open: BTreeMap<TxId, Open>,
+    /// Something waits until the tickets below this one are settled.
+    waited_for: TxId,
 }
 
 /// A ticket that is not settled.
@@ -42,7 +44,7 @@ struct Open {
 impl Horizon {
     /// All tickets below `next` are settled, it is the next one drawn.
     pub(crate) fn new(next: TxId) -> Self {
-        Self { tickets: Mutex::new(Tickets { next, open: BTreeMap::new() }) }
+        Self { tickets: Mutex::new(Tickets { next, open: BTreeMap::new(), waited_for: TxId(0) }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
@@ -85,8 +87,19 @@ impl Horizon {
     /// The oldest ticket that is drawn and not settled, or the next one if there is none: what is below is decided, and
     /// all its parts are synced.
     pub fn horizon(&self) -> TxId {
+        self.lock().horizon()
+    }
+
+    /// Notes that something waits until the tickets below `ticket` are settled, for logs that sync only when they must.
+    pub(crate) fn wait_for(&self, ticket: TxId) {
+        let mut tickets = self.lock();
+        tickets.waited_for = tickets.waited_for.max(ticket);
+    }
+
+    /// Whether something waits for a ticket to be settled.
+    pub(crate) fn is_waited_for(&self) -> bool {
         let tickets = self.lock();
-        tickets.open.first_key_value().map_or(tickets.next, |(oldest, _)| *oldest)
+        tickets.horizon() < tickets.waited_for
     }
 
     /// The ticket that is drawn next: all that were drawn are below.
@@ -96,6 +109,10 @@ impl Horizon {
 }
 
 impl Tickets {
+    fn horizon(&self) -> TxId {
+        self.open.first_key_value().map_or(self.next, |(oldest, _)| *oldest)
+    }
+
     fn change(&mut self, ticket: TxId, how: impl FnOnce(&mut Open)) {
         let Some(open) = self.open.get_mut(&ticket) else { return };
         how(open);

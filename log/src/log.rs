@@ -392,8 +392,6 @@ impl<D: Disk> Log<D> {
         let (Entry::Part { txid, .. } | Entry::Mark { txid } | Entry::Abort { txid }) = *entry else {
             unreachable!("{entry:?} is of no transaction")
         };
-        let head = self.head_mut();
-        head.newest_tx = head.newest_tx.max(txid);
         if let Entry::Abort { .. } = entry {
             self.table.add_tombstone(address); // it hides a part (T1)
         }
@@ -478,7 +476,6 @@ impl<D: Disk> Log<D> {
             memory: Arc::clone(writer.memory()),
             end: SEGMENT_HEADER_BYTES,
             records: 0,
-            newest_tx: TxId(0),
             life: Life::Head,
         });
         self.writer = writer;

@@ -26,7 +26,7 @@ pub enum Plant {
     S5,
     /// A transaction is marked, and its keys unlocked, before all its parts are durable.
     X3,
-    /// A segment is freed though one of its transactions is not settled.
+    /// The manifest that a segment is left out of does not say which transactions are settled.
     X4,
     /// A start does not cut a log before the mark of a transaction that lacks a part, and believes the mark.
     X5Cut,

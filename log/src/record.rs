@@ -111,6 +111,8 @@ pub enum Entry<'a> {
     Freed {
         /// The dead segment.
         sequence: SegmentSequence,
+        /// Transactions below are to be settled first (F5), those in it among them (X4).
+        until: TxId,
     },
     /// See [`Kind::Seal`].
     Seal {
@@ -287,9 +289,8 @@ impl<'a> Entry<'a> {
                 let payload = db.map_or([0, 1], |db| [db.0, 0]);
                 encode_parts(out, Kind::Floor, DbId(0), None, &[], &payload);
             }
-            Entry::Freed { sequence } => {
-                // the second half is the transaction horizon (X4): zero while there is one partition
-                let payload = pair(sequence.0, 0);
+            Entry::Freed { sequence, until } => {
+                let payload = pair(sequence.0, until.0);
                 encode_parts(out, Kind::Freed, DbId(0), None, &[], &payload);
             }
             Entry::Seal { records, live_bytes } => {
@@ -480,7 +481,9 @@ impl<'a> Record<'a> {
                 [0, 1] => Entry::Floor { db: None },
                 _ => return None,
             },
-            Kind::Freed if self.value.len() == 16 => Entry::Freed { sequence: SegmentSequence(number(0)?) },
+            Kind::Freed if self.value.len() == 16 => {
+                Entry::Freed { sequence: SegmentSequence(number(0)?), until: TxId(number(8)?) }
+            }
             Kind::Seal if self.value.len() == 16 => Entry::Seal { records: number(0)?, live_bytes: number(8)? },
             Kind::Mark if self.value.len() == 8 => Entry::Mark { txid: TxId(number(0)?) },
             Kind::Abort if self.value.len() == 8 => Entry::Abort { txid: TxId(number(0)?) },
@@ -539,7 +542,7 @@ mod tests {
             Entry::Floor { db: None },
             Entry::Floor { db: Some(DbId(0)) },
             Entry::Floor { db: Some(DbId(9)) },
-            Entry::Freed { sequence: SegmentSequence(77) },
+            Entry::Freed { sequence: SegmentSequence(77), until: TxId(9) },
             Entry::Seal { records: 5, live_bytes: 4 },
             Entry::Mark { txid: TxId(u64::MAX - 1) },
             Entry::Abort { txid: TxId(1) },

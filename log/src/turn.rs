@@ -58,6 +58,7 @@ impl<D: Disk> Log<D> {
     pub fn tick(&mut self) {
         self.progress += 1;
         self.refused_size = None;
+        self.after_sync(); // the horizon moves by what other partitions do
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),
@@ -72,9 +73,9 @@ impl<D: Disk> Log<D> {
     }
 
     fn waits_for_sync(&self) -> bool {
-        self.segments
-            .iter()
-            .any(|segment| matches!(segment.life, Life::Sealed { listed: false } | Life::FreePendingSafe(_)))
+        let waits = |life| matches!(life, Life::Sealed { listed: false } | Life::FreePendingSafe(..));
+        self.segments.iter().any(|segment| waits(segment.life))
+            || (!self.unsynced_parts.is_empty() && self.horizon.is_waited_for())
     }
 
     /// Counts whatever may let a command go on that [`Refusal::Wait`] has put off.
@@ -428,6 +429,12 @@ impl<D: Disk> Log<D> {
             let count = self.unsynced_parts.iter().take_while(|(end, _)| *end <= synced).count();
             self.horizon.parts_synced(self.unsynced_parts.drain(..count).map(|(_, txid)| txid), self.partition);
         }
+        #[allow(unused_mut)]
+        let mut horizon = self.horizon.horizon();
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::F5) {
+            horizon = crate::TxId(u64::MAX);
+        }
         let edit = self.edits + 1;
         let mut cached = Vec::new();
         let mut changed = false;
@@ -443,7 +450,7 @@ impl<D: Disk> Log<D> {
                     self.recheck_dead = true;
                     changed = true;
                 }
-                Life::FreePendingSafe(position) if position <= synced => {
+                Life::FreePendingSafe(position, ticket) if position <= synced && horizon >= ticket => {
                     segment.life = Life::FreePendingManifest(edit);
                     changed = true;
                 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::address::{AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
 use crate::disk::Disk;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::horizon::TxId;
 use crate::job::{create_segment, segment_file, segment_name};
 use crate::manifest::{Extent, Manifest};
 use crate::memory::SegmentWriter;
@@ -103,7 +102,6 @@ impl<'a, D: Disk> Opening<'a, D> {
                 memory: Arc::clone(found.writer.memory()),
                 end: found.valid_end,
                 records: found.records,
-                newest_tx: TxId(0),
                 life: if is_head { Life::Head } else { Life::Sealed { listed: true } },
             };
             #[allow(unused_mut)]
@@ -231,7 +229,6 @@ impl<'a, D: Disk> Opening<'a, D> {
             memory: Arc::clone(writer.memory()),
             end: SEGMENT_HEADER_BYTES,
             records: 0,
-            newest_tx: TxId(0),
             life: Life::Head,
         });
         Ok(writer)

@@ -72,7 +72,7 @@ pub(crate) fn replay_all<F>(
                     Kind::Seal | Kind::Mark => {}
                     _ if skipped > 0 => {}
                     Kind::Freed => {
-                        if let Some(crate::record::Entry::Freed { sequence }) = record.entry() {
+                        if let Some(crate::record::Entry::Freed { sequence, .. }) = record.entry() {
                             replayed.freed.insert(sequence);
                         }
                     }
