@@ -5,11 +5,13 @@
 mod commands;
 mod expiry;
 mod flush;
+mod foreign;
 mod group;
 mod hash;
 mod long_double;
 mod lookup;
 mod partition;
+mod published;
 mod replay;
 mod stats;
 mod stop;
@@ -18,6 +20,7 @@ mod tests;
 mod write;
 
 pub use expiry::Wheel;
+pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
 pub use partition::{Limits, OpenError, Partition, open};
 pub use stats::{DbStats, Stats};

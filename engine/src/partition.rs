@@ -10,6 +10,7 @@ use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartR
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
+use crate::published::Published;
 use crate::replay::Replay;
 use crate::stats::{DbStats, Stats};
 
@@ -41,6 +42,8 @@ pub struct Partition<D: Disk> {
     pub(crate) sweep: Sweep,
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
     pub(crate) dropped: Vec<Index>,
+    /// What other threads know of it, once there is a reader.
+    pub(crate) published: Option<Arc<Published>>,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     /// The clock of this turn, in ms since 1970.
@@ -132,9 +135,9 @@ impl<D: Disk> Partition<D> {
         self.stats = Stats::default();
     }
 
-    /// Indexes that a flush has replaced: to be dropped by another thread.
+    /// Indexes that a flush has replaced and that no reader is in any more: to be dropped by another thread.
     pub fn take_dropped(&mut self) -> Vec<Index> {
-        std::mem::take(&mut self.dropped)
+        self.dropped.extract_if(.., |index| index.is_unread()).collect()
     }
 
     /// Memory of the resident segments' records, of the index, and of what expiry remembers, in bytes.

@@ -133,6 +133,7 @@ impl Replay {
             floors: self.floors,
             sweep: self.sweep,
             dropped: Vec::new(),
+            published: None,
             limits: self.limits,
             stats: Stats::default(),
             now_ms: self.now_ms,

@@ -27,6 +27,7 @@ mod segment;
 #[cfg(test)]
 mod simulation;
 mod table;
+mod table_reader;
 mod turn;
 
 pub use address::{
@@ -44,3 +45,4 @@ pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_i
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use table::SegmentTable;
+pub use table_reader::{Located, TableReader};
