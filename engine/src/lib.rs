@@ -19,6 +19,7 @@ mod stop;
 mod tests;
 mod write;
 
+pub use commands::Direct;
 pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;

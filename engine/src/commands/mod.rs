@@ -1,12 +1,14 @@
 //! The commands on data: one short function each.
 
 mod counters;
+mod direct;
 mod expire;
 mod keys;
 mod scan;
 mod set;
 mod strings;
 
+pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;

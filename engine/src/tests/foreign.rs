@@ -3,12 +3,105 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use emberkv_log::{DbId, SyncPolicy, Value};
+use emberkv_resp::schema::resolve;
+use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
-use super::rig::{Rig, words};
-use crate::{Foreign, PartitionReader};
+use super::rig::{NIL, Rig, words};
+use crate::{Direct, Foreign, PartitionReader, Request};
 
 const STAY: usize = 40;
 const KEYS: usize = 80;
+
+/// What another core answers to a command.
+fn ask_directly(rig: &Rig, reader: &PartitionReader, db: u8, line: &str) -> Option<String> {
+    let words = words(line);
+    let buffer = words.concat();
+    let mut start = 0;
+    let spans: Vec<Span> = (words.iter())
+        .map(|word| {
+            let span = Span { start, len: word.len() as u32 };
+            start += span.len;
+            span
+        })
+        .collect();
+    let args = Args::new(&buffer, &spans);
+    let request = Request { id: resolve(args).ok()?.id, db: DbId(db), args };
+    if !PartitionReader::answers(request) {
+        return None;
+    }
+    let (mut output, guard) = (Output::new(), crossbeam_epoch::pin());
+    let mut reply = Reply::new(&mut output, Protocol::Resp2);
+    let fingerprint = reader.prefetch_row(&guard, DbId(db), args.at(1));
+    reader.prefetch_record(&guard, fingerprint);
+    let direct = reader.answer(&guard, request, fingerprint, rig.now_ms(), &mut reply);
+    (direct != Direct::Ask).then(|| String::from_utf8(output.to_vec()).unwrap())
+}
+
+#[test]
+fn another_core_answers_as_the_owner_does() {
+    let mut rig = Rig::new(3, SyncPolicy::EverySec);
+    let reader = rig.partition.reader();
+    let long = "v".repeat(140_000);
+    for line in ["SET text hello", "SET int -123", "SET ttl soon PX 5500", &format!("SET long {long}")] {
+        rig.ask(1, line);
+    }
+    rig.ask(2, "SET gone 1");
+    rig.ask(2, "FLUSHDB");
+    let lines: Vec<String> = ["text", "int", "ttl", "long", "none", "gone"]
+        .iter()
+        .flat_map(|key| {
+            ["GET", "STRLEN", "EXISTS", "TOUCH", "TYPE", "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"]
+                .map(|command| format!("{command} {key}"))
+                .into_iter()
+                .chain(
+                    ["0 -1", "1 2", "-3 -2", "3 1", "-1 -3", "100 200"].map(|range| format!("GETRANGE {key} {range}")),
+                )
+        })
+        .collect();
+    for line in &lines {
+        assert_eq!(ask_directly(&rig, &reader, 1, line), None, "{line}: nothing has been written yet");
+    }
+    rig.run_all();
+    rig.partition.publish();
+    for (line, db) in lines.iter().flat_map(|line| [(line, 1), (line, 2)]) {
+        assert_eq!(ask_directly(&rig, &reader, db, line), Some(rig.ask(db, line)), "{line} in {db}");
+    }
+    assert_eq!(ask_directly(&rig, &reader, 1, "GETRANGE text a b"), None, "the owner has the words for it");
+    assert_eq!(ask_directly(&rig, &reader, 1, "EXISTS text int"), None);
+    assert_eq!(ask_directly(&rig, &reader, 1, "SET text 1"), None);
+}
+
+#[test]
+fn a_key_that_is_being_written_is_read_by_message() {
+    let mut rig = Rig::new(3, SyncPolicy::EverySec);
+    let reader = rig.partition.reader();
+    rig.ask(0, "SET k 1");
+    rig.run_all();
+    rig.partition.publish();
+    let read = |rig: &Rig| ask_directly(rig, &reader, 0, "GET k").is_some();
+    assert!(read(&rig));
+    for write in [Some(reader.fingerprint(DbId(0), b"k")), None] {
+        reader.begin_write(write);
+        reader.begin_write(write);
+        reader.end_write(write);
+        assert!(!read(&rig), "one of two is under way");
+        reader.end_write(write);
+        assert!(read(&rig));
+    }
+    rig.pass(0);
+    rig.ask(0, "SET k 2 PX 10");
+    assert!(!read(&rig), "it is beyond the gate");
+    rig.run_all();
+    rig.partition.publish();
+    assert!(read(&rig));
+    rig.pass(10);
+    assert!(!read(&rig), "its expiry is the owner's to write down");
+    assert_eq!(rig.ask(0, "GET k"), NIL);
+    assert!(!read(&rig), "the tombstone is beyond the gate");
+    rig.run_all();
+    rig.partition.publish();
+    assert_eq!(ask_directly(&rig, &reader, 0, "GET k"), Some(NIL.to_owned()));
+}
 
 /// The version in a value that [`write`] has made.
 fn version(value: Value<'_>, key: usize) -> u64 {
