@@ -50,6 +50,16 @@ pub enum Plant {
     L2Read,
     /// "No such key" does not wait for the newest tombstone (law 2).
     L2Nil,
+    /// Tickets may come to a partition in any order.
+    X1,
+    /// An owner says that its part of a transaction is durable before it is.
+    X3Durable,
+    /// A part is published as soon as it is appended.
+    X3Publish,
+    /// An owner's vote does not wait for what it has seen (law 2).
+    L2Vote,
+    /// A transaction that has failed is answered, and its keys unlocked, before its aborts are safe.
+    X6,
 }
 
 thread_local! {

@@ -202,7 +202,7 @@ impl Shard {
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}
-                Err(Stop::Wait) => {
+                Err(Stop::Wait | Stop::Locked) => {
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
                     connection.stall = Some(Stall::Log);
