@@ -417,7 +417,7 @@ impl World {
                     None => self.newest.remove(key),
                 };
             }
-                self.changes[id].must_not = !text.contains("unknown");
+            self.changes[id].must_not = !text.contains("unknown");
             return;
         }
         let mut output = Output::new();
