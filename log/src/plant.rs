@@ -28,6 +28,8 @@ pub enum Plant {
     X3,
     /// The manifest that a segment is left out of does not say which transactions are settled.
     X4,
+    /// A part counts as settled when it is synced, though it may go with a mark before it.
+    X4Safe,
     /// A start does not cut a log before the mark of a transaction that lacks a part, and believes the mark.
     X5Cut,
     /// A start skips a transaction that nobody marked, though all its parts are there.
