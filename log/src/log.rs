@@ -232,6 +232,11 @@ impl<D: Disk> Log<D> {
         self.sync_soon = true;
     }
 
+    /// Something waits until what was appended is synced, whatever the policy: a sync follows the end of this turn.
+    pub fn ask_for_sync(&mut self) {
+        self.sync_soon = true;
+    }
+
     /// Why writes are refused, if they are.
     pub fn read_only(&self) -> Option<&str> {
         match &self.health {

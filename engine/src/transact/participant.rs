@@ -528,6 +528,7 @@ impl<D: Disk> Partition<D> {
         let position = if appended { self.log.tail() } else { LogPosition(0) };
         #[cfg(any(test, feature = "sim"))]
         let position = if plant::is(Plant::X6) { LogPosition(0) } else { position };
+        self.log.ask_for_sync();
         self.transactions.answers.push(Answer { to: open.from, message, position, synced: true });
         Ok(())
     }
