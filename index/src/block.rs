@@ -1,6 +1,9 @@
 //! A block: 128 rows of 8 slots, and nothing else.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crate::{fingerprint::Tag, slot::Word};
 
@@ -15,8 +18,8 @@ pub(crate) const BLOCK_BYTES: usize = 8192;
 
 /// One cache line of slots: what a probe reads.
 ///
-/// The slots are atomics because other cores will read them one day; there is one writer, so plain
-/// (relaxed) loads and stores are all that it needs.
+/// The slots are atomics because other cores read them. The one writer needs no more than relaxed loads for itself; its
+/// stores are releases: who finds an entry sees the record too (D2).
 #[repr(C, align(64))]
 pub(crate) struct Row {
     slots: [AtomicU64; SLOTS],
@@ -37,9 +40,15 @@ impl Row {
         Word::from_raw(self.slots[slot & (SLOTS - 1)].load(Relaxed))
     }
 
+    /// The same for another thread than the writer's: what was stored before the word is seen too.
+    #[inline]
+    pub(crate) fn load_shared(&self, slot: usize) -> Word {
+        Word::from_raw(self.slots[slot & (SLOTS - 1)].load(Acquire))
+    }
+
     #[inline]
     pub(crate) fn store(&self, slot: usize, word: Word) {
-        self.slots[slot & (SLOTS - 1)].store(word.raw(), Relaxed);
+        self.slots[slot & (SLOTS - 1)].store(word.raw(), Release);
     }
 
     /// One bit per slot: set where the tag is `tag`. Empty slots pass for tag 0.

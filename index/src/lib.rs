@@ -25,6 +25,8 @@ mod arena;
 mod block;
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod concurrent;
 mod directory;
 mod error;
 mod fingerprint;
@@ -33,15 +35,20 @@ mod index;
 mod page;
 mod place;
 mod prefetch;
+mod published;
+mod reader;
+mod readers;
 mod scan;
 mod shrink;
 mod side;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use arena::Reserve;
 pub use error::IndexError;
 pub use fingerprint::{Fingerprint, TAG_BITS, Tag};
 pub use index::{Candidates, Index, SlotRef};
+pub use reader::{Probe, Reader};
 pub use scan::ScanCursor;

@@ -42,6 +42,12 @@ pub enum Plant {
     T3,
     /// The floor of one database is not looked at.
     T4,
+    /// A direct read returns a key that has expired.
+    D3,
+    /// A direct read does not look at the gate.
+    D4,
+    /// A direct read of an absent key does not look at the newest tombstone.
+    D5,
     /// A failed sync is tried again and believed.
     E1,
     /// In a log that is read-only, what never became durable is read all the same.

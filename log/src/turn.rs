@@ -59,6 +59,7 @@ impl<D: Disk> Log<D> {
         self.progress += 1;
         self.refused_size = None;
         self.after_sync(); // the horizon moves by what other partitions do
+        self.discard_left();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),

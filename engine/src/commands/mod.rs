@@ -1,12 +1,14 @@
 //! The commands on data: one short function each.
 
 mod counters;
+mod direct;
 mod expire;
 mod keys;
 mod scan;
 mod set;
 mod strings;
 
+pub use direct::Direct;
 pub(crate) use keys::check_flush_mode;
 
 use emberkv_log::disk::Disk;

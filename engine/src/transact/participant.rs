@@ -15,10 +15,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, Appended, Entry, LogPosition, MARK_BYTES, PartitionId, Purpose, Refusal, TxId, Value};
+use emberkv_log::{
+    Address, Appended, DbId, Entry, LogPosition, MARK_BYTES, PartitionId, Purpose, Refusal, TxId, Value,
+};
 use emberkv_resp::schema::CommandId;
 
 use super::share::{Action, Share, Strings, Values, Vote};
@@ -28,6 +31,7 @@ use crate::group::Request;
 use crate::locks::{KeyHash, Place, Wants};
 use crate::lookup::Lookup;
 use crate::partition::Partition;
+use crate::published::WriteCounters;
 use crate::stop::Stop;
 use crate::write::stored;
 
@@ -52,6 +56,8 @@ struct Open {
     members: u16,
     share: Share,
     place: Place,
+    /// Whether its keys are counted as being written (D6).
+    counted: bool,
     step: Step,
     /// Of a deletion: which of the keys there are.
     found: Vec<usize>,
@@ -192,7 +198,9 @@ impl<D: Disk> Partition<D> {
             Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } => Wants::All,
         };
         let place = self.locks.enter(ticket, wants);
+        let counted = self.count_writes(share.db, &share.action, WriteCounters::raise);
         let open = Open {
+            counted,
             from,
             members,
             share,
@@ -243,7 +251,7 @@ impl<D: Disk> Partition<D> {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
                 Ok(()) | Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_)) => {
-                    self.publish(&open);
+                    self.publish_part(&open);
                     open.records.clear();
                     return self.leave(open);
                 }
@@ -287,7 +295,23 @@ impl<D: Disk> Partition<D> {
             self.log.release_held(MARK_BYTES as u64);
         }
         self.release_records(&mut open);
+        if open.counted {
+            self.count_writes(open.share.db, &open.share.action, WriteCounters::lower);
+        }
         self.locks.leave(open.place);
+    }
+
+    /// Other threads read nothing of what will be written between the grant of its lock and its publication (D6).
+    fn count_writes(&self, db: DbId, action: &Action, count: fn(&WriteCounters, Option<Fingerprint>)) -> bool {
+        let Some(published) = &self.published else { return false };
+        let mut each = |key| count(&published.writes, Some(self.key(db, key).fingerprint));
+        match action {
+            Action::Put { pairs, .. } => pairs.iter().step_by(2).for_each(&mut each),
+            Action::Delete(keys) => keys.iter().for_each(&mut each),
+            Action::Flush { .. } => count(&published.writes, None),
+            Action::Count(_) | Action::Get(_) | Action::Size | Action::Find { .. } | Action::Draw => return false,
+        }
+        true
     }
 
     fn release_records(&mut self, open: &mut Open) {
@@ -460,7 +484,7 @@ impl<D: Disk> Partition<D> {
                 position = LogPosition(0);
             }
             if plant::is(Plant::X3Publish) {
-                self.publish(open);
+                self.publish_part(open);
                 open.records.clear();
                 open.found.clear();
             }
@@ -470,7 +494,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// The part counts: the index refers to it.
-    fn publish(&mut self, open: &Open) {
+    fn publish_part(&mut self, open: &Open) {
         let db = open.share.db;
         match &open.share.action {
             Action::Put { pairs, .. } => {
@@ -481,7 +505,7 @@ impl<D: Disk> Partition<D> {
                 }
             }
             Action::Delete(keys) => {
-                self.last_delete = self.last_delete.max(open.end);
+                self.note_delete_before(open.end);
                 for i in &open.found {
                     let key = self.key(db, keys.at(*i));
                     match self.peek(key) {
@@ -494,7 +518,7 @@ impl<D: Disk> Partition<D> {
                 for record in &open.records {
                     let floor = self.log.table().record(record.address).entry();
                     if let Some(Entry::Floor { db }) = floor {
-                        self.last_delete = self.last_delete.max(open.end);
+                        self.note_delete_before(open.end);
                         self.apply_floor(db, record.address);
                     }
                 }
