@@ -167,12 +167,12 @@ impl<D: Disk> Partition<D> {
     /// entry is cleared for it (D5).
     #[inline]
     pub(crate) fn note_delete(&mut self) {
-        self.note_delete_at(self.log.tail());
+        self.note_delete_before(self.log.tail());
     }
 
-    /// The same of what was appended up to `end`.
+    /// The same for what was appended before `end`.
     #[inline]
-    pub(crate) fn note_delete_at(&mut self, end: LogPosition) {
+    pub(crate) fn note_delete_before(&mut self, end: LogPosition) {
         self.last_delete = self.last_delete.max(end);
         if let Some(published) = &self.published {
             published.last_delete.store(self.last_delete);

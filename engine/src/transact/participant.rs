@@ -511,7 +511,7 @@ impl<D: Disk> Partition<D> {
                 }
             }
             Action::Delete(keys) => {
-                self.note_delete_at(open.end);
+                self.note_delete_before(open.end);
                 for i in &open.found {
                     let key = self.key(db, keys.at(*i));
                     match self.peek(key) {
@@ -524,7 +524,7 @@ impl<D: Disk> Partition<D> {
                 for record in &open.records {
                     let floor = self.log.table().record(record.address).entry();
                     if let Some(Entry::Floor { db }) = floor {
-                        self.note_delete_at(open.end);
+                        self.note_delete_before(open.end);
                         self.apply_floor(db, record.address);
                     }
                 }
