@@ -13,7 +13,8 @@
 //! a power loss may end that log (X5), and this part goes with it. So each log's records are taken in order, and a
 //! mark holds up what is behind it until its own transaction is settled.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::address::PartitionId;
@@ -27,6 +28,8 @@ pub struct TxId(pub u64);
 #[derive(Debug)]
 pub struct Horizon {
     tickets: Mutex<Tickets>,
+    /// Whether any log has failed with parts that are not safe: what others ask at each end of a turn.
+    any_lost: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,8 @@ struct Tickets {
     behind: Vec<VecDeque<(TxId, Step)>>,
     /// Something waits until the tickets below this one are settled.
     waited_for: TxId,
+    /// Transactions with a part that is not safe in a log that has failed for good (E2).
+    lost: BTreeSet<TxId>,
 }
 
 /// What a log has taken of a transaction.
@@ -60,7 +65,8 @@ impl Horizon {
     /// All tickets below `next` are settled, it is the next one drawn.
     pub(crate) fn new(next: TxId, partitions: usize) -> Self {
         let behind = vec![VecDeque::new(); partitions];
-        Self { tickets: Mutex::new(Tickets { next, open: BTreeMap::new(), behind, waited_for: TxId(0) }) }
+        let tickets = Tickets { next, open: BTreeMap::new(), behind, waited_for: TxId(0), lost: BTreeSet::new() };
+        Self { tickets: Mutex::new(tickets), any_lost: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
@@ -115,7 +121,33 @@ impl Horizon {
         tickets.horizon() < tickets.waited_for
     }
 
-    /// Whether the transaction is settled: decided, and no power loss takes any of it. An abort is safe then (X6).
+    /// Whether what this partition's log has of the transaction, and has synced, is safe: no mark before it holds it up.
+    pub fn is_safe(&self, ticket: TxId, partition: PartitionId) -> bool {
+        !self.lock().behind[usize::from(partition.0)].contains(&(ticket, Step::Counts))
+    }
+
+    /// This partition's log has failed for good: what of it is not safe may be lost. `unsynced` is what it has not synced.
+    pub(crate) fn failed(&self, partition: PartitionId, unsynced: impl Iterator<Item = (TxId, Step)>) {
+        let mut tickets = self.lock();
+        let Tickets { behind, lost, .. } = &mut *tickets;
+        let not_safe = behind[usize::from(partition.0)].iter().copied().chain(unsynced);
+        lost.extend(not_safe.filter(|(_, step)| *step == Step::Counts).map(|(ticket, _)| ticket));
+        self.any_lost.store(!lost.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Whether this partition's log holds a mark of a transaction that may be lost elsewhere: a start may end the log there
+    /// (E2).
+    pub(crate) fn hangs_on_lost(&self, partition: PartitionId, unsynced: impl Iterator<Item = (TxId, Step)>) -> bool {
+        // nothing is read by way of the flag; who misses it asks again at its next end of a turn
+        if !self.any_lost.load(Ordering::Relaxed) {
+            return false;
+        }
+        let tickets = self.lock();
+        let mut all = tickets.behind[usize::from(partition.0)].iter().copied().chain(unsynced);
+        all.any(|(ticket, step)| step == Step::Mark && tickets.lost.contains(&ticket))
+    }
+
+    /// Whether the transaction is settled: decided, and no power loss takes any of it.
     pub fn is_settled(&self, ticket: TxId) -> bool {
         let tickets = self.lock();
         ticket < tickets.next && !tickets.open.contains_key(&ticket)

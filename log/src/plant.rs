@@ -58,6 +58,8 @@ pub enum Plant {
     L2Read,
     /// "No such key" does not wait for the newest tombstone (law 2).
     L2Nil,
+    /// A log goes on though another one may have lost a part of what it has a mark of.
+    E2,
     /// Tickets may come to a partition in any order.
     X1,
     /// An owner says that its part of a transaction is durable before it is.

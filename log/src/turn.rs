@@ -29,6 +29,7 @@ impl<D: Disk> Log<D> {
     /// Ends a turn: what was appended since the last one goes to the disk, inline when that is fast, else
     /// as a job. What it leads to is seen in [`Log::gate`].
     pub fn end_turn(&mut self) {
+        self.fail_with_others();
         self.free_dead_segments();
         if self.health == Health::Good {
             let inline = self.options.policy != SyncPolicy::Always && !self.writes_are_slow;
@@ -514,7 +515,22 @@ impl<D: Disk> Log<D> {
         self.health = Health::Reinstalling { upto, edit };
     }
 
+    /// A mark of a transaction whose part another log may have lost: a start may end this log there, so nothing more may
+    /// be promised behind it (E2).
+    fn fail_with_others(&mut self) {
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::E2) {
+            return;
+        }
+        let unsynced = self.unsynced_steps.iter().map(|(_, txid, step)| (*txid, *step));
+        if self.horizon.hangs_on_lost(self.partition, unsynced) && self.read_only().is_none() {
+            self.give_up("it depends on a transaction that the log of another partition may have lost");
+        }
+    }
+
     fn give_up(&mut self, reason: &str) {
+        let unsynced = self.unsynced_steps.iter().map(|(_, txid, step)| (*txid, *step));
+        self.horizon.failed(self.partition, unsynced);
         tracing::error!(reason, "the log is read-only until the server is restarted");
         self.health = Health::ReadOnly(format!("the log is read-only: {reason}"));
         self.update_limits();

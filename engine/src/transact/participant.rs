@@ -95,8 +95,6 @@ struct Answer {
     to: CoordinatorId,
     message: ToCoordinator,
     position: LogPosition,
-    /// The position must be synced, whatever the policy.
-    synced: bool,
 }
 
 impl<D: Disk> Partition<D> {
@@ -154,8 +152,14 @@ impl<D: Disk> Partition<D> {
         let (gate, synced) = (self.log.gate(), self.log.synced());
         let mut waiting = Vec::new();
         for answer in std::mem::take(&mut self.transactions.answers) {
-            let reached = if answer.synced { synced } else { gate };
-            if answer.position <= reached {
+            let reached = match answer.message {
+                // safe, whatever the policy
+                ToCoordinator::Aborted { ticket, partition, .. } => {
+                    answer.position <= synced && self.log.horizon().is_safe(ticket, partition)
+                }
+                _ => answer.position <= gate,
+            };
+            if reached {
                 give(answer.to, answer.message);
             } else if let Some(reason) = self.log.read_only() {
                 // it will never be reached
@@ -274,7 +278,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn answer(&mut self, to: CoordinatorId, message: ToCoordinator, position: LogPosition) {
-        self.transactions.answers.push(Answer { to, message, position, synced: false });
+        self.transactions.answers.push(Answer { to, message, position });
     }
 
     fn refuse(&mut self, ticket: TxId, open: Open, error: Cow<'static, str>) {
@@ -558,8 +562,7 @@ impl<D: Disk> Partition<D> {
         let position = if appended { self.log.tail() } else { LogPosition(0) };
         #[cfg(any(test, feature = "sim"))]
         let position = if plant::is(Plant::X6) { LogPosition(0) } else { position };
-        self.log.ask_for_sync();
-        self.transactions.answers.push(Answer { to: open.from, message, position, synced: true });
+        self.answer(open.from, message, position);
         Ok(())
     }
 
