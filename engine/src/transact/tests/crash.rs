@@ -73,11 +73,10 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
         ways = ways.iter().flat_map(|way| ends.iter().map(|end| [way.as_slice(), &[*end]].concat())).collect();
     }
     let is_kept = |ends: &[LogPosition]| {
-        !promised
-            || world.changes.iter().all(|change| {
-                let is_in = change.is_in(ends);
-                (is_in || !change.must) && !(is_in && change.must_not)
-            })
+        world.changes.iter().all(|change| {
+            let breaks = if change.is_in(ends) { change.must_not } else { change.must && promised };
+            !breaks
+        })
     };
     let fits = |ends: &Vec<LogPosition>| is_kept(ends) && left(world, base, ends) == contents;
     if !ways.iter().any(fits) {
