@@ -5,12 +5,14 @@
 //! * [`kill`]: `kill -9` under pipelined writes, and an oracle that says what may be found
 //!   after the restart.
 //! * [`differential`]: the same commands against two servers, replies compared byte by byte.
+//! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
 //! * [`peers`]: where the servers to compare with are found.
 
 pub mod client;
 pub mod differential;
 pub mod error;
 pub mod kill;
+pub mod linear;
 pub mod peers;
 pub mod process;
 pub mod rng;

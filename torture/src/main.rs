@@ -1,11 +1,13 @@
 //! `emberkv-torture`: the harnesses from the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use emberkv_torture::differential::{Contest, Differences, Script};
 use emberkv_torture::kill::{self, KillPlan};
+use emberkv_torture::linear::{self, LinearPlan};
 use emberkv_torture::{Flavor, Result, ServerSpec, TempDir, peers};
 
 #[derive(Debug, Parser)]
@@ -19,6 +21,8 @@ struct Args {
 enum Torture {
     /// kill -9 under pipelined writes, and an oracle over every acknowledged one
     Kill(KillArgs),
+    /// Concurrent histories, checked for linearizability and for the order of pipelines
+    Linear(LinearArgs),
     /// Runs scripts against a server and a referee, and compares the replies
     Diff(DiffArgs),
     /// Runs random commands against a server and a referee, and compares replies and state
@@ -73,26 +77,69 @@ struct KillArgs {
     /// How many connections write at once
     #[arg(long, default_value_t = 6)]
     connections: usize,
-    /// The sync policy: always, everysec or no
-    #[arg(long, default_value = "everysec")]
-    appendfsync: String,
-    /// The server binary: emberkv, or a redis-server or valkey-server
-    #[arg(long)]
-    server: PathBuf,
-    /// emberkv's i/o driver: auto, uring or epoll
-    #[arg(long, default_value = "auto")]
-    io: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The data directory; a temporary one by default
     #[arg(long)]
     dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct LinearArgs {
+    /// For how long
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Decides the commands
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many connections use the registers; as many again produce and consume jobs
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The one server under test.
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    /// The server binary: emberkv, or a redis-server or valkey-server
+    #[arg(long)]
+    server: PathBuf,
+    /// The sync policy: always, everysec or no
+    #[arg(long, default_value = "everysec")]
+    appendfsync: String,
+    /// emberkv's i/o driver: auto, uring or epoll
+    #[arg(long, default_value = "auto")]
+    io: String,
+    /// emberkv's number of cores; its own default when it is not given
+    #[arg(long)]
+    cores: Option<u16>,
     /// More words for the server's command line
     #[arg(last = true)]
     extra: Vec<String>,
 }
 
+impl ServerArgs {
+    fn spec(&self, dir: &Path) -> ServerSpec {
+        let spec = ServerSpec::new(&self.server, dir);
+        let spec = match spec.flavor() {
+            Flavor::Ember => spec.args(["--appendfsync", &self.appendfsync, "--io", &self.io]),
+            Flavor::Redis => spec.args(["--appendonly", "yes", "--appendfsync", &self.appendfsync]),
+        };
+        let cores = self.cores.map(|cores| ["--cores".to_owned(), cores.to_string()]);
+        spec.args(cores.into_iter().flatten()).args(&self.extra)
+    }
+
+    fn describe(&self) -> String {
+        let cores = self.cores.map_or_else(String::new, |cores| format!(" on {cores} cores"));
+        format!("{}{cores}, appendfsync {}", self.server.display(), self.appendfsync)
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Torture::Kill(args) => kill(&args),
+        Torture::Linear(args) => linear(&args),
         Torture::Diff(args) => diff(&args),
         Torture::Random(args) => random(&args),
     };
@@ -109,22 +156,33 @@ fn main() -> ExitCode {
 fn kill(args: &KillArgs) -> Result<bool> {
     let temporary = TempDir::new("kill")?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let mut spec = ServerSpec::new(&args.server, dir);
-    spec = match spec.flavor() {
-        Flavor::Ember => spec.args(["--appendfsync", &args.appendfsync, "--io", &args.io]),
-        Flavor::Redis => spec.args(["--appendonly", "yes", "--appendfsync", &args.appendfsync]),
-    };
-    let mut plan = KillPlan::new(spec.args(&args.extra), args.rounds, args.seed);
+    let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed);
     plan.connections = args.connections.max(1);
     println!(
-        "kill -9: {} rounds of {} connections, seed {}, appendfsync {}, {}",
+        "kill -9: {} rounds of {} connections, seed {}, {}",
         plan.rounds,
         plan.connections,
         plan.seed,
-        args.appendfsync,
-        args.server.display()
+        args.server.describe()
     );
     let report = kill::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+fn linear(args: &LinearArgs) -> Result<bool> {
+    let dir = TempDir::new("linear")?;
+    let length = Duration::try_from_secs_f64(args.seconds).unwrap_or_default();
+    let mut plan = LinearPlan::new(args.server.spec(dir.path()), length, args.seed);
+    plan.connections = args.connections.max(1);
+    println!(
+        "histories: {:?}, {} connections, seed {}, {}",
+        plan.length,
+        plan.connections,
+        plan.seed,
+        args.server.describe()
+    );
+    let report = linear::run(&plan)?;
     println!("{report}");
     Ok(report.is_clean())
 }

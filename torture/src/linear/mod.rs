@@ -1,0 +1,168 @@
+//! Concurrent histories over real sockets: each register is linearizable ([`check`]), and pipelines keep redis's order
+//! over several keys ([`jobs`]). Round after round with new keys, on one server.
+//!
+//! The seed decides the commands; how they meet is up to the machine.
+
+mod check;
+mod jobs;
+mod record;
+mod register;
+
+use std::fmt;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::rng::Rng;
+use crate::{Client, Error, Result, Server, ServerSpec};
+use check::Verdict;
+use jobs::{Line, Work};
+use record::{Recorder, Register};
+
+/// How long the connections of a round go on.
+const ROUND: Duration = Duration::from_millis(150);
+
+/// How to torture.
+#[derive(Debug, Clone)]
+pub struct LinearPlan {
+    /// What to start.
+    pub spec: ServerSpec,
+    /// For how long.
+    pub length: Duration,
+    /// How many connections use the registers; as many again produce and consume jobs.
+    pub connections: usize,
+    /// What decides the commands.
+    pub seed: u64,
+}
+
+impl LinearPlan {
+    /// A plan with the usual number of connections.
+    #[must_use]
+    pub fn new(spec: ServerSpec, length: Duration, seed: u64) -> Self {
+        Self { spec, length, connections: 8, seed }
+    }
+}
+
+/// What came out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinearReport {
+    /// Rounds.
+    pub rounds: u64,
+    /// Operations on registers.
+    pub operations: u64,
+    /// Histories of one register in one round that some order explains.
+    pub explained: u64,
+    /// Histories that took too long to decide.
+    pub undecided: u64,
+    /// Jobs produced.
+    pub jobs: u64,
+    /// Times that a consumer looked at a job and its payload.
+    pub looks: u64,
+    /// What no order explains.
+    pub violations: Vec<String>,
+}
+
+impl LinearReport {
+    /// True when everything was explained.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl fmt::Display for LinearReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rounds           {}", self.rounds)?;
+        writeln!(f, "operations       {}", self.operations)?;
+        writeln!(f, "histories        {} explained, {} undecided", self.explained, self.undecided)?;
+        writeln!(f, "jobs             {} produced, {} looks", self.jobs, self.looks)?;
+        if self.is_clean() {
+            return write!(f, "verdict          linearizable, pipelines in order");
+        }
+        writeln!(f, "verdict          FAILED, {} findings:", self.violations.len())?;
+        for violation in self.violations.iter().take(20) {
+            writeln!(f, "  {violation}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the plan to its end, or to the first round with findings.
+///
+/// # Errors
+/// When the server does not start or ends, or a connection breaks.
+pub fn run(plan: &LinearPlan) -> Result<LinearReport> {
+    assert!(plan.connections > 0, "a plan without connections proves nothing");
+    let mut server = Server::start(&plan.spec)?;
+    let mut report = LinearReport::default();
+    let root = Rng::new(plan.seed);
+    let deadline = Instant::now() + plan.length;
+    while report.rounds == 0 || (Instant::now() < deadline && report.is_clean()) {
+        let outcome = one_round(plan, &server, root.fork(report.rounds + 1), &mut report);
+        if let Some(status) = server.exited()? {
+            return Err(server.failure(format!("the server died by itself: {status}")));
+        }
+        outcome.map_err(|error| server.failure(format!("round {}: {error}", report.rounds)))?;
+        report.rounds += 1;
+    }
+    Ok(report)
+}
+
+fn one_round(plan: &LinearPlan, server: &Server, rng: Rng, report: &mut LinearReport) -> Result<()> {
+    let round = report.rounds;
+    let (registers, lines) = (Register::of_round(round), Line::of_round(round));
+    let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| server.connect()).collect::<Result<_>>()?;
+    let (recording, working) = clients.split_at_mut(plan.connections);
+    let (start, stop) = (Barrier::new(2 * plan.connections + 1), AtomicBool::new(false));
+    let epoch = Instant::now();
+    let work = Work { lines: &lines, start: &start, stop: &stop };
+    let producers = plan.connections.div_ceil(2);
+    let (records, jobs, looks) = std::thread::scope(|scope| {
+        let records: Vec<_> = recording
+            .iter_mut()
+            .enumerate()
+            .map(|(connection, client)| {
+                let rng = rng.fork(connection as u64 + 1);
+                let (registers, start, stop) = (&registers[..], &start, &stop);
+                let recorder = Recorder { connection, rng, registers, epoch, start, stop };
+                scope.spawn(move || recorder.run(client))
+            })
+            .collect();
+        let (mut jobs, mut looks) = (Vec::new(), Vec::new());
+        for (number, client) in working.iter_mut().enumerate() {
+            let rng = rng.fork(number as u64 + 1_000);
+            let work = &work;
+            if number < producers {
+                jobs.push(scope.spawn(move || work.produce(client, rng, |line| line % producers == number)));
+            } else {
+                looks.push(scope.spawn(move || work.consume(client, rng)));
+            }
+        }
+        start.wait();
+        std::thread::sleep(ROUND);
+        stop.store(true, Ordering::Relaxed);
+        (joined(records), joined(jobs), joined(looks))
+    });
+    let mut records = records?;
+    records.push(record::read_all(&mut server.connect()?, &registers, epoch)?);
+    report.jobs += jobs?.iter().sum::<u64>();
+    for (reads, complaints) in looks? {
+        report.looks += reads;
+        report.violations.extend(complaints.into_iter().map(|line| format!("round {round}: {line}")));
+    }
+    for (number, register) in registers.iter().enumerate() {
+        let history: Vec<_> = records.iter_mut().map(|record| std::mem::take(&mut record[number])).collect();
+        report.operations += history.iter().map(|events| events.len() as u64).sum::<u64>();
+        match check::check(&history, None) {
+            Verdict::Linearizable => report.explained += 1,
+            Verdict::TooHard => report.undecided += 1,
+            Verdict::Illegal(why) => report.violations.push(format!("round {round}, {}: {why}", register.name())),
+        }
+    }
+    Ok(())
+}
+
+fn joined<T>(threads: Vec<std::thread::ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
+    let panicked = || Error::Missing("a connection's thread panicked".into());
+    threads.into_iter().map(|thread| thread.join().map_err(|_| panicked())?).collect()
+}
