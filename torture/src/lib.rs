@@ -6,6 +6,7 @@
 //!   after the restart.
 //! * [`differential`]: the same commands against two servers, replies compared byte by byte.
 //! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
+//! * [`partition`]: where a key lies.
 //! * [`peers`]: where the servers to compare with are found.
 
 pub mod client;
@@ -13,6 +14,7 @@ pub mod differential;
 pub mod error;
 pub mod kill;
 pub mod linear;
+pub mod partition;
 pub mod peers;
 pub mod process;
 pub mod rng;

@@ -77,6 +77,9 @@ struct KillArgs {
     /// How many connections write at once
     #[arg(long, default_value_t = 6)]
     connections: usize,
+    /// Numbers of cores to start emberkv with in turn, as in 2,1,3; the first makes the data set
+    #[arg(long, value_delimiter = ',', conflicts_with = "cores")]
+    vary_cores: Vec<u16>,
     #[command(flatten)]
     server: ServerArgs,
     /// The data directory; a temporary one by default
@@ -156,7 +159,10 @@ fn main() -> ExitCode {
 fn kill(args: &KillArgs) -> Result<bool> {
     let temporary = TempDir::new("kill")?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed);
+    let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed).cores(&args.vary_cores);
+    if let Some(cores) = args.server.cores {
+        plan.partitions = cores;
+    }
     plan.connections = args.connections.max(1);
     println!(
         "kill -9: {} rounds of {} connections, seed {}, {}",
