@@ -2,11 +2,15 @@
 //! which does what these expect, stands in for the server under test.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod proxy;
+
 use std::path::PathBuf;
+use std::time::Duration;
 
 use emberkv_torture::differential::{Contest, Script};
 use emberkv_torture::kill::{self, KillPlan, KillReport};
-use emberkv_torture::{ServerSpec, TempDir, peers};
+use emberkv_torture::linear::{self, LinearPlan, LinearReport};
+use emberkv_torture::{Client, Server, ServerSpec, TempDir, peers};
 
 fn referee() -> PathBuf {
     peers::redis82().unwrap_or_else(|error| panic!("{error}"))
@@ -46,4 +50,33 @@ fn equal_servers_do_not_differ_and_unequal_ones_do() {
         assert_eq!(found[0].place, "own.txt:1");
     }
     assert_eq!(contest(&[]).run_random(3, 1_000, 2).unwrap(), []);
+}
+
+/// Histories of redis, as seen through a proxy that spoils something.
+fn histories(route: proxy::Route) -> LinearReport {
+    let dir = TempDir::new("harness").unwrap();
+    let spec = ServerSpec::new(referee(), dir.path());
+    let server = Server::start(&spec).unwrap();
+    let port = proxy::start(server.port(), route);
+    let plan = LinearPlan::new(spec, Duration::from_secs(5), 7);
+    linear::torture(&plan, || Client::connect(port)).unwrap()
+}
+
+#[test]
+fn a_server_with_one_thread_is_linearizable_and_keeps_the_order_of_pipelines() {
+    let report = histories(proxy::as_it_is);
+    assert!(report.is_clean() && report.undecided == 0, "{report}");
+    assert!(report.explained > 20 && report.looks > 100, "{report}");
+}
+
+#[test]
+fn pipelines_that_lose_their_order_between_partitions_are_found() {
+    let report = histories(proxy::by_partition);
+    assert!(report.violations.iter().any(|line| line.contains("job")), "{report}");
+}
+
+#[test]
+fn an_mset_that_is_torn_apart_is_found() {
+    let report = histories(proxy::msets_in_halves);
+    assert!(report.violations.iter().any(|line| line.contains("no order explains")), "{report}");
 }

@@ -87,31 +87,44 @@ impl fmt::Display for LinearReport {
     }
 }
 
-/// Runs the plan to its end, or to the first round with findings.
+/// Starts a server and tortures it for as long as the plan says, or to the first round with findings.
 ///
 /// # Errors
 /// When the server does not start or ends, or a connection breaks.
 pub fn run(plan: &LinearPlan) -> Result<LinearReport> {
-    assert!(plan.connections > 0, "a plan without connections proves nothing");
     let mut server = Server::start(&plan.spec)?;
+    let outcome = torture(plan, || server.connect());
+    if let Some(status) = server.exited()? {
+        return Err(server.failure(format!("the server died by itself: {status}")));
+    }
+    outcome.map_err(|error| server.failure(error.to_string()))
+}
+
+/// Tortures what `connect` connects to.
+///
+/// # Errors
+/// When a connection breaks.
+pub fn torture(plan: &LinearPlan, connect: impl Fn() -> Result<Client>) -> Result<LinearReport> {
+    assert!(plan.connections > 0, "a plan without connections proves nothing");
     let mut report = LinearReport::default();
     let root = Rng::new(plan.seed);
     let deadline = Instant::now() + plan.length;
     while report.rounds == 0 || (Instant::now() < deadline && report.is_clean()) {
-        let outcome = one_round(plan, &server, root.fork(report.rounds + 1), &mut report);
-        if let Some(status) = server.exited()? {
-            return Err(server.failure(format!("the server died by itself: {status}")));
-        }
-        outcome.map_err(|error| server.failure(format!("round {}: {error}", report.rounds)))?;
+        one_round(plan, &connect, &root.fork(report.rounds + 1), &mut report)?;
         report.rounds += 1;
     }
     Ok(report)
 }
 
-fn one_round(plan: &LinearPlan, server: &Server, rng: Rng, report: &mut LinearReport) -> Result<()> {
+fn one_round(
+    plan: &LinearPlan,
+    connect: impl Fn() -> Result<Client>,
+    rng: &Rng,
+    report: &mut LinearReport,
+) -> Result<()> {
     let round = report.rounds;
     let (registers, lines) = (Register::of_round(round), Line::of_round(round));
-    let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| server.connect()).collect::<Result<_>>()?;
+    let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| connect()).collect::<Result<_>>()?;
     let (recording, working) = clients.split_at_mut(plan.connections);
     let (start, stop) = (Barrier::new(2 * plan.connections + 1), AtomicBool::new(false));
     let epoch = Instant::now();
@@ -144,7 +157,7 @@ fn one_round(plan: &LinearPlan, server: &Server, rng: Rng, report: &mut LinearRe
         (joined(records), joined(jobs), joined(looks))
     });
     let mut records = records?;
-    records.push(record::read_all(&mut server.connect()?, &registers, epoch)?);
+    records.push(record::read_all(&mut connect()?, &registers, epoch)?);
     report.jobs += jobs?.iter().sum::<u64>();
     for (reads, complaints) in looks? {
         report.looks += reads;
