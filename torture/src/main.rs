@@ -98,6 +98,9 @@ struct LinearArgs {
     /// How many connections use the registers; as many again produce and consume jobs
     #[arg(long, default_value_t = 8)]
     connections: usize,
+    /// Ends every round with kill -9: what was answered before must fit what is found after
+    #[arg(long)]
+    kills: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -181,6 +184,7 @@ fn linear(args: &LinearArgs) -> Result<bool> {
     let length = Duration::try_from_secs_f64(args.seconds).unwrap_or_default();
     let mut plan = LinearPlan::new(args.server.spec(dir.path()), length, args.seed);
     plan.connections = args.connections.max(1);
+    plan.kills = args.kills;
     println!(
         "histories: {:?}, {} connections, seed {}, {}",
         plan.length,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use emberkv_torture::differential::{Contest, Script};
 use emberkv_torture::kill::{self, KillPlan, KillReport};
-use emberkv_torture::linear::{self, LinearPlan, LinearReport};
-use emberkv_torture::{Client, Server, ServerSpec, TempDir, peers};
+use emberkv_torture::linear::{self, LinearPlan, LinearReport, Port};
+use emberkv_torture::{Server, ServerSpec, TempDir, peers};
 
 fn referee() -> PathBuf {
     peers::redis82().unwrap_or_else(|error| panic!("{error}"))
@@ -59,7 +59,7 @@ fn histories(route: proxy::Route) -> LinearReport {
     let server = Server::start(&spec).unwrap();
     let port = proxy::start(server.port(), route);
     let plan = LinearPlan::new(spec, Duration::from_secs(5), 7);
-    linear::torture(&plan, || Client::connect(port)).unwrap()
+    linear::torture(&plan, &mut Port(port)).unwrap()
 }
 
 #[test]
@@ -79,4 +79,25 @@ fn pipelines_that_lose_their_order_between_partitions_are_found() {
 fn an_mset_that_is_torn_apart_is_found() {
     let report = histories(proxy::msets_in_halves);
     assert!(report.violations.iter().any(|line| line.contains("no order explains")), "{report}");
+}
+
+/// Histories of redis, killed again and again.
+fn killed_histories(args: &[&str]) -> LinearReport {
+    let dir = TempDir::new("harness").unwrap();
+    let mut plan =
+        LinearPlan::new(ServerSpec::new(referee(), dir.path()).args(args.iter().copied()), Duration::from_secs(3), 7);
+    plan.kills = true;
+    linear::run(&plan).unwrap()
+}
+
+#[test]
+fn histories_over_kills_are_explained_where_every_write_is_synced() {
+    let report = killed_histories(&["--appendonly", "yes", "--appendfsync", "always"]);
+    assert!(report.is_clean() && report.kills > 1, "{report}");
+}
+
+#[test]
+fn what_was_answered_and_is_gone_after_a_kill_is_found() {
+    let report = killed_histories(&["--appendonly", "no"]);
+    assert!(!report.is_clean(), "{report}");
 }

@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::rng::Rng;
-use crate::{Client, Result, Value};
+use crate::{Client, Error, Result, Value};
 
 /// Lines of production, each with keys of its own; the names spread over the partitions.
 const LINES: usize = 12;
@@ -108,16 +108,31 @@ pub struct Work<'a> {
     pub start: &'a Barrier,
     /// Tells when to end.
     pub stop: &'a AtomicBool,
+    /// Whether the round may also end by a kill.
+    pub may_be_cut_off: bool,
 }
 
 impl Work<'_> {
-    /// Writes the jobs of the lines that are its own, in pipelines; the number of jobs.
+    fn ended(&self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(Error::Closed) if self.may_be_cut_off => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Writes the jobs of the lines that are its own, in pipelines, until it is told to stop or cut off; the number of
+    /// jobs.
     ///
     /// # Errors
-    /// When the connection breaks.
-    pub fn produce(&self, client: &mut Client, mut rng: Rng, mine: impl Fn(usize) -> bool) -> Result<u64> {
+    /// When the connection fails in another way than by being closed.
+    pub fn produce(&self, client: &mut Client, rng: Rng, mine: impl Fn(usize) -> bool) -> Result<u64> {
         let mine: Vec<&Line> = self.lines.iter().enumerate().filter(|(at, _)| mine(*at)).map(|(_, l)| l).collect();
-        let mut next = vec![0_u64; mine.len()];
+        let mut jobs = vec![0; mine.len()];
+        self.ended(self.write(client, rng, &mine, &mut jobs))?;
+        Ok(jobs.iter().sum())
+    }
+
+    fn write(&self, client: &mut Client, mut rng: Rng, mine: &[&Line], next: &mut [u64]) -> Result<()> {
         self.start.wait();
         while !self.stop.load(Ordering::Relaxed) {
             let mut replies = 0;
@@ -129,19 +144,25 @@ impl Work<'_> {
             for _ in 0..replies {
                 let reply = client.read()?;
                 if matches!(reply, Value::Error(_)) {
-                    return Err(crate::Error::Protocol(format!("a producer was answered {reply:?}")));
+                    return Err(Error::Protocol(format!("a producer was answered {reply:?}")));
                 }
             }
         }
-        Ok(next.iter().sum())
+        Ok(())
     }
 
-    /// Reads jobs and payloads, in one pipeline and in two steps; how often, and what was wrong.
+    /// Reads jobs and payloads, in one pipeline and in two steps, until it is told to stop or cut off; how often, and
+    /// what was wrong.
     ///
     /// # Errors
-    /// When the connection breaks.
-    pub fn consume(&self, client: &mut Client, mut rng: Rng) -> Result<(u64, Vec<String>)> {
+    /// When the connection fails in another way than by being closed.
+    pub fn consume(&self, client: &mut Client, rng: Rng) -> Result<(u64, Vec<String>)> {
         let (mut reads, mut complaints) = (0, Vec::new());
+        self.ended(self.look(client, rng, &mut reads, &mut complaints))?;
+        Ok((reads, complaints))
+    }
+
+    fn look(&self, client: &mut Client, mut rng: Rng, reads: &mut u64, complaints: &mut Vec<String>) -> Result<()> {
         self.start.wait();
         while !self.stop.load(Ordering::Relaxed) && complaints.len() < MAX_COMPLAINTS {
             let line = rng.pick(self.lines);
@@ -156,13 +177,13 @@ impl Work<'_> {
                 line.send_read(client, number(&job).unwrap_or(0));
                 (job, client.read()?, "in two steps")
             };
-            reads += 1;
+            *reads += 1;
             match number(&job) {
                 Some(job) => complaints.extend(line.wrong(job, &payload).map(|wrong| format!("{wrong}, {how}"))),
                 None => complaints.push(format!("line {}: the job is {job:?}", line.name)),
             }
         }
-        Ok((reads, complaints))
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Concurrent histories over real sockets: each register is linearizable ([`check`]), and pipelines keep redis's order
-//! over several keys ([`jobs`]). Round after round with new keys, on one server.
+//! over several keys ([`jobs`]). Round after round with new keys, on one server, which may be killed at the end of each.
 //!
 //! The seed decides the commands; how they meet is up to the machine.
 
@@ -7,6 +7,7 @@ mod check;
 mod jobs;
 mod record;
 mod register;
+mod subject;
 
 use std::fmt;
 use std::sync::Barrier;
@@ -14,13 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::rng::Rng;
-use crate::{Client, Error, Result, Server, ServerSpec};
+use crate::{Client, Error, Result, ServerSpec};
 use check::Verdict;
 use jobs::{Line, Work};
 use record::{Recorder, Register};
+pub use subject::{Own, Port, Subject};
 
-/// How long the connections of a round go on.
-const ROUND: Duration = Duration::from_millis(150);
+/// How long the connections of a round go on, at most.
+const ROUND_MS: u64 = 180;
 
 /// How to torture.
 #[derive(Debug, Clone)]
@@ -31,6 +33,9 @@ pub struct LinearPlan {
     pub length: Duration,
     /// How many connections use the registers; as many again produce and consume jobs.
     pub connections: usize,
+    /// Whether rounds end with `kill -9`: what was answered before, reads included, must be explained by what is
+    /// found after the restart too.
+    pub kills: bool,
     /// What decides the commands.
     pub seed: u64,
 }
@@ -39,7 +44,7 @@ impl LinearPlan {
     /// A plan with the usual number of connections.
     #[must_use]
     pub fn new(spec: ServerSpec, length: Duration, seed: u64) -> Self {
-        Self { spec, length, connections: 8, seed }
+        Self { spec, length, connections: 8, kills: false, seed }
     }
 }
 
@@ -48,6 +53,8 @@ impl LinearPlan {
 pub struct LinearReport {
     /// Rounds.
     pub rounds: u64,
+    /// Rounds that ended with a kill.
+    pub kills: u64,
     /// Operations on registers.
     pub operations: u64,
     /// Histories of one register in one round that some order explains.
@@ -72,7 +79,7 @@ impl LinearReport {
 
 impl fmt::Display for LinearReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "rounds           {}", self.rounds)?;
+        writeln!(f, "rounds           {}, {} of them ended with a kill", self.rounds, self.kills)?;
         writeln!(f, "operations       {}", self.operations)?;
         writeln!(f, "histories        {} explained, {} undecided", self.explained, self.undecided)?;
         writeln!(f, "jobs             {} produced, {} looks", self.jobs, self.looks)?;
@@ -92,44 +99,36 @@ impl fmt::Display for LinearReport {
 /// # Errors
 /// When the server does not start or ends, or a connection breaks.
 pub fn run(plan: &LinearPlan) -> Result<LinearReport> {
-    let mut server = Server::start(&plan.spec)?;
-    let outcome = torture(plan, || server.connect());
-    if let Some(status) = server.exited()? {
-        return Err(server.failure(format!("the server died by itself: {status}")));
-    }
-    outcome.map_err(|error| server.failure(error.to_string()))
+    let mut server = Own::start(&plan.spec, plan.kills)?;
+    torture(plan, &mut server).map_err(|error| server.explain(&error))
 }
 
-/// Tortures what `connect` connects to.
+/// Tortures a subject.
 ///
 /// # Errors
-/// When a connection breaks.
-pub fn torture(plan: &LinearPlan, connect: impl Fn() -> Result<Client>) -> Result<LinearReport> {
+/// When a connection breaks that should not.
+pub fn torture(plan: &LinearPlan, subject: &mut impl Subject) -> Result<LinearReport> {
     assert!(plan.connections > 0, "a plan without connections proves nothing");
     let mut report = LinearReport::default();
     let root = Rng::new(plan.seed);
     let deadline = Instant::now() + plan.length;
     while report.rounds == 0 || (Instant::now() < deadline && report.is_clean()) {
-        one_round(plan, &connect, &root.fork(report.rounds + 1), &mut report)?;
+        one_round(plan, subject, &mut root.fork(report.rounds + 1), &mut report)?;
         report.rounds += 1;
     }
     Ok(report)
 }
 
-fn one_round(
-    plan: &LinearPlan,
-    connect: impl Fn() -> Result<Client>,
-    rng: &Rng,
-    report: &mut LinearReport,
-) -> Result<()> {
+fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, report: &mut LinearReport) -> Result<()> {
     let round = report.rounds;
     let (registers, lines) = (Register::of_round(round), Line::of_round(round));
-    let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| connect()).collect::<Result<_>>()?;
+    let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| subject.connect()).collect::<Result<_>>()?;
     let (recording, working) = clients.split_at_mut(plan.connections);
     let (start, stop) = (Barrier::new(2 * plan.connections + 1), AtomicBool::new(false));
     let epoch = Instant::now();
-    let work = Work { lines: &lines, start: &start, stop: &stop };
+    let work = Work { lines: &lines, start: &start, stop: &stop, may_be_cut_off: plan.kills };
     let producers = plan.connections.div_ceil(2);
+    let mut killed = Ok(false);
     let (records, jobs, looks) = std::thread::scope(|scope| {
         let records: Vec<_> = recording
             .iter_mut()
@@ -152,19 +151,31 @@ fn one_round(
             }
         }
         start.wait();
-        std::thread::sleep(ROUND);
+        let length = rng.between(ROUND_MS / 5, ROUND_MS);
+        std::thread::sleep(Duration::from_millis(length));
+        killed = subject.kill();
         stop.store(true, Ordering::Relaxed);
         (joined(records), joined(jobs), joined(looks))
     });
+    let is_killed = killed?;
     let mut records = records?;
-    records.push(record::read_all(&mut connect()?, &registers, epoch)?);
+    if !is_killed && records.iter().any(|record| record.is_cut_off) {
+        return Err(Error::Closed);
+    }
+    if is_killed {
+        subject.revive()?;
+    }
+    records.push(record::read_all(&mut subject.connect()?, &registers, epoch)?);
+    if is_killed {
+        report.kills += 1;
+    }
     report.jobs += jobs?.iter().sum::<u64>();
     for (reads, complaints) in looks? {
         report.looks += reads;
         report.violations.extend(complaints.into_iter().map(|line| format!("round {round}: {line}")));
     }
     for (number, register) in registers.iter().enumerate() {
-        let history: Vec<_> = records.iter_mut().map(|record| std::mem::take(&mut record[number])).collect();
+        let history: Vec<_> = records.iter_mut().map(|record| std::mem::take(&mut record.events[number])).collect();
         report.operations += history.iter().map(|events| events.len() as u64).sum::<u64>();
         match check::check(&history, None) {
             Verdict::Linearizable => report.explained += 1,

@@ -12,7 +12,7 @@ use super::check::Event;
 use super::register::{Answer, Op};
 use crate::rng::Rng;
 use crate::value::escape;
-use crate::{Client, Result, Value};
+use crate::{Client, Error, Result, Value};
 
 /// Registers that are one key.
 pub const KEYS: usize = 10;
@@ -192,8 +192,14 @@ fn spell(rng: &mut Rng, place: &Register, op: &Op, name: &str) -> Vec<Vec<u8>> {
     words
 }
 
-/// What one connection did: its operations on each register.
-pub type Record = Vec<Vec<Event>>;
+/// What one connection did.
+#[derive(Debug)]
+pub struct Record {
+    /// Its operations on each register.
+    pub events: Vec<Vec<Event>>,
+    /// Whether the connection broke, and left some without an answer.
+    pub is_cut_off: bool,
+}
 
 /// One connection's part of a round.
 #[derive(Debug)]
@@ -219,16 +225,35 @@ struct Waiting {
 }
 
 impl Recorder<'_> {
-    /// Uses the registers until it is told to stop; all answers are there then.
+    /// Uses the registers until it is told to stop or cut off.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// When the connection fails in another way than by being closed.
     pub fn run(mut self, client: &mut Client) -> Result<Record> {
-        let mut record = vec![Vec::new(); self.registers.len()];
+        let mut events = vec![Vec::new(); self.registers.len()];
+        let mut waiting = VecDeque::new();
+        match self.use_registers(client, &mut waiting, &mut events) {
+            Ok(()) => Ok(Record { events, is_cut_off: false }),
+            Err(Error::Closed) => {
+                for Waiting { request, sent, .. } in waiting {
+                    let answered = self.now();
+                    events[request.register].push(Event { op: request.op, answer: None, sent, answered });
+                }
+                Ok(Record { events, is_cut_off: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn use_registers(
+        &mut self,
+        client: &mut Client,
+        waiting: &mut VecDeque<Waiting>,
+        events: &mut [Vec<Event>],
+    ) -> Result<()> {
         // one request at a time, a pipeline at a time, or a pipeline while the one before is executed.
         let depth = if self.connection.is_multiple_of(3) { 1 } else { DEPTH };
         let overlaps = self.connection % 3 == 2;
-        let mut waiting = VecDeque::new();
         let mut count = 0;
         self.start.wait();
         while !self.stop.load(Ordering::Relaxed) && count < MOST {
@@ -251,10 +276,9 @@ impl Recorder<'_> {
             }
             client.flush()?;
             let keep = if overlaps { batch } else { 0 };
-            self.read(client, &mut waiting, keep, &mut record)?;
+            self.read(client, waiting, keep, events)?;
         }
-        self.read(client, &mut waiting, 0, &mut record)?;
-        Ok(record)
+        self.read(client, waiting, 0, events)
     }
 
     fn now(&self) -> u64 {
@@ -266,21 +290,23 @@ impl Recorder<'_> {
         client: &mut Client,
         waiting: &mut VecDeque<Waiting>,
         keep: usize,
-        record: &mut Record,
+        events: &mut [Vec<Event>],
     ) -> Result<()> {
         while waiting.len() > keep
-            && let Some(Waiting { request, sent, selects }) = waiting.pop_front()
+            && let Some(Waiting { request, sent, selects }) = waiting.front()
         {
-            if selects {
+            if *selects {
                 client.read()?;
             }
             let reply = client.read()?;
-            let answered = self.now();
+            let (op, answered) = (request.op.clone(), self.now());
+            let answer = Some(request.reading.answer(&op, &reply));
+            events[request.register].push(Event { op, answer, sent: *sent, answered });
+            let selects = *selects;
+            waiting.pop_front();
             if selects {
                 client.read()?;
             }
-            let answer = Some(request.reading.answer(&request.op, &reply));
-            record[request.register].push(Event { op: request.op, answer, sent, answered });
         }
         Ok(())
     }
@@ -293,7 +319,7 @@ impl Recorder<'_> {
 /// When the connection breaks.
 pub fn read_all(client: &mut Client, registers: &[Register], epoch: Instant) -> Result<Record> {
     let now = || u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let mut record = Vec::new();
+    let mut events = Vec::new();
     for place in registers {
         client.select(place.database)?;
         let (name, reading) = if place.is_one_key() { ("GET", Reading::Plain) } else { ("MGET", Reading::Values) };
@@ -301,14 +327,14 @@ pub fn read_all(client: &mut Client, registers: &[Register], epoch: Instant) -> 
         let sent = now();
         let reply = client.command(&words)?;
         let answer = Some(reading.answer(&Op::Get, &reply));
-        record.push(vec![Event { op: Op::Get, answer, sent, answered: now() }]);
+        events.push(vec![Event { op: Op::Get, answer, sent, answered: now() }]);
         if place.is_whole_database {
             // the next round's keys find it empty.
             client.command(&["FLUSHDB"])?;
         }
     }
     client.select(0)?;
-    Ok(record)
+    Ok(Record { events, is_cut_off: false })
 }
 
 #[cfg(test)]

@@ -1,0 +1,85 @@
+//! What is tortured: a server that is started, killed and started again, or one that is there already.
+
+use crate::{Client, Result, Server, ServerSpec};
+
+/// Something to connect to.
+pub trait Subject {
+    /// A new connection.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    fn connect(&self) -> Result<Client>;
+
+    /// Ends a round while its commands are on their way; false if this is not the way to end it.
+    ///
+    /// # Errors
+    /// When that fails, or the server has ended by itself.
+    fn kill(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Makes it serve again after [`Subject::kill`].
+    ///
+    /// # Errors
+    /// When it does not.
+    fn revive(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What listens on a port of this machine, for as long as the torture lasts.
+#[derive(Debug, Clone, Copy)]
+pub struct Port(pub u16);
+
+impl Subject for Port {
+    fn connect(&self) -> Result<Client> {
+        Client::connect(self.0)
+    }
+}
+
+/// A server of one's own.
+#[derive(Debug)]
+pub struct Own {
+    spec: ServerSpec,
+    server: Server,
+    is_killed: bool,
+}
+
+impl Own {
+    /// Starts it; `is_killed` says how its rounds end.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(spec: &ServerSpec, is_killed: bool) -> Result<Self> {
+        Ok(Self { spec: spec.clone(), server: Server::start(spec)?, is_killed })
+    }
+
+    /// Adds to an error that, or how, the server has ended.
+    pub fn explain(&mut self, error: &crate::Error) -> crate::Error {
+        match self.server.exited() {
+            Ok(Some(status)) => self.server.failure(format!("the server died by itself: {status}; {error}")),
+            _ => self.server.failure(error.to_string()),
+        }
+    }
+}
+
+impl Subject for Own {
+    fn connect(&self) -> Result<Client> {
+        self.server.connect()
+    }
+
+    fn kill(&mut self) -> Result<bool> {
+        if let Some(status) = self.server.exited()? {
+            return Err(self.server.failure(format!("the server died by itself: {status}")));
+        }
+        if self.is_killed {
+            self.server.kill9()?;
+        }
+        Ok(self.is_killed)
+    }
+
+    fn revive(&mut self) -> Result<()> {
+        self.server = Server::start(&self.spec)?;
+        Ok(())
+    }
+}
