@@ -77,9 +77,6 @@ struct KillArgs {
     /// How many connections write at once
     #[arg(long, default_value_t = 6)]
     connections: usize,
-    /// Numbers of cores to start emberkv with in turn, as in 2,1,3; the first makes the data set
-    #[arg(long, value_delimiter = ',', conflicts_with = "cores")]
-    vary_cores: Vec<u16>,
     #[command(flatten)]
     server: ServerArgs,
     /// The data directory; a temporary one by default
@@ -120,6 +117,9 @@ struct ServerArgs {
     /// emberkv's number of cores; its own default when it is not given
     #[arg(long)]
     cores: Option<u16>,
+    /// Numbers of cores to start emberkv with in turn, as in 2,1,3; the first makes the data set
+    #[arg(long, value_delimiter = ',', conflicts_with = "cores")]
+    vary_cores: Vec<u16>,
     /// More words for the server's command line
     #[arg(last = true)]
     extra: Vec<String>,
@@ -137,7 +137,11 @@ impl ServerArgs {
     }
 
     fn describe(&self) -> String {
-        let cores = self.cores.map_or_else(String::new, |cores| format!(" on {cores} cores"));
+        let cores = match (self.cores, &self.vary_cores[..]) {
+            (Some(cores), _) => format!(" on {cores} cores"),
+            (None, []) => String::new(),
+            (None, cores) => format!(" on {cores:?} cores in turn"),
+        };
         format!("{}{cores}, appendfsync {}", self.server.display(), self.appendfsync)
     }
 }
@@ -162,7 +166,7 @@ fn main() -> ExitCode {
 fn kill(args: &KillArgs) -> Result<bool> {
     let temporary = TempDir::new("kill")?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed).cores(&args.vary_cores);
+    let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed).cores(&args.server.vary_cores);
     if let Some(cores) = args.server.cores {
         plan.partitions = cores;
     }
@@ -185,6 +189,7 @@ fn linear(args: &LinearArgs) -> Result<bool> {
     let mut plan = LinearPlan::new(args.server.spec(dir.path()), length, args.seed);
     plan.connections = args.connections.max(1);
     plan.kills = args.kills;
+    plan.cores = args.server.vary_cores.clone();
     println!(
         "histories: {:?}, {} connections, seed {}, {}",
         plan.length,

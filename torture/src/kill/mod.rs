@@ -65,15 +65,6 @@ impl KillPlan {
         self
     }
 
-    /// What to start for the `start`th time.
-    fn spec_of(&self, start: u64) -> ServerSpec {
-        if self.cores.is_empty() {
-            return self.spec.clone();
-        }
-        let at = usize::try_from(start).unwrap_or(0) % self.cores.len();
-        self.spec.clone().args(["--cores".to_owned(), self.cores[at].to_string()])
-    }
-
     fn order(&self) -> Order {
         if self.partitions == 1 { Order::Whole } else { Order::Partitions(self.partitions) }
     }
@@ -84,6 +75,8 @@ impl KillPlan {
 pub struct KillReport {
     /// Rounds that ended with a kill and a check.
     pub rounds: u64,
+    /// Starts that were killed before the one that was let live.
+    pub starts_killed: u64,
     /// Commands sent.
     pub sent: u64,
     /// Commands answered before the kill.
@@ -112,7 +105,7 @@ impl KillReport {
 
 impl fmt::Display for KillReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "rounds           {}", self.rounds)?;
+        writeln!(f, "rounds           {}, and {} starts that were killed too", self.rounds, self.starts_killed)?;
         writeln!(f, "commands sent    {}", self.sent)?;
         writeln!(f, "acknowledged     {}", self.acked)?;
         writeln!(f, "unanswered       {} ({} had taken effect)", self.in_flight, self.survived)?;
@@ -144,13 +137,21 @@ pub fn run(plan: &KillPlan) -> Result<KillReport> {
         report: KillReport::default(),
     };
     let root = Rng::new(plan.seed);
-    let mut server = Server::start(&plan.spec_of(0))?;
+    let mut server = Server::start(&plan.spec.cores_in_turn(&plan.cores, 0))?;
     for round in 0..plan.rounds {
         let mut rng = root.fork(round + 1);
         let journals = state.write_until_killed(plan, &mut server, round, &mut rng)?;
         let died_ms = unix_ms();
         let began = Instant::now();
-        server = Server::start(&plan.spec_of(round + 1))?;
+        let spec = plan.spec.cores_in_turn(&plan.cores, round + 1);
+        if rng.percent(30) {
+            // a start that is killed must leave what the next one needs.
+            let mut killed = Server::spawn(&spec)?;
+            std::thread::sleep(Duration::from_millis(rng.below(60)));
+            killed.kill9()?;
+            state.report.starts_killed += 1;
+        }
+        server = Server::start(&spec)?;
         state.report.longest_restart = state.report.longest_restart.max(began.elapsed());
         state.check(&mut server.connect()?, round, journals, died_ms, plan.order())?;
         state.report.rounds += 1;

@@ -33,6 +33,8 @@ pub struct LinearPlan {
     pub length: Duration,
     /// How many connections use the registers; as many again produce and consume jobs.
     pub connections: usize,
+    /// The numbers of cores to start with in turn, where the server is told.
+    pub cores: Vec<u16>,
     /// Whether rounds end with `kill -9`: what was answered before, reads included, must be explained by what is
     /// found after the restart too.
     pub kills: bool,
@@ -44,7 +46,7 @@ impl LinearPlan {
     /// A plan with the usual number of connections.
     #[must_use]
     pub fn new(spec: ServerSpec, length: Duration, seed: u64) -> Self {
-        Self { spec, length, connections: 8, kills: false, seed }
+        Self { spec, length, connections: 8, cores: Vec::new(), kills: false, seed }
     }
 }
 
@@ -99,7 +101,7 @@ impl fmt::Display for LinearReport {
 /// # Errors
 /// When the server does not start or ends, or a connection breaks.
 pub fn run(plan: &LinearPlan) -> Result<LinearReport> {
-    let mut server = Own::start(&plan.spec, plan.kills)?;
+    let mut server = Own::start(&plan.spec, &plan.cores, plan.kills)?;
     torture(plan, &mut server).map_err(|error| server.explain(&error))
 }
 

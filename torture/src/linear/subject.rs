@@ -41,17 +41,20 @@ impl Subject for Port {
 #[derive(Debug)]
 pub struct Own {
     spec: ServerSpec,
+    cores: Vec<u16>,
+    starts: u64,
     server: Server,
     is_killed: bool,
 }
 
 impl Own {
-    /// Starts it; `is_killed` says how its rounds end.
+    /// Starts it, each time with the next of `cores` if there are any; `is_killed` says how its rounds end.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(spec: &ServerSpec, is_killed: bool) -> Result<Self> {
-        Ok(Self { spec: spec.clone(), server: Server::start(spec)?, is_killed })
+    pub fn start(spec: &ServerSpec, cores: &[u16], is_killed: bool) -> Result<Self> {
+        let server = Server::start(&spec.cores_in_turn(cores, 0))?;
+        Ok(Self { spec: spec.clone(), cores: cores.to_vec(), starts: 1, server, is_killed })
     }
 
     /// Adds to an error that, or how, the server has ended.
@@ -79,7 +82,8 @@ impl Subject for Own {
     }
 
     fn revive(&mut self) -> Result<()> {
-        self.server = Server::start(&self.spec)?;
+        self.server = Server::start(&self.spec.cores_in_turn(&self.cores, self.starts))?;
+        self.starts += 1;
         Ok(())
     }
 }
