@@ -167,9 +167,6 @@ fn kill(args: &KillArgs) -> Result<bool> {
     let temporary = TempDir::new("kill")?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed).cores(&args.server.vary_cores);
-    if let Some(cores) = args.server.cores {
-        plan.partitions = cores;
-    }
     plan.connections = args.connections.max(1);
     println!(
         "kill -9: {} rounds of {} connections, seed {}, {}",

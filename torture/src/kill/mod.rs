@@ -37,8 +37,9 @@ pub struct KillPlan {
     pub rounds: u64,
     /// How many connections write at once.
     pub connections: usize,
-    /// The partitions of the data set: how far the order of unanswered commands is kept.
-    pub partitions: u16,
+    /// The partitions of the data set, which say how far the order of unanswered commands is kept; as many as the
+    /// server has cores at its first start, if it is not said.
+    pub partitions: Option<u16>,
     /// The numbers of cores to start with in turn, where the server is told.
     pub cores: Vec<u16>,
     /// What decides commands and moments.
@@ -50,23 +51,27 @@ pub struct KillPlan {
 }
 
 impl KillPlan {
-    /// A plan with the usual number of connections and length of rounds, for a server with one log.
+    /// A plan with the usual number of connections and length of rounds.
     #[must_use]
     pub fn new(spec: ServerSpec, rounds: u64, seed: u64) -> Self {
         let (least, most) = (Duration::from_millis(50), Duration::from_millis(900));
-        Self { spec, rounds, connections: 6, partitions: 1, cores: Vec::new(), seed, least, most }
+        Self { spec, rounds, connections: 6, partitions: None, cores: Vec::new(), seed, least, most }
     }
 
     /// Starts with these numbers of cores in turn. The first one makes the data set, with as many partitions.
     #[must_use]
     pub fn cores(mut self, cores: &[u16]) -> Self {
-        self.partitions = cores.first().copied().unwrap_or(1);
+        self.partitions = cores.first().copied();
         self.cores = cores.to_vec();
         self
     }
 
-    fn order(&self) -> Order {
-        if self.partitions == 1 { Order::Whole } else { Order::Partitions(self.partitions) }
+    fn order(&self, server: &Server) -> Result<Order> {
+        let partitions = match self.partitions {
+            Some(partitions) => partitions,
+            None => cores_of(&mut server.connect()?)?,
+        };
+        Ok(if partitions == 1 { Order::Whole } else { Order::Partitions(partitions) })
     }
 }
 
@@ -138,6 +143,7 @@ pub fn run(plan: &KillPlan) -> Result<KillReport> {
     };
     let root = Rng::new(plan.seed);
     let mut server = Server::start(&plan.spec.cores_in_turn(&plan.cores, 0))?;
+    let order = plan.order(&server)?;
     for round in 0..plan.rounds {
         let mut rng = root.fork(round + 1);
         let journals = state.write_until_killed(plan, &mut server, round, &mut rng)?;
@@ -153,13 +159,21 @@ pub fn run(plan: &KillPlan) -> Result<KillReport> {
         }
         server = Server::start(&spec)?;
         state.report.longest_restart = state.report.longest_restart.max(began.elapsed());
-        state.check(&mut server.connect()?, round, journals, died_ms, plan.order())?;
+        state.check(&mut server.connect()?, round, journals, died_ms, order)?;
         state.report.rounds += 1;
         if !state.report.is_clean() {
             break;
         }
     }
     Ok(state.report)
+}
+
+/// The cores of a server; one, if it knows nothing of cores.
+fn cores_of(client: &mut Client) -> Result<u16> {
+    let info = client.ask("INFO server")?;
+    let text = String::from_utf8_lossy(info.text().unwrap_or_default());
+    let cores = text.lines().find_map(|line| line.strip_prefix("cores:"));
+    Ok(cores.and_then(|cores| cores.trim().parse().ok()).unwrap_or(1))
 }
 
 struct State {
