@@ -8,6 +8,7 @@ mod jobs;
 mod record;
 mod register;
 mod subject;
+mod visitors;
 
 use std::fmt;
 use std::sync::Barrier;
@@ -20,9 +21,13 @@ use check::Verdict;
 use jobs::{Line, Work};
 use record::{Recorder, Register};
 pub use subject::{Own, Port, Subject};
+use visitors::Visits;
 
 /// How long the connections of a round go on, at most.
 const ROUND_MS: u64 = 180;
+
+/// Threads whose connections come and go.
+const VISITORS: usize = 2;
 
 /// How to torture.
 #[derive(Debug, Clone)]
@@ -67,6 +72,8 @@ pub struct LinearReport {
     pub jobs: u64,
     /// Times that a consumer looked at a job and its payload.
     pub looks: u64,
+    /// Connections that came and went meanwhile.
+    pub visits: u64,
     /// What no order explains.
     pub violations: Vec<String>,
 }
@@ -85,6 +92,7 @@ impl fmt::Display for LinearReport {
         writeln!(f, "operations       {}", self.operations)?;
         writeln!(f, "histories        {} explained, {} undecided", self.explained, self.undecided)?;
         writeln!(f, "jobs             {} produced, {} looks", self.jobs, self.looks)?;
+        writeln!(f, "visitors         {}", self.visits)?;
         if self.is_clean() {
             return write!(f, "verdict          linearizable, pipelines in order");
         }
@@ -126,12 +134,13 @@ fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, repor
     let (registers, lines) = (Register::of_round(round), Line::of_round(round));
     let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| subject.connect()).collect::<Result<_>>()?;
     let (recording, working) = clients.split_at_mut(plan.connections);
-    let (start, stop) = (Barrier::new(2 * plan.connections + 1), AtomicBool::new(false));
+    let (start, stop) = (Barrier::new(2 * plan.connections + VISITORS + 1), AtomicBool::new(false));
     let epoch = Instant::now();
     let work = Work { lines: &lines, start: &start, stop: &stop, may_be_cut_off: plan.kills };
     let producers = plan.connections.div_ceil(2);
     let mut killed = Ok(false);
-    let (records, jobs, looks) = std::thread::scope(|scope| {
+    let target = subject.target();
+    let (records, jobs, looks, visits) = std::thread::scope(|scope| {
         let records: Vec<_> = recording
             .iter_mut()
             .enumerate()
@@ -152,12 +161,18 @@ fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, repor
                 looks.push(scope.spawn(move || work.consume(client, rng)));
             }
         }
+        let visits = (0..VISITORS).map(|visitor| {
+            let rng = rng.fork(visitor as u64 + 2_000);
+            let visits = Visits { visitor, start: &start, stop: &stop, may_be_cut_off: plan.kills };
+            scope.spawn(move || visits.run(target, rng))
+        });
+        let visits: Vec<_> = visits.collect();
         start.wait();
         let length = rng.between(ROUND_MS / 5, ROUND_MS);
         std::thread::sleep(Duration::from_millis(length));
         killed = subject.kill();
         stop.store(true, Ordering::Relaxed);
-        (joined(records), joined(jobs), joined(looks))
+        (joined(records), joined(jobs), joined(looks), joined(visits))
     });
     let is_killed = killed?;
     let mut records = records?;
@@ -172,10 +187,11 @@ fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, repor
         report.kills += 1;
     }
     report.jobs += jobs?.iter().sum::<u64>();
-    for (reads, complaints) in looks? {
-        report.looks += reads;
-        report.violations.extend(complaints.into_iter().map(|line| format!("round {round}: {line}")));
-    }
+    let (looks, visits) = (looks?, visits?);
+    report.looks += looks.iter().map(|(looks, _)| looks).sum::<u64>();
+    report.visits += visits.iter().map(|(visits, _)| visits).sum::<u64>();
+    let complaints = looks.into_iter().chain(visits).flat_map(|(_, complaints)| complaints);
+    report.violations.extend(complaints.map(|line| format!("round {round}: {line}")));
     for (number, register) in registers.iter().enumerate() {
         let history: Vec<_> = records.iter_mut().map(|record| std::mem::take(&mut record.events[number])).collect();
         report.operations += history.iter().map(|events| events.len() as u64).sum::<u64>();

@@ -4,11 +4,16 @@ use crate::{Client, Result, Server, ServerSpec};
 
 /// Something to connect to.
 pub trait Subject {
+    /// Where it listens now.
+    fn target(&self) -> Port;
+
     /// A new connection.
     ///
     /// # Errors
     /// When nothing listens there.
-    fn connect(&self) -> Result<Client>;
+    fn connect(&self) -> Result<Client> {
+        Client::connect(self.target().0)
+    }
 
     /// Ends a round while its commands are on their way; false if this is not the way to end it.
     ///
@@ -32,8 +37,8 @@ pub trait Subject {
 pub struct Port(pub u16);
 
 impl Subject for Port {
-    fn connect(&self) -> Result<Client> {
-        Client::connect(self.0)
+    fn target(&self) -> Port {
+        *self
     }
 }
 
@@ -67,8 +72,8 @@ impl Own {
 }
 
 impl Subject for Own {
-    fn connect(&self) -> Result<Client> {
-        self.server.connect()
+    fn target(&self) -> Port {
+        Port(self.server.port())
     }
 
     fn kill(&mut self) -> Result<bool> {
