@@ -1,11 +1,12 @@
 //! The writing part of a start, before the manifest: what is not known durable goes into fresh files.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use crate::address::{FileId, LogPosition, Nonce};
+use crate::address::{AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
 use crate::disk::Disk;
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::job::{create_segment, segment_file, segment_name};
 use crate::manifest::{Extent, Manifest};
 use crate::memory::SegmentWriter;
@@ -21,8 +22,8 @@ use crate::table::SegmentTable;
 pub(crate) struct Opening<'a, D: Disk> {
     disk: &'a D,
     options: &'a mut Options,
-    manifest: &'a Manifest,
-    pub next_file: u32,
+    split: AddressSplit,
+    pub last_file: u32,
     /// Files that hold nothing of the log, and their sizes: written over before new ones are made, as a sync of
     /// blocks that were written before is cheaper, and a full disk has no room for new ones.
     spare_files: Vec<(FileId, u64)>,
@@ -31,28 +32,28 @@ pub(crate) struct Opening<'a, D: Disk> {
 pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter);
 
 impl<'a, D: Disk> Opening<'a, D> {
-    /// `kept` are the segments that the log goes on with. What the manifest names beyond them is of no use to
+    /// `kept` are the files of the segments that the logs go on with. What the manifest names beyond them is of no use to
     /// anybody: its file may be filled anew, under another nonce, and a start that is interrupted then decides
     /// the same again.
     pub fn new(
         disk: &'a D,
         options: &'a mut Options,
-        manifest: &'a Manifest,
-        kept: &[Scanned<D::File>],
+        manifest: &Manifest,
+        kept: &BTreeSet<FileId>,
     ) -> Result<Self, StartError> {
-        let mut opening = Self { disk, options, manifest, next_file: 0, spare_files: Vec::new() };
+        let mut opening = Self { disk, options, split: manifest.split, last_file: 0, spare_files: Vec::new() };
         for file in disk.list().map_err(io_error("the data directory"))?.iter().filter_map(|name| segment_file(name)) {
-            opening.next_file = opening.next_file.max(file.0);
+            opening.last_file = opening.last_file.max(file.0);
             let size = disk.open(&segment_name(file)).and_then(|file| disk.size(&file));
             if let Ok(size) = size
-                && size >= manifest.split.segment_size()
-                && kept.iter().all(|found| found.entry.file != file)
+                && size >= opening.split.segment_size()
+                && !kept.contains(&file)
             {
                 opening.spare_files.push((file, size));
             }
         }
-        let named = manifest.segments.iter().map(|entry| entry.file.0).max().unwrap_or(0);
-        opening.next_file = opening.next_file.max(named);
+        let named = manifest.sections.iter().flat_map(|section| &section.segments).map(|entry| entry.file.0);
+        opening.last_file = opening.last_file.max(named.max().unwrap_or(0));
         Ok(opening)
     }
 
@@ -60,8 +61,8 @@ impl<'a, D: Disk> Opening<'a, D> {
         if let Some(spare) = self.spare_files.iter().position(|(_, its)| *its == size) {
             return Ok(self.spare_files.swap_remove(spare).0);
         }
-        self.next_file += 1;
-        let file = FileId(self.next_file);
+        self.last_file += 1;
+        let file = FileId(self.last_file);
         if self.options.policy == SyncPolicy::Always {
             // written once now, so that no later sync has to commit that its blocks were
             let name = segment_name(file);
@@ -75,6 +76,8 @@ impl<'a, D: Disk> Opening<'a, D> {
     /// that lie.
     pub fn refill_all(
         &mut self,
+        partition: PartitionId,
+        next_sequence: SegmentSequence,
         scanned: Vec<Scanned<D::File>>,
         decision: &Decision,
         table: &mut SegmentTable,
@@ -107,7 +110,7 @@ impl<'a, D: Disk> Opening<'a, D> {
             if crate::plant::is(crate::plant::Plant::F4) {
                 refills = false;
             }
-            if refills && self.refill(&mut segment, is_head, table, &mut head)? {
+            if refills && self.refill(&mut segment, is_head, found.is_cut, table, &mut head)? {
                 report.refilled += 1;
             } else if is_head {
                 head = Some(found.writer);
@@ -116,17 +119,22 @@ impl<'a, D: Disk> Opening<'a, D> {
         }
         let writer = match (head, new_head) {
             (Some(writer), _) => writer,
-            (None, Some(made)) => self.new_head(made, &mut segments, decision.end.position, table)?,
+            (None, Some(made)) => {
+                let (sequence, base) = (next_sequence, decision.end.position);
+                self.new_head(partition, sequence, made, &mut segments, base, table)?
+            }
             (None, None) => unreachable!("the last segment goes on, or there is a new one"),
         };
         Ok((segments, writer))
     }
 
-    /// Writes a segment into a fresh file; false if the disk is full and its own had to do.
+    /// Writes a segment into a fresh file; false if the disk is full and its own had to do. That must not be if it is
+    /// cut: until the manifest says so, its file has to show that more was durable than is left.
     fn refill(
         &mut self,
         segment: &mut Segment<D::File>,
         is_head: bool,
+        is_cut: bool,
         table: &mut SegmentTable,
         head: &mut Option<SegmentWriter>,
     ) -> Result<bool, StartError> {
@@ -144,7 +152,7 @@ impl<'a, D: Disk> Opening<'a, D> {
         });
         match fresh {
             Ok((file_id, file)) => (segment.file_id, segment.file) = (file_id, file),
-            Err(StartError::Io { error, .. }) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(StartError::Io { error, .. }) if error.kind() == io::ErrorKind::StorageFull && !is_cut => {
                 tracing::warn!(file = old_name, "the disk is full: the log's tail is written anew in its own file");
                 rewrite_in_place(self.disk, segment).map_err(io_error(&old_name))?;
                 return Ok(false);
@@ -168,7 +176,7 @@ impl<'a, D: Disk> Opening<'a, D> {
 
     /// The file of a new head.
     fn head_file(&mut self) -> Result<(FileId, D::File, u64), StartError> {
-        let ordinary = self.manifest.split.segment_size();
+        let ordinary = self.split.segment_size();
         let created = self.take_file(ordinary).and_then(|file| {
             let name = segment_name(file);
             Ok((file, create_segment(self.disk, file, ordinary, false).map_err(io_error(&name))?))
@@ -190,6 +198,8 @@ impl<'a, D: Disk> Opening<'a, D> {
 
     fn new_head(
         &mut self,
+        partition: PartitionId,
+        sequence: SegmentSequence,
         made: (FileId, D::File, u64),
         segments: &mut Vec<Segment<D::File>>,
         base: LogPosition,
@@ -202,9 +212,7 @@ impl<'a, D: Disk> Opening<'a, D> {
         let slot = table
             .free_slots(table.slots_for(size), |_| false)
             .ok_or_else(|| StartError::Inconsistent { file: name.clone(), reason: "no segment slot is free".into() })?;
-        let sequence = self.manifest.next_sequence;
-        let prepared_header =
-            SegmentHeader { partition: PartitionId(0), sequence, base, nonce, created_ms: (self.options.now_ms)() };
+        let prepared_header = SegmentHeader { partition, sequence, base, nonce, created_ms: (self.options.now_ms)() };
         let bytes = prepared_header.encode();
         self.disk.write_at(&file, 0, &bytes).map_err(io_error(&name))?;
         self.disk.sync(&file).map_err(io_error(&name))?;

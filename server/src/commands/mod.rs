@@ -2,10 +2,14 @@
 
 mod client;
 mod config;
-pub(crate) use config::{allowed_clients, sync_policy};
 mod connection;
 mod info;
 
+pub(crate) use client::Clients;
+pub(crate) use config::{allowed_clients, sync_policy};
+pub(crate) use info::Snapshot;
+
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use emberkv_resp::schema::{self, Command, CommandId};
@@ -33,7 +37,7 @@ impl Shard {
     }
 
     /// Writes to a connection.
-    fn with_reply(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
+    pub(crate) fn with_reply(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
         if let Some(connection) = self.connections.get_mut(conn) {
             write(&mut Reply::new(&mut connection.output, connection.protocol));
         }
@@ -112,8 +116,8 @@ impl Shard {
         if abort {
             return Err("ERR No shutdown in progress.".into());
         }
-        let read_only = self.partition().is_some_and(|partition| partition.log().read_only().is_some());
-        if read_only && !force {
+        let read_only = self.owned().is_some_and(|owned| owned.is_read_only());
+        if (read_only || self.peers.read_only.load(Ordering::Relaxed)) && !force {
             return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
         }
         self.shutdown = Some(Shutdown { force });

@@ -2,10 +2,14 @@
 
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
+use emberkv_log::DbId;
 use emberkv_resp::schema::{Command, Flags, Runs, resolve};
 use emberkv_resp::{Args, Parsed as Found, Parser, Reply, Span};
 
+use crate::core::away::Routed;
 use crate::core::connection::{Connection, Fate, Stall};
+use crate::core::owned::{Own, Owned};
+use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
 
@@ -27,8 +31,10 @@ pub(crate) struct Parsed {
     end: usize,
     spans: (u32, u32),
     /// `None`: it is no command that can be executed, and the answer says why.
-    command: Option<&'static Command>,
-    fingerprint: Fingerprint,
+    pub command: Option<&'static Command>,
+    pub fingerprint: Fingerprint,
+    /// Where its first key is, if that was looked up.
+    pub place: Option<Place>,
 }
 
 /// What became of a buffer.
@@ -93,7 +99,7 @@ impl Shard {
                 None => {}
                 Some(Ok(Found::Inline { consumed, args })) => {
                     let parsed = Parsed::of(at, consumed, args.args());
-                    match self.execute_one(conn, &parsed, args.args()) {
+                    match self.execute(conn, &parsed, args.args()) {
                         Ok(()) => at += consumed,
                         Err(()) => break,
                     }
@@ -131,9 +137,13 @@ impl Shard {
         if group.len() < 2 {
             return;
         }
-        let (Data::Ready(partition), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
+        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
             return;
         };
+        if !self.is_single {
+            return prefetch_own(owned, connection.db, buf, spans, group);
+        }
+        let partition = &owned.list[0].partition;
         for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
             let key = spans[parsed.spans.0 as usize + 1].of(buf);
             parsed.fingerprint = partition.prefetch_row(connection.db, key);
@@ -146,7 +156,7 @@ impl Shard {
     fn execute_group(&mut self, conn: ConnId, buf: &[u8], spans: &[Span], group: &[Parsed]) -> Step {
         for parsed in group {
             let args = Args::new(buf, &spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
-            if self.execute_one(conn, parsed, args).is_err() {
+            if self.execute(conn, parsed, args).is_err() {
                 return Step::StopAt(parsed.from);
             }
             if let Some(connection) = self.connections.get_mut(conn)
@@ -160,9 +170,23 @@ impl Shard {
         Step::GoOn
     }
 
-    /// Executes a request and stages its reply. An error: it was not executed, and has to be once more later.
+    /// Executes a request and stages its reply, or sends it to where its keys are. An error: it was not executed,
+    /// and has to be once more later.
     #[inline]
-    fn execute_one(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+    fn execute(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+        if self.is_single {
+            return self.execute_here(conn, parsed, args, 0);
+        }
+        match self.route(conn, parsed, args) {
+            Routed::Here(own) => self.execute_here(conn, parsed, args, own),
+            Routed::Done => Ok(()),
+            Routed::Later => Err(()),
+        }
+    }
+
+    /// The same, in this core's partition `own` if it is a command on data.
+    #[inline]
+    fn execute_here(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>, own: usize) -> Result<(), ()> {
         let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
         if connection.fate != Fate::Open {
             return Ok(()); // sent after QUIT: not looked at
@@ -170,7 +194,8 @@ impl Shard {
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
             && connection.authenticated
-            && let Data::Ready(partition) = &mut self.data
+            && let Data::Ready(owned) = &mut self.data
+            && let Some(Own { partition, .. }) = owned.list.get_mut(own)
         {
             // the way of nearly every request
             let request = Request { id: command.id, db: connection.db, args };
@@ -189,7 +214,7 @@ impl Shard {
                     self.stats.error_replies += 1;
                 }
             }
-            connection.depends = connection.depends.max(partition.take_dependency());
+            connection.depends.add(own as u16, partition.take_dependency());
             connection.commands += 1;
             connection.last_command = Some(command.id);
             self.stats.commands += 1;
@@ -219,6 +244,23 @@ impl Shard {
     }
 }
 
+/// Hash, rows, records of the keys that are this core's.
+fn prefetch_own(owned: &Owned, db: DbId, buf: &[u8], spans: &[Span], group: &mut [Parsed]) {
+    for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
+        let key = spans[parsed.spans.0 as usize + 1].of(buf);
+        let place = owned.map.place_of_key(key);
+        parsed.place = Some(place);
+        if let Place::Own(own) = place {
+            parsed.fingerprint = owned.list[usize::from(own)].partition.prefetch_row(db, key);
+        }
+    }
+    for parsed in group.iter().filter(|parsed| parsed.has_key()) {
+        if let Some(Place::Own(own)) = parsed.place {
+            owned.list[usize::from(own)].partition.prefetch_record(parsed.fingerprint);
+        }
+    }
+}
+
 fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<&'static str> {
     if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
         return Some("NOAUTH Authentication required.");
@@ -242,6 +284,7 @@ impl Parsed {
             spans: (0, 0),
             command: resolve(args).ok(),
             fingerprint: Fingerprint::from_raw(0),
+            place: None,
         }
     }
 

@@ -1,0 +1,56 @@
+//! The partitions that a core owns: it alone writes them.
+
+use emberkv_engine::Partition;
+use emberkv_log::LogPosition;
+use emberkv_log::disk::real::RealDisk;
+
+use crate::core::direct::DirectTail;
+use crate::core::route::Map;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub list: Vec<Own>,
+    pub map: Map,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Its number in the data set.
+    pub number: u16,
+    pub partition: Partition<RealDisk>,
+    /// Past the page cache, for `appendfsync always`.
+    pub direct: DirectTail,
+    /// Whether memory for the index's growth was asked for.
+    pub reserve_asked: bool,
+}
+
+impl Own {
+    pub fn new(number: u16, partition: Partition<RealDisk>) -> Self {
+        Self { number, partition, direct: DirectTail::default(), reserve_asked: false }
+    }
+}
+
+impl Owned {
+    /// Writes down up to where the promise of the sync policy is kept; returns whether that has changed.
+    pub fn gates(&self, gates: &mut Vec<LogPosition>) -> bool {
+        gates.resize(self.list.len(), LogPosition(0));
+        let mut moved = false;
+        for (gate, own) in gates.iter_mut().zip(&self.list) {
+            let now = own.partition.log().gate();
+            moved |= std::mem::replace(gate, now) != now;
+        }
+        moved
+    }
+
+    /// Counts what may let a waiting command go on: changes when the log of any of them has moved.
+    pub fn progress(&self) -> u64 {
+        self.list.iter().map(|own| own.partition.log().progress()).sum()
+    }
+
+    /// Whether a log takes no writes any more.
+    pub fn is_read_only(&self) -> bool {
+        self.list.iter().any(|own| own.partition.log().read_only().is_some())
+    }
+}

@@ -1,0 +1,84 @@
+//! From a command's keys to the core that executes it.
+
+use emberkv_resp::Args;
+use emberkv_resp::schema::{Begin, Command, Find, KeySpec};
+
+use crate::core::message::CoreId;
+use crate::core::slots::{partition_of, slot};
+
+/// Which core owns which partition: they are dealt in turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Map {
+    partitions: u16,
+    cores: u16,
+    me: CoreId,
+}
+
+/// Where a command is executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In a partition of this core, by its place among those.
+    Own(u16),
+    /// In a partition of another core, by its place among that one's.
+    Away(CoreId, u16),
+    /// In several partitions.
+    Several,
+}
+
+impl Map {
+    pub fn new(partitions: u16, cores: u16, me: CoreId) -> Self {
+        assert!(partitions > 0 && me.0 < cores);
+        Self { partitions, cores, me }
+    }
+
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// Whether there is one partition, and it is here: then there is nothing to look up.
+    pub fn is_single(&self) -> bool {
+        self.partitions == 1 && self.me == CoreId::FIRST
+    }
+
+    /// The core that owns a partition.
+    pub fn owner(&self, partition: u16) -> CoreId {
+        CoreId(partition % self.cores)
+    }
+
+    /// Where the command on data with these arguments is executed.
+    /// `first`: where its first key is, if that is known.
+    #[inline]
+    pub fn place(&self, command: &Command, args: Args<'_>, first: Option<Place>) -> Place {
+        if self.partitions == 1 {
+            return self.place_of(0);
+        }
+        if let [KeySpec { begin: Begin::At(1), find: Find::Range { last: 0, .. }, .. }] = command.keys {
+            return first.unwrap_or_else(|| self.place_of_key(args.at(1)));
+        }
+        self.place_of_keys(command, args)
+    }
+
+    /// Where a key is.
+    #[inline]
+    pub fn place_of_key(&self, key: &[u8]) -> Place {
+        if self.partitions == 1 {
+            return self.place_of(0);
+        }
+        self.place_of(partition_of(slot(key), self.partitions))
+    }
+
+    #[inline]
+    fn place_of(&self, partition: u16) -> Place {
+        let (owner, own) = (self.owner(partition), partition / self.cores);
+        if owner == self.me { Place::Own(own) } else { Place::Away(owner, own) }
+    }
+
+    fn place_of_keys(&self, command: &Command, args: Args<'_>) -> Place {
+        // what is wrong with the arguments is the same everywhere
+        let Ok(keys) = command.keys(args) else { return self.place_of(0) };
+        let mut places = keys.map(|i| self.place_of_key(args.at(i)));
+        let Some(first) = places.next() else { return Place::Several };
+        if places.all(|place| place == first) { first } else { Place::Several }
+    }
+}
