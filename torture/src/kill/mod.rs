@@ -69,7 +69,7 @@ impl KillPlan {
     fn order(&self, server: &Server) -> Result<Order> {
         let partitions = match self.partitions {
             Some(partitions) => partitions,
-            None => cores_of(&mut server.connect()?)?,
+            None => server.connect()?.cores()?,
         };
         Ok(if partitions == 1 { Order::Whole } else { Order::Partitions(partitions) })
     }
@@ -166,14 +166,6 @@ pub fn run(plan: &KillPlan) -> Result<KillReport> {
         }
     }
     Ok(state.report)
-}
-
-/// The cores of a server; one, if it knows nothing of cores.
-fn cores_of(client: &mut Client) -> Result<u16> {
-    let info = client.ask("INFO server")?;
-    let text = String::from_utf8_lossy(info.text().unwrap_or_default());
-    let cores = text.lines().find_map(|line| line.strip_prefix("cores:"));
-    Ok(cores.and_then(|cores| cores.trim().parse().ok()).unwrap_or(1))
 }
 
 struct State {

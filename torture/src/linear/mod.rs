@@ -72,6 +72,8 @@ pub struct LinearReport {
     pub jobs: u64,
     /// Times that a consumer looked at a job and its payload.
     pub looks: u64,
+    /// Those of them in one pipeline that saw an older payload than the job's, where several cores allow that.
+    pub overtaken: u64,
     /// Connections that came and went meanwhile.
     pub visits: u64,
     /// What no order explains.
@@ -91,7 +93,7 @@ impl fmt::Display for LinearReport {
         writeln!(f, "rounds           {}, {} of them ended with a kill", self.rounds, self.kills)?;
         writeln!(f, "operations       {}", self.operations)?;
         writeln!(f, "histories        {} explained, {} undecided", self.explained, self.undecided)?;
-        writeln!(f, "jobs             {} produced, {} looks", self.jobs, self.looks)?;
+        writeln!(f, "jobs             {} produced, {} looks, {} overtaken", self.jobs, self.looks, self.overtaken)?;
         writeln!(f, "visitors         {}", self.visits)?;
         if self.is_clean() {
             return write!(f, "verdict          linearizable, pipelines in order");
@@ -132,11 +134,12 @@ pub fn torture(plan: &LinearPlan, subject: &mut impl Subject) -> Result<LinearRe
 fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, report: &mut LinearReport) -> Result<()> {
     let round = report.rounds;
     let (registers, lines) = (Register::of_round(round), Line::of_round(round));
+    let may_overtake = subject.connect()?.cores()? > 1;
     let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| subject.connect()).collect::<Result<_>>()?;
     let (recording, working) = clients.split_at_mut(plan.connections);
     let (start, stop) = (Barrier::new(2 * plan.connections + VISITORS + 1), AtomicBool::new(false));
     let epoch = Instant::now();
-    let work = Work { lines: &lines, start: &start, stop: &stop, may_be_cut_off: plan.kills };
+    let work = Work { lines: &lines, start: &start, stop: &stop, may_be_cut_off: plan.kills, may_overtake };
     let producers = plan.connections.div_ceil(2);
     let mut killed = Ok(false);
     let target = subject.target();
@@ -188,9 +191,11 @@ fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, repor
     }
     report.jobs += jobs?.iter().sum::<u64>();
     let (looks, visits) = (looks?, visits?);
-    report.looks += looks.iter().map(|(looks, _)| looks).sum::<u64>();
+    report.looks += looks.iter().map(|seen| seen.looks).sum::<u64>();
+    report.overtaken += looks.iter().map(|seen| seen.overtaken).sum::<u64>();
     report.visits += visits.iter().map(|(visits, _)| visits).sum::<u64>();
-    let complaints = looks.into_iter().chain(visits).flat_map(|(_, complaints)| complaints);
+    let complaints = looks.into_iter().map(|seen| seen.complaints);
+    let complaints = complaints.chain(visits.into_iter().map(|(_, complaints)| complaints)).flatten();
     report.violations.extend(complaints.map(|line| format!("round {round}: {line}")));
     for (number, register) in registers.iter().enumerate() {
         let history: Vec<_> = records.iter_mut().map(|record| std::mem::take(&mut record.events[number])).collect();
