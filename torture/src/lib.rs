@@ -6,6 +6,7 @@
 //!   after the restart.
 //! * [`differential`]: the same commands against two servers, replies compared byte by byte.
 //! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
+//! * [`power`]: the ends of logs are taken away, and transactions must be whole.
 //! * [`partition`]: where a key lies.
 //! * [`peers`]: where the servers to compare with are found.
 
@@ -16,6 +17,7 @@ pub mod kill;
 pub mod linear;
 pub mod partition;
 pub mod peers;
+pub mod power;
 pub mod process;
 pub mod rng;
 pub mod value;

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use emberkv_torture::differential::{Contest, Differences, Script};
 use emberkv_torture::kill::{self, KillPlan};
 use emberkv_torture::linear::{self, LinearPlan};
+use emberkv_torture::power::{self, PowerPlan};
 use emberkv_torture::{Flavor, Result, ServerSpec, TempDir, peers};
 
 #[derive(Debug, Parser)]
@@ -23,6 +24,8 @@ enum Torture {
     Kill(KillArgs),
     /// Concurrent histories, checked for linearizability and for the order of pipelines
     Linear(LinearArgs),
+    /// Kills and takes the ends of logs away; transactions must be whole
+    Power(PowerArgs),
     /// Runs scripts against a server and a referee, and compares the replies
     Diff(DiffArgs),
     /// Runs random commands against a server and a referee, and compares replies and state
@@ -102,6 +105,21 @@ struct LinearArgs {
     server: ServerArgs,
 }
 
+#[derive(Debug, clap::Args)]
+struct PowerArgs {
+    /// How many times the power is lost
+    #[arg(long, default_value_t = 30)]
+    rounds: u64,
+    /// Decides commands, moments and cuts
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many connections write at once
+    #[arg(long, default_value_t = 6)]
+    connections: usize,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// The one server under test.
 #[derive(Debug, clap::Args)]
 struct ServerArgs {
@@ -150,6 +168,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Torture::Kill(args) => kill(&args),
         Torture::Linear(args) => linear(&args),
+        Torture::Power(args) => power(&args),
         Torture::Diff(args) => diff(&args),
         Torture::Random(args) => random(&args),
     };
@@ -176,6 +195,17 @@ fn kill(args: &KillArgs) -> Result<bool> {
         args.server.describe()
     );
     let report = kill::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+fn power(args: &PowerArgs) -> Result<bool> {
+    let dir = TempDir::new("power")?;
+    // small segments, for the whole directory is copied each time.
+    let spec = args.server.spec(dir.path()).args(["--segment-size", "1mb"]);
+    let plan = PowerPlan { spec, rounds: args.rounds, connections: args.connections.max(1), seed: args.seed };
+    println!("power loss: {} rounds, seed {}, {}", plan.rounds, plan.seed, args.server.describe());
+    let report = power::run(&plan)?;
     println!("{report}");
     Ok(report.is_clean())
 }
