@@ -7,14 +7,17 @@ mod expiry;
 mod flush;
 mod group;
 mod hash;
+mod locks;
 mod long_double;
 mod lookup;
 mod partition;
 mod replay;
+pub mod slots;
 mod stats;
 mod stop;
 #[cfg(test)]
 mod tests;
+pub mod transact;
 mod write;
 
 pub use expiry::Wheel;

@@ -10,8 +10,10 @@ use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartR
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
+use crate::locks::Locks;
 use crate::replay::Replay;
 use crate::stats::{DbStats, Stats};
+use crate::transact::Transactions;
 
 /// Limits that the configuration sets.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,8 @@ pub struct Partition<D: Disk> {
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
     pub(crate) dropped: Vec<Index>,
     pub(crate) limits: Limits,
+    /// How many partitions the data set has.
+    pub(crate) partitions: u16,
     pub(crate) stats: Stats,
     /// The clock of this turn, in ms since 1970.
     pub(crate) now_ms: u64,
@@ -53,6 +57,9 @@ pub struct Partition<D: Disk> {
     pub(crate) random: u64,
     /// Where a value is copied that is appended again.
     pub(crate) scratch: Vec<u8>,
+    /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.
+    pub(crate) locks: Locks,
+    pub(crate) transactions: Transactions,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many
@@ -71,13 +78,19 @@ pub fn open<D: Disk>(
     let (logs, report) = emberkv_log::start(disk, options, partitions, progress, |_, seed| {
         Replay::new(limits, seed, now_ms).map_err(|error| error.to_string())
     })?;
-    Ok((logs.into_iter().map(|(log, replay)| replay.finish(log)).collect(), report))
+    let count = logs.len() as u16;
+    Ok((logs.into_iter().map(|(log, replay)| replay.finish(log, count)).collect(), report))
 }
 
 impl<D: Disk> Partition<D> {
     /// Which partition of the data set this is.
     pub fn id(&self) -> PartitionId {
         self.log.partition()
+    }
+
+    /// How many partitions the data set has.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
     }
 
     /// The log below.

@@ -204,3 +204,70 @@ impl<F> Drop for ManifestTurn<F> {
         self.catalog.idle.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{AddressSplit, LogPosition};
+    use crate::disk::sim::{SimDisk, SimFile};
+    use crate::horizon::TxId;
+
+    fn catalog(disk: &SimDisk) -> Arc<Catalog<SimFile>> {
+        let split = AddressSplit::for_segment_size(1 << 16).unwrap();
+        let sections = vec![Section::new(), Section::new()];
+        let manifest = Manifest { generation: 1, dataset: 2, hash_seed: 3, split, horizon: TxId(1), sections };
+        let files = MANIFEST_NAMES.map(|name| replace_manifest(disk, name, &manifest.encode(), 1 << 16).unwrap());
+        Arc::new(Catalog::new(manifest, files, Arc::new(Horizon::new(TxId(1), 2)), 0))
+    }
+
+    fn edit(catalog: &Arc<Catalog<SimFile>>, partition: u16, durable: u64) -> ManifestEdit<SimFile> {
+        let section = Section { durable: LogPosition(durable), ..Section::new() };
+        ManifestEdit { catalog: Arc::clone(catalog), partition: PartitionId(partition), section }
+    }
+
+    /// What a start would find: generation, and how far each partition is known durable.
+    fn found(disk: &SimDisk) -> (u64, Vec<u64>) {
+        let [a, b] = MANIFEST_NAMES.map(|name| Manifest::decode(&disk.contents(name)).unwrap());
+        assert_eq!(a, b);
+        (a.generation, a.sections.iter().map(|section| section.durable.0).collect())
+    }
+
+    #[test]
+    fn an_edit_keeps_what_the_other_partitions_said() {
+        let disk = SimDisk::new();
+        let catalog = catalog(&disk);
+        edit(&catalog, 0, 10).run(&disk).unwrap();
+        edit(&catalog, 1, 20).run(&disk).unwrap();
+        assert_eq!(found(&disk), (3, vec![10, 20]));
+    }
+
+    #[test]
+    fn there_is_one_edit_at_a_time() {
+        let disk = SimDisk::new();
+        let catalog = catalog(&disk);
+        let turn = edit(&catalog, 0, 10).begin().unwrap();
+        assert!(edit(&catalog, 1, 20).begin().is_none());
+        let (files, bytes) = turn.in_place().unwrap();
+        files.iter().for_each(|file| disk.write_at(file, 0, bytes).unwrap());
+        let other = std::thread::scope(|scope| {
+            let other = scope.spawn(|| edit(&catalog, 1, 20).run(&disk));
+            turn.finish();
+            other.join()
+        });
+        assert!(other.is_ok_and(|result| result.is_ok()), "it has waited");
+        assert_eq!(found(&disk), (3, vec![10, 20]));
+    }
+
+    #[test]
+    fn after_a_failed_edit_the_copies_are_not_written_in_place() {
+        let disk = SimDisk::new();
+        let catalog = catalog(&disk);
+        disk.fail_syncs(2);
+        assert!(edit(&catalog, 0, 10).run(&disk).is_err());
+        let turn = edit(&catalog, 1, 20).begin().unwrap();
+        assert!(turn.in_place().is_none());
+        turn.write_anew(&disk).unwrap();
+        assert_eq!(found(&disk), (3, vec![10, 20]));
+        assert!(edit(&catalog, 1, 30).begin().unwrap().in_place().is_some(), "new files are as good as ever");
+    }
+}

@@ -8,8 +8,12 @@
 //!
 //! One per data set, shared by all its logs and coordinators. A coordinator draws and says when it has decided;
 //! the rest is said by the logs, as they append and sync.
+//!
+//! A part that is synced is not safe yet: a mark before it in its log, of a transaction that may still lose a part elsewhere, is where
+//! a power loss may end that log (X5), and this part goes with it. So each log's records are taken in order, and a
+//! mark holds up what is behind it until its own transaction is settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::address::PartitionId;
@@ -29,22 +33,34 @@ pub struct Horizon {
 struct Tickets {
     next: TxId,
     open: BTreeMap<TxId, Open>,
+    /// Of each partition, what is synced and behind a mark that is not settled, the mark included.
+    behind: Vec<VecDeque<(TxId, Step)>>,
     /// Something waits until the tickets below this one are settled.
     waited_for: TxId,
+}
+
+/// What a log has taken of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// A part or an abort: to be safe before the transaction is settled.
+    Counts,
+    /// A mark.
+    Mark,
 }
 
 /// A ticket that is not settled.
 #[derive(Debug, Default)]
 struct Open {
     decided: bool,
-    /// Partitions whose log has taken a part or an abort of it that is not synced yet.
-    unsynced: Vec<PartitionId>,
+    /// How many parts and aborts of it are appended and not safe yet.
+    not_safe: u32,
 }
 
 impl Horizon {
     /// All tickets below `next` are settled, it is the next one drawn.
-    pub(crate) fn new(next: TxId) -> Self {
-        Self { tickets: Mutex::new(Tickets { next, open: BTreeMap::new(), waited_for: TxId(0) }) }
+    pub(crate) fn new(next: TxId, partitions: usize) -> Self {
+        let behind = vec![VecDeque::new(); partitions];
+        Self { tickets: Mutex::new(Tickets { next, open: BTreeMap::new(), behind, waited_for: TxId(0) }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
@@ -64,28 +80,25 @@ impl Horizon {
     /// The coordinator has decided: all parts of the transaction that there will ever be (and if it was aborted, its
     /// aborts) are appended.
     pub fn decided(&self, ticket: TxId) {
-        self.change(ticket, |open| open.decided = true);
-    }
-
-    /// A part or an abort of the transaction was appended to this partition's log. Said by the log.
-    pub(crate) fn part_appended(&self, ticket: TxId, partition: PartitionId) {
-        self.change(ticket, |open| open.unsynced.push(partition));
-    }
-
-    /// Everything of these transactions that was appended to this partition's log is synced. Said by the log.
-    pub(crate) fn parts_synced(&self, synced: impl IntoIterator<Item = TxId>, partition: PartitionId) {
         let mut tickets = self.lock();
-        for ticket in synced {
-            tickets.change(ticket, |open| open.unsynced.retain(|other| *other != partition));
-        }
+        tickets.change(ticket, |open| open.decided = true);
+        tickets.settle();
     }
 
-    fn change(&self, ticket: TxId, how: impl FnOnce(&mut Open)) {
-        self.lock().change(ticket, how);
+    /// A part or an abort of the transaction was appended to a log. Said by the log, before anybody learns of it.
+    pub(crate) fn appended(&self, ticket: TxId) {
+        self.lock().change(ticket, |open| open.not_safe += 1);
+    }
+
+    /// These are synced, in the order of this partition's log. Said by the log.
+    pub(crate) fn synced(&self, partition: PartitionId, steps: impl IntoIterator<Item = (TxId, Step)>) {
+        let mut tickets = self.lock();
+        tickets.behind[usize::from(partition.0)].extend(steps);
+        tickets.settle();
     }
 
     /// The oldest ticket that is drawn and not settled, or the next one if there is none: what is below is decided, and
-    /// all its parts are synced.
+    /// no power loss takes any of it.
     pub fn horizon(&self) -> TxId {
         self.lock().horizon()
     }
@@ -102,6 +115,12 @@ impl Horizon {
         tickets.horizon() < tickets.waited_for
     }
 
+    /// Whether the transaction is settled: decided, and no power loss takes any of it. An abort is safe then (X6).
+    pub fn is_settled(&self, ticket: TxId) -> bool {
+        let tickets = self.lock();
+        ticket < tickets.next && !tickets.open.contains_key(&ticket)
+    }
+
     /// The ticket that is drawn next: all that were drawn are below.
     pub fn next(&self) -> TxId {
         self.lock().next
@@ -113,10 +132,36 @@ impl Tickets {
         self.open.first_key_value().map_or(self.next, |(oldest, _)| *oldest)
     }
 
+    /// Takes what is behind marks that are settled by now; that may settle others, so to a fixpoint. It ends: a part behind a
+    /// mark was appended after that transaction's parts.
+    fn settle(&mut self) {
+        let mut changed = true;
+        while std::mem::take(&mut changed) {
+            for partition in 0..self.behind.len() {
+                while let Some(&(ticket, step)) = self.behind[partition].front() {
+                    #[cfg(any(test, feature = "sim"))]
+                    let step = if crate::plant::is(crate::plant::Plant::X4Safe) && step == Step::Mark {
+                        self.behind[partition].pop_front();
+                        continue;
+                    } else {
+                        step
+                    };
+                    match step {
+                        Step::Mark if self.open.contains_key(&ticket) => break,
+                        Step::Mark => {}
+                        Step::Counts => self.change(ticket, |open| open.not_safe -= 1),
+                    }
+                    self.behind[partition].pop_front();
+                    changed = true;
+                }
+            }
+        }
+    }
+
     fn change(&mut self, ticket: TxId, how: impl FnOnce(&mut Open)) {
         let Some(open) = self.open.get_mut(&ticket) else { return };
         how(open);
-        if open.decided && open.unsynced.is_empty() {
+        if open.decided && open.not_safe == 0 {
             self.open.remove(&ticket);
         }
     }
@@ -128,24 +173,41 @@ mod tests {
 
     const A: PartitionId = PartitionId(0);
     const B: PartitionId = PartitionId(1);
+    const C: PartitionId = PartitionId(2);
 
     #[test]
     fn a_transaction_is_settled_when_it_is_decided_and_its_parts_are_synced() {
-        let horizon = Horizon::new(TxId(5));
+        let horizon = Horizon::new(TxId(5), 2);
         assert_eq!(horizon.horizon(), TxId(5));
         let (first, second) = (horizon.draw(), horizon.draw());
         assert_eq!((first, second, horizon.next()), (TxId(5), TxId(6), TxId(7)));
-        for partition in [A, B] {
-            horizon.part_appended(first, partition);
-            horizon.part_appended(second, partition);
+        for _ in [A, B] {
+            horizon.appended(first);
+            horizon.appended(second);
         }
         horizon.decided(second);
-        horizon.parts_synced([first, second], A);
-        horizon.parts_synced([second], B);
+        horizon.synced(A, [(first, Step::Counts), (second, Step::Counts)]);
+        horizon.synced(B, [(second, Step::Counts)]);
         assert_eq!(horizon.horizon(), first, "the second is settled, the first one is not");
-        horizon.parts_synced([first], B);
+        horizon.synced(B, [(first, Step::Counts)]);
         assert_eq!(horizon.horizon(), first, "all is synced and nothing decided");
         horizon.decided(first);
         assert_eq!(horizon.horizon(), TxId(7));
+    }
+
+    #[test]
+    fn a_part_behind_a_mark_is_not_safe_before_that_transaction_is_settled() {
+        let horizon = Horizon::new(TxId(1), 3);
+        let (first, second) = (horizon.draw(), horizon.draw());
+        for ticket in [first, first, second, second] {
+            horizon.appended(ticket);
+        }
+        horizon.decided(second); // parts on A and C; that on C is not synced
+        horizon.decided(first); // parts on A, behind the second's mark, and on B
+        horizon.synced(B, [(first, Step::Counts)]);
+        horizon.synced(A, [(second, Step::Counts), (second, Step::Mark), (first, Step::Counts)]);
+        assert_eq!(horizon.horizon(), first, "a power loss may cut A before the second's mark");
+        horizon.synced(C, [(second, Step::Counts)]);
+        assert_eq!(horizon.horizon(), TxId(3), "now both are settled");
     }
 }

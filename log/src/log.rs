@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
-use crate::horizon::{Horizon, TxId};
+use crate::horizon::{Horizon, Step, TxId};
 use crate::job::{Job, JobKind};
 use crate::manifest::Incarnation;
 use crate::memory::SegmentWriter;
@@ -110,8 +110,8 @@ pub struct Log<D: Disk> {
     pub(crate) partition: PartitionId,
     /// Shared by all logs of the data set.
     pub(crate) horizon: Arc<Horizon>,
-    /// Parts and aborts that are not known synced yet: where they end, ascending.
-    pub(crate) unsynced_parts: VecDeque<(LogPosition, TxId)>,
+    /// What was appended of transactions and is not known synced yet: where it ends, ascending.
+    pub(crate) unsynced_steps: VecDeque<(LogPosition, TxId, Step)>,
     /// Bytes of the head that nobody may use but those who hold them, room for their frames included.
     pub(crate) held: u64,
     pub(crate) dataset: u64,
@@ -229,6 +229,11 @@ impl<D: Disk> Log<D> {
     /// is synced, earlier writes included.
     pub fn set_policy(&mut self, policy: SyncPolicy) {
         self.options.policy = policy;
+        self.sync_soon = true;
+    }
+
+    /// Something waits until what was appended is synced, whatever the policy: a sync follows the end of this turn.
+    pub fn ask_for_sync(&mut self) {
         self.sync_soon = true;
     }
 
@@ -395,10 +400,11 @@ impl<D: Disk> Log<D> {
         if let Entry::Abort { .. } = entry {
             self.table.add_tombstone(address); // it hides a part (T1)
         }
-        if !matches!(entry, Entry::Mark { .. }) {
-            self.horizon.part_appended(txid, self.partition);
-            self.unsynced_parts.push_back((self.tail(), txid));
+        let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
+        if step == Step::Counts {
+            self.horizon.appended(txid);
         }
+        self.unsynced_steps.push_back((self.tail(), txid, step));
     }
 
     fn begin_frame(&mut self) {

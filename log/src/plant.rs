@@ -28,6 +28,8 @@ pub enum Plant {
     X3,
     /// The manifest that a segment is left out of does not say which transactions are settled.
     X4,
+    /// A part counts as settled when it is synced, though it may go with a mark before it.
+    X4Safe,
     /// A start does not cut a log before the mark of a transaction that lacks a part, and believes the mark.
     X5Cut,
     /// A start skips a transaction that nobody marked, though all its parts are there.
@@ -50,6 +52,16 @@ pub enum Plant {
     L2Read,
     /// "No such key" does not wait for the newest tombstone (law 2).
     L2Nil,
+    /// Tickets may come to a partition in any order.
+    X1,
+    /// An owner says that its part of a transaction is durable before it is.
+    X3Durable,
+    /// A part is published as soon as it is appended.
+    X3Publish,
+    /// An owner's vote does not wait for what it has seen (law 2).
+    L2Vote,
+    /// A transaction that has failed is answered, and its keys unlocked, before its aborts are safe.
+    X6,
 }
 
 thread_local! {

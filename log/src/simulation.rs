@@ -1,6 +1,9 @@
 //! Random lives of a log on a simulated disk, with a plain model beside it: what a crash may take, and
 //! that each rule is needed. A seed gives the same life again.
 
+mod settling;
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -57,6 +60,7 @@ impl Index {
     }
 }
 
+#[derive(Clone)]
 enum Effect {
     Put(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
@@ -250,6 +254,10 @@ fn live(seed: u64) {
 
 /// Whether one of the lives shows that something is wrong.
 fn is_noticed(plant: Plant, seeds: u64) -> bool {
+    is_noticed_in(live, plant, seeds)
+}
+
+fn is_noticed_in(live: fn(u64), plant: Plant, seeds: u64) -> bool {
     plant::set(Some(plant));
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

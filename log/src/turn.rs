@@ -75,7 +75,7 @@ impl<D: Disk> Log<D> {
     fn waits_for_sync(&self) -> bool {
         let waits = |life| matches!(life, Life::Sealed { listed: false } | Life::FreePendingSafe(..));
         self.segments.iter().any(|segment| waits(segment.life))
-            || (!self.unsynced_parts.is_empty() && self.horizon.is_waited_for())
+            || (!self.unsynced_steps.is_empty() && self.horizon.is_waited_for())
     }
 
     /// Counts whatever may let a command go on that [`Refusal::Wait`] has put off.
@@ -425,9 +425,10 @@ impl<D: Disk> Log<D> {
     /// What waited for a position to become safe.
     pub(crate) fn after_sync(&mut self) {
         let synced = self.synced;
-        if self.unsynced_parts.front().is_some_and(|(end, _)| *end <= synced) {
-            let count = self.unsynced_parts.iter().take_while(|(end, _)| *end <= synced).count();
-            self.horizon.parts_synced(self.unsynced_parts.drain(..count).map(|(_, txid)| txid), self.partition);
+        if self.unsynced_steps.front().is_some_and(|(end, ..)| *end <= synced) {
+            let count = self.unsynced_steps.iter().take_while(|(end, ..)| *end <= synced).count();
+            let steps = self.unsynced_steps.drain(..count).map(|(_, txid, step)| (txid, step));
+            self.horizon.synced(self.partition, steps);
         }
         #[allow(unused_mut)]
         let mut horizon = self.horizon.horizon();

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use emberkv_engine::OpenError;
+use emberkv_engine::transact::{Coordinator, CoordinatorId};
 use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
 use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
@@ -277,6 +278,10 @@ impl Seed {
             shutdown: None,
             set_log_level: self.set_log_level,
             away: Away::new(self.me, cores),
+            coordinator: Coordinator::new(CoordinatorId(self.me.0), random()),
+            for_coordinator: VecDeque::new(),
+            resumable: Vec::new(),
+            locked_out: VecDeque::new(),
             visitors: Visitors::default(),
             gathers: Gathers::default(),
             is_draining: false,
@@ -296,6 +301,7 @@ impl Seed {
             ending: Ending::Serving,
             batch: Batch::default(),
             seen_progress: 0,
+            seen_unlocks: 0,
             guessed: Vec::new(),
         }
     }
@@ -323,8 +329,14 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
             }
         };
         let total = partitions.len() as u16;
-        let mut dealt: Vec<Owned> =
-            (0..cores).map(|core| Owned { list: Vec::new(), map: Map::new(total, cores, CoreId(core)) }).collect();
+        let horizon = Arc::clone(partitions[0].log().horizon());
+        let mut dealt: Vec<Owned> = (0..cores)
+            .map(|core| Owned {
+                list: Vec::new(),
+                horizon: Arc::clone(&horizon),
+                map: Map::new(total, cores, CoreId(core)),
+            })
+            .collect();
         for (number, partition) in partitions.into_iter().enumerate() {
             dealt[number % usize::from(cores)].list.push(Own::new(number as u16, partition));
         }

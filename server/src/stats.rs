@@ -12,6 +12,8 @@ pub(crate) struct ServerStats {
     pub query_buffer_disconnections: u64,
     pub output_buffer_disconnections: u64,
     pub turns: u64,
+    /// Commands over several partitions.
+    pub transactions: u64,
     /// Requests that were sent to other cores.
     pub hops: u64,
     /// The parcels that they went in.

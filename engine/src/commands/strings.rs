@@ -35,7 +35,7 @@ impl<D: Disk> Partition<D> {
     }
 
     #[inline]
-    pub(super) fn count_read(&mut self, lookup: Lookup) {
+    pub(crate) fn count_read(&mut self, lookup: Lookup) {
         if lookup.live().is_some() {
             self.stats.hits += 1;
         } else {

@@ -236,8 +236,11 @@ pub fn lives(usual: u64) -> u64 {
     std::env::var("EMBERKV_SIM_LIVES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
-/// Lives with each seed in turn, and says which of them fails.
+/// Lives with each seed in turn, and says which of them fails; with `EMBERKV_SIM_SEED`, with that one alone.
 pub fn with_seeds(seeds: u64, live: impl Fn(u64)) {
+    if let Some(seed) = std::env::var("EMBERKV_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return live(seed);
+    }
     for seed in 0..seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(seed))) {
             eprintln!("the life of seed {seed} has failed");

@@ -67,6 +67,10 @@ pub(crate) fn load_manifest<D: Disk>(
     // one goes first, in place, as a full disk has room for that
     let (bytes, size) = (newest.encode(), manifest_bytes(newest.sections.len()));
     let mut files = [None, None];
+    if !names.is_empty() {
+        // a copy that was replaced has its name for good before the other one is written over
+        disk.sync_names().map_err(io_error("the data directory"))?;
+    }
     for i in if won == 0 { [1, 0] } else { [0, 1] } {
         let name = MANIFEST_NAMES[i];
         let is_there = names.iter().any(|other| other == name);

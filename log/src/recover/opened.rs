@@ -49,7 +49,7 @@ impl<D: Disk> Log<D> {
             options,
             partition,
             horizon: Arc::clone(catalog.horizon()),
-            unsynced_parts: VecDeque::new(),
+            unsynced_steps: VecDeque::new(),
             held: 0,
             dataset,
             hash_seed,
@@ -108,7 +108,7 @@ impl<D: Disk> Log<D> {
         }
         self.flush().map_err(io_error(&file))?;
         (self.written, self.synced, self.sync_upto) = (self.tail(), self.tail(), self.tail());
-        self.unsynced_parts.clear();
+        self.unsynced_steps.clear();
         Ok(())
     }
 

@@ -157,6 +157,9 @@ pub fn start<D: Disk, R: Replay>(
         let partition = PartitionId(p as u16);
         found.push(judge(disk.as_ref(), partition, section, scanned, manifest.horizon, &options, &mut report)?);
     }
+    // what a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise
+    let kept: BTreeSet<FileId> =
+        found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
     let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
     let mut replayed = Vec::new();
     for p in 0..found.len() {
@@ -167,21 +170,21 @@ pub fn start<D: Disk, R: Replay>(
     report.records = replays.iter().map(|replayed| replayed.records).sum();
 
     // from here on the disk is written to
-    let kept: BTreeSet<FileId> =
-        found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
     let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept)?;
+    let claims: Result<Vec<_>, _> = found.iter().map(|found| opening.claim(&found.scanned)).collect();
     let mut remains = Vec::new();
-    for (p, (found, (mut table, replay))) in found.into_iter().zip(replayed).enumerate() {
+    for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
         report_cut(&found, &mut report);
         let Found { scanned, decision } = found;
         let Section { next_sequence, incarnations, .. } = manifest.sections[p].clone();
         let partition = PartitionId(p as u16);
-        let (segments, writer) =
-            opening.refill_all(partition, next_sequence, scanned, &decision, &mut table, &mut report)?;
+        let (segments, writer, refilled) =
+            opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
+        report.refilled += refilled;
         remains.push((Remains { segments, writer, table, incarnations, next_sequence }, replay));
     }
     let last_file = opening.last_file;
-    let horizon = Arc::new(Horizon::new(settled.next));
+    let horizon = Arc::new(Horizon::new(settled.next, manifest.sections.len()));
     let catalog = Arc::new(Catalog::new(manifest, files, Arc::clone(&horizon), last_file));
     let mut logs = Vec::new();
     for (p, (remains, replay)) in remains.into_iter().enumerate() {

@@ -111,7 +111,7 @@ impl Shard {
             clients: self.connections.len(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.locked_out.len(),
             stats: self.stats.clone(),
             rates: self.stats.rates(),
             away: self.away.load.requests,
@@ -341,7 +341,7 @@ fn info_cores(text: &mut String, cores: &[Snapshot]) {
         let _ = write!(
             text,
             "core{core}:partitions={},clients={clients},ops={},ops_per_sec={},hops={},parcels={},visits={},\
-             direct_reads={},away={away},longest_inbox={},wakes={},turns={},busy_ms={busy_ms}\r\n",
+             direct_reads={},transactions={},away={away},longest_inbox={},wakes={},turns={},busy_ms={busy_ms}\r\n",
             partitions.join("/"),
             stats.commands,
             rates.commands,
@@ -349,6 +349,7 @@ fn info_cores(text: &mut String, cores: &[Snapshot]) {
             stats.parcels,
             stats.visits,
             stats.direct_reads,
+            stats.transactions,
             stats.longest_inbox,
             stats.wakes,
             stats.turns,

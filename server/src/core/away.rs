@@ -113,6 +113,8 @@ pub(crate) enum Routed {
     Here(usize),
     /// It is on its way, or answered.
     Done,
+    /// The same, but the next one has to wait: the connection is stalled.
+    Stalled,
     /// It has to be tried again later; the connection is stalled.
     Later,
 }
@@ -136,7 +138,7 @@ impl Shard {
                 if self.has_stalled_visitors()
                     && args.get(1).is_some_and(|key| self.is_blocked(partition.prefetch_row(db, key)))
                 {
-                    return self.wait_for_log(conn);
+                    return self.wait_for_visitors(conn);
                 }
                 // what was asked for before is published before this is executed (D7)
                 if let Some(open) = open {
@@ -149,21 +151,13 @@ impl Shard {
         }
     }
 
-    /// The connection's next command waits for the log.
-    fn wait_for_log(&mut self, conn: ConnId) -> Routed {
+    /// The connection's next command comes after another core's that waits here.
+    fn wait_for_visitors(&mut self, conn: ConnId) -> Routed {
         if let Some(connection) = self.connections.get_mut(conn) {
-            connection.stall = Some(Stall::Log);
-            self.waiting.push_back(conn);
+            connection.stall = Some(Stall::Locked);
+            self.locked_out.push_back(conn);
         }
         Routed::Later
-    }
-
-    /// A command whose keys are in several partitions.
-    fn spread(&mut self, conn: ConnId, parsed: &Parsed, _args: Args<'_>) -> Routed {
-        let name = parsed.command.map_or("?", |command| command.name);
-        self.with_reply(conn, |reply| reply.error(&format!("ERR '{name}' over several partitions is not built")));
-        self.stats.error_replies += 1;
-        Routed::Done
     }
 
     fn send_away(&mut self, conn: ConnId, core: CoreId, own: u16, parsed: &Parsed, args: Args<'_>) -> Routed {
@@ -221,7 +215,7 @@ impl Shard {
     }
 
     /// Sends a run's parcel, unless that has been done.
-    fn flush_open(&mut self, open: Open) {
+    pub fn flush_open(&mut self, open: Open) {
         if self.away.next[open.core.index()].1 == open.parcel {
             self.flush(open.core);
         }
@@ -251,6 +245,9 @@ impl Shard {
             }
             connection.away.remove(&run);
             connection.pieces.answer(run.piece, run.output);
+            if connection.away.requests == 0 && connection.stall == Some(Stall::Several) {
+                self.resumable.push(run.conn);
+            }
             if run.is_lost {
                 self.condemned.push(run.conn);
             }

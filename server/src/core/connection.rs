@@ -17,6 +17,12 @@ pub(crate) enum Stall {
     Output,
     /// Too many requests are at other cores.
     Away,
+    /// A transaction has the key of its next command.
+    Locked,
+    /// A command over several partitions is under way, or its turn has not come: it begins when all that was
+    /// asked before is answered, and what is asked after it begins when it has ended. So others see the effects in the
+    /// order of the requests.
+    Several,
 }
 
 /// What happens to a connection when its output is sent.

@@ -75,7 +75,7 @@ impl Shard {
                 if limit_ms > 0
                     && quiet > limit_ms
                     && connection.fate != Fate::Closing
-                    && connection.stall != Some(Stall::Log)
+                    && !matches!(connection.stall, Some(Stall::Log | Stall::Locked | Stall::Several))
                     && !connection.pieces.is_awaiting()
                 {
                     idle.push(conn);

@@ -72,7 +72,8 @@ impl<D: Driver> Core<D> {
                 }
             }
         }
-        let has_drained = self.shard.away.load.requests == 0 && self.shard.gathers.is_empty();
+        let has_drained =
+            self.shard.away.load.requests == 0 && self.shard.coordinator.open() == 0 && self.shard.gathers.is_empty();
         match &mut self.ending {
             Ending::Serving => None,
             Ending::Closing(shutdown) => Some(*shutdown),

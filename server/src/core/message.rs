@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use emberkv_engine::OpenError;
+use emberkv_engine::transact::{ToCoordinator, ToOwner};
+use emberkv_log::PartitionId;
 
 use crate::core::connection::Connection;
 use crate::core::gather::{GatherId, Question, Told};
@@ -30,6 +32,10 @@ impl CoreId {
 pub(crate) enum Message {
     /// Requests on their way to the owner of their keys, or answers on their way home.
     Parcel(Box<Parcel>),
+    /// A coordinator's, to the owner of a partition.
+    ToOwner(PartitionId, ToOwner),
+    /// And what that answers.
+    ToCoordinator(ToCoordinator),
     /// A new client to serve.
     Adopt(Box<Adopt>),
     /// What the housekeeping thread has done.

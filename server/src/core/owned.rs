@@ -1,8 +1,10 @@
 //! The partitions that a core owns: it alone writes them.
 
+use std::sync::Arc;
+
 use emberkv_engine::Partition;
-use emberkv_log::LogPosition;
 use emberkv_log::disk::real::RealDisk;
+use emberkv_log::{Horizon, LogPosition};
 
 use crate::core::direct::DirectTail;
 use crate::core::route::Map;
@@ -11,6 +13,8 @@ use crate::core::route::Map;
 #[derive(Debug)]
 pub(crate) struct Owned {
     pub list: Vec<Own>,
+    /// The data set's.
+    pub horizon: Arc<Horizon>,
     pub map: Map,
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Peers {
     last_client: AtomicU64,
     /// A log takes no writes any more.
     pub read_only: AtomicBool,
+    /// Held while a ticket is drawn and its locks are pushed (X1).
+    pub tickets: Mutex<()>,
     /// What CONFIG SET changes. Held while the change is told to all cores, so that they hear of all changes in one
     /// order.
     pub config: Mutex<Shared>,
@@ -46,6 +48,7 @@ impl Peers {
             cores: wakers.into_iter().map(peer).collect(),
             last_client: AtomicU64::new(0),
             read_only: AtomicBool::new(false),
+            tickets: Mutex::new(()),
             config: Mutex::new(Shared { config, version: 0 }),
         }
     }

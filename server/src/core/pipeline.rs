@@ -46,6 +46,14 @@ pub(crate) struct Processed {
     pub needed: usize,
 }
 
+/// What about the request after one that was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    GoesOn,
+    /// The connection is stalled.
+    Waits,
+}
+
 enum Step {
     GoOn,
     /// Execution stops before the request at this offset.
@@ -100,7 +108,11 @@ impl Shard {
                 Some(Ok(Found::Inline { consumed, args })) => {
                     let parsed = Parsed::of(at, consumed, args.args());
                     match self.execute(conn, &parsed, args.args()) {
-                        Ok(()) => at += consumed,
+                        Ok(Next::GoesOn) => at += consumed,
+                        Ok(Next::Waits) => {
+                            at += consumed;
+                            break;
+                        }
                         Err(()) => break,
                     }
                 }
@@ -156,8 +168,10 @@ impl Shard {
     fn execute_group(&mut self, conn: ConnId, buf: &[u8], spans: &[Span], group: &[Parsed]) -> Step {
         for parsed in group {
             let args = Args::new(buf, &spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
-            if self.execute(conn, parsed, args).is_err() {
-                return Step::StopAt(parsed.from);
+            match self.execute(conn, parsed, args) {
+                Ok(Next::GoesOn) => {}
+                Ok(Next::Waits) => return Step::StopAt(parsed.end),
+                Err(()) => return Step::StopAt(parsed.from),
             }
             if let Some(connection) = self.connections.get_mut(conn)
                 && connection.output.len() > OUTPUT_PAUSE_BYTES
@@ -173,13 +187,14 @@ impl Shard {
     /// Executes a request and stages its reply, or sends it to where its keys are. An error: it was not executed,
     /// and has to be once more later.
     #[inline]
-    fn execute(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+    fn execute(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<Next, ()> {
         if self.is_single {
-            return self.execute_here(conn, parsed, args, 0);
+            return self.execute_here(conn, parsed, args, 0).map(|()| Next::GoesOn);
         }
         match self.route(conn, parsed, args) {
-            Routed::Here(own) => self.execute_here(conn, parsed, args, own),
-            Routed::Done => Ok(()),
+            Routed::Here(own) => self.execute_here(conn, parsed, args, own).map(|()| Next::GoesOn),
+            Routed::Done => Ok(Next::GoesOn),
+            Routed::Stalled => Ok(Next::Waits),
             Routed::Later => Err(()),
         }
     }
@@ -202,11 +217,16 @@ impl Shard {
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}
-                Err(Stop::Wait) => {
+                Err(stop @ (Stop::Wait | Stop::Locked)) => {
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
-                    connection.stall = Some(Stall::Log);
-                    self.waiting.push_back(conn);
+                    let (stall, line) = if stop == Stop::Wait {
+                        (Stall::Log, &mut self.waiting)
+                    } else {
+                        (Stall::Locked, &mut self.locked_out)
+                    };
+                    connection.stall = Some(stall);
+                    line.push_back(conn);
                     return Err(());
                 }
                 Err(Stop::Error(text)) => {

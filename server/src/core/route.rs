@@ -1,10 +1,12 @@
 //! From a command's keys to the core that executes it.
 
+use emberkv_engine::slots::partition_of;
+use emberkv_engine::transact::{Route, route};
+use emberkv_log::PartitionId;
 use emberkv_resp::Args;
 use emberkv_resp::schema::{Begin, Command, Find, KeySpec};
 
 use crate::core::message::CoreId;
-use crate::core::slots::{partition_of, slot};
 
 /// Which core owns which partition: they are dealt in turn.
 #[derive(Clone, Copy, Debug)]
@@ -51,34 +53,26 @@ impl Map {
     #[inline]
     pub fn place(&self, command: &Command, args: Args<'_>, first: Option<Place>) -> Place {
         if self.partitions == 1 {
-            return self.place_of(0);
+            return self.place_of(PartitionId(0));
         }
         if let [KeySpec { begin: Begin::At(1), find: Find::Range { last: 0, .. }, .. }] = command.keys {
             return first.unwrap_or_else(|| self.place_of_key(args.at(1)));
         }
-        self.place_of_keys(command, args)
+        match route(command.id, args, self.partitions) {
+            Route::One(partition) => self.place_of(partition),
+            Route::Several => Place::Several,
+        }
     }
 
     /// Where a key is.
     #[inline]
     pub fn place_of_key(&self, key: &[u8]) -> Place {
-        if self.partitions == 1 {
-            return self.place_of(0);
-        }
-        self.place_of(partition_of(slot(key), self.partitions))
+        self.place_of(partition_of(key, self.partitions))
     }
 
     #[inline]
-    fn place_of(&self, partition: u16) -> Place {
-        let (owner, own) = (self.owner(partition), partition / self.cores);
+    fn place_of(&self, partition: PartitionId) -> Place {
+        let (owner, own) = (self.owner(partition.0), partition.0 / self.cores);
         if owner == self.me { Place::Own(own) } else { Place::Away(owner, own) }
-    }
-
-    fn place_of_keys(&self, command: &Command, args: Args<'_>) -> Place {
-        // what is wrong with the arguments is the same everywhere
-        let Ok(keys) = command.keys(args) else { return self.place_of(0) };
-        let mut places = keys.map(|i| self.place_of_key(args.at(i)));
-        let Some(first) = places.next() else { return Place::Several };
-        if places.all(|place| place == first) { first } else { Place::Several }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use emberkv_engine::transact::Coordinator;
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::{Limits, Span};
 
@@ -15,6 +16,7 @@ use crate::core::owned::Owned;
 use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
 use crate::core::pipeline::Parsed;
+use crate::core::several::Asks;
 use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
 use crate::driver::ConnId;
@@ -70,6 +72,14 @@ pub(crate) struct Shard {
     pub set_log_level: fn(LogLevel),
     /// What this core's connections have at other cores.
     pub away: Away,
+    /// Of commands over several partitions.
+    pub coordinator: Coordinator<Asks>,
+    /// Connections whose next command waits for the coordinator to have fewer.
+    pub for_coordinator: VecDeque<ConnId>,
+    /// Connections that may go on after a [`crate::core::connection::Stall::Several`].
+    pub resumable: Vec<ConnId>,
+    /// Connections whose next command is on a key that a transaction has.
+    pub locked_out: VecDeque<ConnId>,
     /// What other cores' connections have here.
     pub visitors: Visitors,
     /// Questions to all cores that are not answered yet.

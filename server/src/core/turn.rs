@@ -31,6 +31,10 @@ const GATHER_EVENTS: u32 = 64;
 /// Requests per received buffer from which on a turn counts as large.
 const LARGE_BATCH: u64 = 4;
 
+/// A stalled connection's socket is not read any more when so much of it waits: most stalls are over sooner, and to
+/// stop and begin again costs two system calls.
+const PAUSE_QUERY_BYTES: usize = 64 << 10;
+
 /// Why a core's loop has ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -53,6 +57,8 @@ pub(crate) struct Core<D: Driver> {
     pub batch: Batch,
     /// [`Owned::progress`] when waiting commands were tried last.
     pub seen_progress: u64,
+    /// [`Shard::unlocks`] when commands that were locked out were tried last.
+    pub seen_unlocks: u64,
     /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
     pub guessed: Vec<(u16, Fingerprint)>,
 }
@@ -100,7 +106,7 @@ impl<D: Driver> Core<D> {
                 return Ok(ended);
             }
             self.shard.execute_arrived();
-            self.resume_uncrowded();
+            self.resume_answered();
             let (commands, mut receives) = (self.shard.stats.commands, 0);
             self.prefetch(&events);
             for event in events.drain(..) {
@@ -109,13 +115,15 @@ impl<D: Driver> Core<D> {
             }
             self.batch.note(self.shard.stats.commands - commands, receives);
             self.shard.stats.turns += 1;
-            self.retry_waiting();
+            self.retry();
             self.shard.flush_all();
+            let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
-            busy = self.shard.clear_away();
+            busy = self.shard.clear_away() || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(false);
+            self.shard.answer_coordinators();
             for conn in std::mem::take(&mut self.shard.condemned) {
                 self.shard.close_now(conn, &mut self.driver);
             }
@@ -140,6 +148,8 @@ impl<D: Driver> Core<D> {
             match message {
                 Message::Parcel(parcel) if parcel.home == self.shard.me => self.shard.take_answers(parcel),
                 Message::Parcel(parcel) => self.shard.visitors.arrived.push(parcel),
+                Message::ToOwner(partition, message) => self.shard.to_owner(partition, message),
+                Message::ToCoordinator(answer) => self.shard.to_coordinator(answer),
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
@@ -157,17 +167,32 @@ impl<D: Driver> Core<D> {
         Ok(ended)
     }
 
-    /// Goes on with connections that had too much at other cores.
-    fn resume_uncrowded(&mut self) {
-        while !self.shard.is_draining
-            && let Some(conn) = self.shard.next_uncrowded()
-        {
-            if let Some(connection) = self.shard.connections.get_mut(conn)
-                && connection.stall == Some(Stall::Away)
-            {
-                connection.stall = None;
-                self.resume(conn);
+    /// Goes on with connections that waited for answers of other cores.
+    fn resume_answered(&mut self) {
+        for conn in std::mem::take(&mut self.shard.resumable) {
+            self.resume_from(conn, Stall::Several);
+        }
+        for _ in 0..self.shard.for_coordinator.len() {
+            if self.shard.coordinator.is_full() {
+                break;
             }
+            let Some(conn) = self.shard.for_coordinator.pop_front() else { break };
+            self.resume_from(conn, Stall::Several);
+        }
+        // each once: it may be too much again at once
+        for _ in 0..self.shard.away.crowded.len() {
+            let Some(conn) = self.shard.next_uncrowded() else { break };
+            self.resume_from(conn, Stall::Away);
+        }
+    }
+
+    fn resume_from(&mut self, conn: ConnId, stall: Stall) {
+        if let Some(connection) = self.shard.connections.get_mut(conn)
+            && connection.stall == Some(stall)
+            && !self.shard.is_draining
+        {
+            connection.stall = None;
+            self.resume(conn);
         }
     }
 
@@ -227,6 +252,8 @@ impl<D: Driver> Core<D> {
                 self.shard.holding.retain(|other| *other != conn);
                 self.shard.waiting.retain(|other| *other != conn);
                 self.shard.away.crowded.retain(|other| *other != conn);
+                self.shard.for_coordinator.retain(|other| *other != conn);
+                self.shard.locked_out.retain(|other| *other != conn);
             }
             Event::DiskDone(token, result) => self.shard.tail_written(token, result),
             Event::Woken => {}
@@ -281,11 +308,15 @@ impl<D: Driver> Core<D> {
         // the offsets of a request's arguments have 32 bits
         let limit = self.shard.config.client_query_buffer_limit.min(3 << 30);
         let Some(connection) = self.shard.connections.get_mut(conn) else { return };
-        if connection.query.len() as u64 > limit {
+        let waiting = connection.query.len();
+        if waiting as u64 > limit {
             tracing::warn!(client = connection.id, "client closed: over client-query-buffer-limit");
             self.shard.stats.query_buffer_disconnections += 1;
             self.shard.condemned.push(conn);
-        } else if connection.stall.is_some() && !connection.paused && !connection.eof {
+        } else if connection.stall.is_some_and(|stall| stall == Stall::Output || waiting > PAUSE_QUERY_BYTES)
+            && !connection.paused
+            && !connection.eof
+        {
             connection.paused = true;
             self.driver.pause(conn);
         }
@@ -316,13 +347,33 @@ impl<D: Driver> Core<D> {
         }
     }
 
-    /// Tries the commands again that waited for the log, first come first served.
-    fn retry_waiting(&mut self) {
+    /// Tries the commands again that waited for the log, or for a transaction, if there is news for them.
+    fn retry(&mut self) {
         let progress = self.shard.owned().map_or(0, |owned| owned.progress());
-        if std::mem::replace(&mut self.seen_progress, progress) == progress || self.shard.is_draining {
-            return; // nothing has changed for them
+        let log_moved = std::mem::replace(&mut self.seen_progress, progress) != progress;
+        let unlocks = self.shard.unlocks();
+        let unlocked = std::mem::replace(&mut self.seen_unlocks, unlocks) != unlocks;
+        if !log_moved && !unlocked {
+            return;
         }
         self.shard.retry_visitors();
+        if self.shard.is_draining {
+            return;
+        }
+        for _ in 0..self.shard.locked_out.len() {
+            let Some(conn) = self.shard.locked_out.pop_front() else { break };
+            if let Some(connection) = self.shard.connections.get_mut(conn) {
+                connection.stall = None;
+                self.resume(conn);
+            }
+        }
+        if log_moved {
+            self.retry_waiting();
+        }
+    }
+
+    /// First come first served.
+    fn retry_waiting(&mut self) {
         for _ in 0..self.shard.waiting.len() {
             let Some(conn) = self.shard.waiting.pop_front() else { return };
             if let Some(connection) = self.shard.connections.get_mut(conn) {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use emberkv_engine::Stop;
+use emberkv_engine::transact::ToOwner;
 use emberkv_index::Fingerprint;
+use emberkv_log::PartitionId;
 use emberkv_resp::Reply;
 
 use crate::core::message::Message;
@@ -20,7 +22,7 @@ const GROUP: usize = 64;
 pub(crate) struct Visitors {
     /// This turn's, not executed yet.
     pub arrived: Vec<Box<Parcel>>,
-    /// With a request that waits for the log.
+    /// With a request that waits for the log, or for a transaction's end.
     stalled: VecDeque<Box<Parcel>>,
     /// Executed; their answers wait for the log.
     executed: VecDeque<Box<Parcel>>,
@@ -34,12 +36,6 @@ struct Blocked {
     /// Keys: their next command comes after the one that waits, whoever sends it. Its sender's later
     /// commands may have been executed elsewhere, and who has seen those must see this.
     keys: Vec<Fingerprint>,
-}
-
-impl Visitors {
-    fn is_empty(&self) -> bool {
-        self.arrived.is_empty() && self.stalled.is_empty() && self.executed.is_empty()
-    }
 }
 
 impl Shard {
@@ -92,9 +88,19 @@ impl Shard {
         }
     }
 
+    /// A coordinator's message to one of this core's partitions.
+    pub fn to_owner(&mut self, partition: PartitionId, message: ToOwner) {
+        // what came before it comes before it
+        self.execute_arrived();
+        let cores = self.peers.len();
+        if let Some(own) = self.owned().and_then(|owned| owned.list.get_mut(usize::from(partition.0 / cores))) {
+            own.partition.receive(message);
+        }
+    }
+
     /// Sends the answers home that may go. `is_hopeless`: the log that they wait for will not go on.
     pub fn answer_visitors(&mut self, is_hopeless: bool) {
-        if self.visitors.is_empty() {
+        if self.visitors.executed.is_empty() {
             return;
         }
         for mut parcel in std::mem::take(&mut self.visitors.executed) {
@@ -165,7 +171,7 @@ fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats:
                     reply.error(&text);
                     stats.error_replies += 1;
                 }
-                Err(Stop::Wait) => {
+                Err(Stop::Wait | Stop::Locked) => {
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
                     run.left.start = number;
