@@ -3,7 +3,8 @@
 //! nowhere once is never entered again.
 //!
 //! A connection's operations on one register are executed in the order in which it sent them, pipelined or not, so a
-//! configuration is a position in each connection's sequence.
+//! configuration is a position in each connection's sequence. Where a register lies in several partitions, operations of
+//! one connection that have none in common may overtake each other: each such lane is a sequence of its own.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -21,6 +22,41 @@ pub struct Event {
     pub sent: u64,
     /// When the answer was there.
     pub answered: u64,
+    /// The one partition that it touches, of a register that lies in several.
+    pub lane: Option<u16>,
+}
+
+/// One of the sequences that a connection's operations fall into.
+#[derive(Debug, Default)]
+struct Chain<'h> {
+    connection: usize,
+    events: Vec<&'h Event>,
+    /// For each event: chains of the same connection, and how many of their events come before it.
+    after: Vec<Vec<(usize, u32)>>,
+}
+
+/// Deals a connection's operations to lanes. What has none is in the first, and comes after and before all others.
+fn weave<'h>(connection: usize, events: &'h [Event], chains: &mut Vec<Chain<'h>>) {
+    let first = chains.len();
+    chains.push(Chain { connection, ..Chain::default() });
+    let mut lanes: Vec<u16> = Vec::new();
+    for event in events {
+        let length = |chains: &[Chain<'_>], chain: usize| u32::try_from(chains[chain].events.len()).unwrap_or(u32::MAX);
+        let (chain, after) = match event.lane {
+            None => (first, (first + 1..chains.len()).map(|lane| (lane, length(chains, lane))).collect()),
+            Some(lane) => {
+                let known = lanes.iter().position(|known| *known == lane);
+                let at = known.unwrap_or_else(|| {
+                    lanes.push(lane);
+                    chains.push(Chain { connection, ..Chain::default() });
+                    lanes.len() - 1
+                });
+                (first + 1 + at, vec![(first, length(chains, first))])
+            }
+        };
+        chains[chain].events.push(event);
+        chains[chain].after.push(after);
+    }
 }
 
 impl Event {
@@ -51,13 +87,13 @@ pub const BUDGET: usize = 1_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Configuration {
-    /// How many operations of each connection were executed.
+    /// How many operations of each chain were executed.
     executed: Box<[u32]>,
     state: State,
 }
 
 struct Search<'h> {
-    history: &'h [Vec<Event>],
+    chains: Vec<Chain<'h>>,
     seen: HashSet<Configuration>,
     stack: Vec<Configuration>,
 }
@@ -66,8 +102,10 @@ struct Search<'h> {
 /// which it sent them.
 #[must_use]
 pub fn check(history: &[Vec<Event>], initial: State) -> Verdict {
-    let start = Configuration { executed: vec![0; history.len()].into(), state: initial };
-    let mut search = Search { history, seen: HashSet::new(), stack: vec![start] };
+    let mut chains = Vec::new();
+    history.iter().enumerate().for_each(|(connection, events)| weave(connection, events, &mut chains));
+    let start = Configuration { executed: vec![0; chains.len()].into(), state: initial };
+    let mut search = Search { chains, seen: HashSet::new(), stack: vec![start] };
     let mut longest: Option<Configuration> = None;
     while let Some(mut configuration) = search.stack.pop() {
         search.take_what_changes_nothing(&mut configuration);
@@ -89,18 +127,25 @@ pub fn check(history: &[Vec<Event>], initial: State) -> Verdict {
 }
 
 impl<'h> Search<'h> {
-    /// The next operation of a connection.
-    fn next(&self, configuration: &Configuration, connection: usize) -> Option<&'h Event> {
-        self.history[connection].get(configuration.executed[connection] as usize)
+    /// The next operation of a chain.
+    fn next(&self, configuration: &Configuration, chain: usize) -> Option<&'h Event> {
+        self.chains[chain].events.get(configuration.executed[chain] as usize).copied()
+    }
+
+    /// Whether all has been executed that comes before a chain's next operation.
+    fn is_due(&self, configuration: &Configuration, chain: usize) -> bool {
+        let after = &self.chains[chain].after[configuration.executed[chain] as usize];
+        after.iter().all(|(other, count)| configuration.executed[*other] >= *count)
     }
 
     /// The operations that may come next: those sent before any other that waits was answered.
     fn candidates(&self, configuration: &Configuration) -> Vec<(usize, &'h Event)> {
-        let waiting: Vec<(usize, &'h Event)> = (0..self.history.len())
-            .filter_map(|connection| Some((connection, self.next(configuration, connection)?)))
-            .collect();
+        let waiting: Vec<(usize, &'h Event)> =
+            (0..self.chains.len()).filter_map(|chain| Some((chain, self.next(configuration, chain)?))).collect();
         let deadline = waiting.iter().map(|(_, event)| event.deadline()).min().unwrap_or(u64::MAX);
-        waiting.into_iter().filter(|(_, event)| event.sent <= deadline).collect()
+        let may_be_next =
+            |(chain, event): &(usize, &Event)| event.sent <= deadline && self.is_due(configuration, *chain);
+        waiting.into_iter().filter(may_be_next).collect()
     }
 
     /// An operation that may come next, whose answer fits, and which changes no state wherever that answer fits, can as
@@ -127,8 +172,7 @@ impl<'h> Search<'h> {
     }
 
     fn is_complete(&self, configuration: &Configuration) -> bool {
-        (0..self.history.len())
-            .all(|connection| self.next(configuration, connection).is_none_or(|event| event.answer.is_none()))
+        (0..self.chains.len()).all(|chain| self.next(configuration, chain).is_none_or(|event| event.answer.is_none()))
     }
 
     fn branch(&mut self, configuration: &Configuration) {
@@ -150,19 +194,17 @@ impl<'h> Search<'h> {
         let mut text =
             format!("no order explains the answers. the longest ends with {}\n", shown(&configuration.state));
         let mut before: Vec<(usize, &Event)> = Vec::new();
-        for (connection, events) in self.history.iter().enumerate() {
-            let executed = configuration.executed[connection] as usize;
-            before.extend(events[..executed].iter().map(|event| (connection, event)));
+        for (Chain { connection, events, .. }, executed) in self.chains.iter().zip(&configuration.executed) {
+            before.extend(events[..*executed as usize].iter().map(|event| (*connection, *event)));
         }
         before.sort_by_key(|(_, event)| event.answered);
         let recent = before.len().saturating_sub(8);
         for (connection, event) in &before[recent..] {
             line(&mut text, "executed", *connection, event);
         }
-        for connection in 0..self.history.len() {
-            let from = configuration.executed[connection] as usize;
-            for event in self.history[connection][from..].iter().take(2) {
-                line(&mut text, "waits   ", connection, event);
+        for (Chain { connection, events, .. }, executed) in self.chains.iter().zip(&configuration.executed) {
+            for event in events[*executed as usize..].iter().take(2) {
+                line(&mut text, "waits   ", *connection, event);
             }
         }
         text
@@ -171,10 +213,11 @@ impl<'h> Search<'h> {
 
 fn line(text: &mut String, what: &str, connection: usize, event: &Event) {
     let answer = event.answer.as_ref().map_or_else(|| "no answer".into(), ToString::to_string);
+    let lane = event.lane.map_or_else(String::new, |lane| format!(", partition {lane}"));
     // writing to a string can't fail.
     let _ = writeln!(
         text,
-        "      {what} [{:>10} .. {:>10}] connection {connection}: {} -> {answer}",
+        "      {what} [{:>10} .. {:>10}] connection {connection}{lane}: {} -> {answer}",
         event.sent, event.answered, event.op
     );
 }
@@ -185,7 +228,7 @@ mod tests {
     use crate::rng::Rng;
 
     fn event(sent: u64, answered: u64, op: Op, answer: Answer) -> Event {
-        Event { op, answer: Some(answer), sent, answered }
+        Event { op, answer: Some(answer), sent, answered, lane: None }
     }
 
     fn set(sent: u64, answered: u64, value: &str) -> Event {
@@ -235,6 +278,19 @@ mod tests {
     }
 
     #[test]
+    fn only_what_touches_different_partitions_overtakes() {
+        let in_lane = |lane, event| Event { lane: Some(lane), ..event };
+        let writer = vec![set(0, 10, "a"), set(20, 30, "b")];
+        let reads = |first, second| vec![in_lane(first, get(0, 40, "b")), in_lane(second, get(0, 40, "a"))];
+        assert!(is_legal(&[writer.clone(), reads(0, 1)]));
+        assert!(!is_legal(&[writer.clone(), reads(1, 1)]));
+        // what touches all partitions stays between what was sent before and after it.
+        let [b, a] = &reads(0, 1)[..] else { panic!("two reads") };
+        assert!(!is_legal(&[writer.clone(), vec![b.clone(), get(0, 40, "b"), a.clone()]]));
+        assert!(!is_legal(&[vec![set(0, 40, "b"), in_lane(0, get(0, 40, "nil"))]]));
+    }
+
+    #[test]
     fn two_increments_never_give_the_same_number() {
         let incr = |number| event(0, 10, Op::Incr, Answer::Integer(number));
         assert!(is_legal(&[vec![incr(2)], vec![incr(1)]]));
@@ -251,7 +307,7 @@ mod tests {
 
     #[test]
     fn an_unanswered_write_may_have_happened_at_any_time_or_never() {
-        let lost = Event { op: Op::Set(b"a".to_vec()), answer: None, sent: 0, answered: 0 };
+        let lost = Event { op: Op::Set(b"a".to_vec()), answer: None, sent: 0, answered: 0, lane: None };
         assert!(is_legal(&[vec![lost.clone()], vec![get(5, 6, "nil"), get(50, 60, "a")]]));
         assert!(is_legal(&[vec![lost.clone()], vec![get(5, 6, "nil")]]));
         assert!(!is_legal(&[vec![lost], vec![get(5, 6, "a"), get(50, 60, "nil")]]));

@@ -121,20 +121,28 @@ pub fn run(plan: &LinearPlan) -> Result<LinearReport> {
 /// When a connection breaks that should not.
 pub fn torture(plan: &LinearPlan, subject: &mut impl Subject) -> Result<LinearReport> {
     assert!(plan.connections > 0, "a plan without connections proves nothing");
+    // a new data set has as many as there are cores at its first start.
+    let partitions = subject.connect()?.cores()?;
     let mut report = LinearReport::default();
     let root = Rng::new(plan.seed);
     let deadline = Instant::now() + plan.length;
     while report.rounds == 0 || (Instant::now() < deadline && report.is_clean()) {
-        one_round(plan, subject, &mut root.fork(report.rounds + 1), &mut report)?;
+        one_round(plan, subject, partitions, &mut root.fork(report.rounds + 1), &mut report)?;
         report.rounds += 1;
     }
     Ok(report)
 }
 
-fn one_round(plan: &LinearPlan, subject: &mut impl Subject, rng: &mut Rng, report: &mut LinearReport) -> Result<()> {
+fn one_round(
+    plan: &LinearPlan,
+    subject: &mut impl Subject,
+    partitions: u16,
+    rng: &mut Rng,
+    report: &mut LinearReport,
+) -> Result<()> {
     let round = report.rounds;
-    let (registers, lines) = (Register::of_round(round), Line::of_round(round));
-    let may_overtake = subject.connect()?.cores()? > 1;
+    let (registers, lines) = (Register::of_round(round, partitions), Line::of_round(round));
+    let may_overtake = partitions > 1;
     let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| subject.connect()).collect::<Result<_>>()?;
     let (recording, working) = clients.split_at_mut(plan.connections);
     let (start, stop) = (Barrier::new(2 * plan.connections + VISITORS + 1), AtomicBool::new(false));

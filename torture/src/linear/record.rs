@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::check::Event;
 use super::register::{Answer, Op};
+use crate::partition::partition;
 use crate::rng::Rng;
 use crate::value::escape;
 use crate::{Client, Error, Result, Value};
@@ -33,22 +34,30 @@ pub struct Register {
     database: u8,
     keys: Vec<String>,
     is_whole_database: bool,
+    partitions: u16,
+    /// Whether its keys lie in several partitions.
+    is_spread: bool,
 }
 
 impl Register {
-    /// The registers of a round: their names are new.
+    fn new(database: u8, keys: Vec<String>, partitions: u16) -> Self {
+        let lies_in = |key: &String| partition(key.as_bytes(), partitions);
+        let is_spread = keys.iter().any(|key| lies_in(key) != lies_in(&keys[0]));
+        Self { database, keys, is_whole_database: database != 0, partitions, is_spread }
+    }
+
+    /// The registers of a round, over so many partitions: their names are new.
     #[must_use]
-    pub fn of_round(round: u64) -> Vec<Self> {
-        let here = |keys| Self { database: 0, keys, is_whole_database: false };
+    pub fn of_round(round: u64, partitions: u16) -> Vec<Self> {
+        let here = |keys| Self::new(0, keys, partitions);
         let keys = (0..KEYS).map(|number| here(vec![format!("key:{round}:{number}")]));
         let groups = (0..GROUPS).map(|group| {
             let tag = if group == 0 { format!("{{{round}}}") } else { round.to_string() };
             here((0..MEMBERS).map(|member| format!("group:{tag}:{group}:{member}")).collect())
         });
-        let databases = (0..DATABASES).map(|number| Self {
-            database: u8::try_from(number + 1).unwrap_or(1),
-            keys: (0..MEMBERS).map(|member| format!("member:{round}:{member}")).collect(),
-            is_whole_database: true,
+        let databases = (0..DATABASES).map(|number| {
+            let keys = (0..MEMBERS).map(|member| format!("member:{round}:{member}")).collect();
+            Self::new(u8::try_from(number + 1).unwrap_or(1), keys, partitions)
         });
         keys.chain(groups).chain(databases).collect()
     }
@@ -71,6 +80,7 @@ struct Request {
     op: Op,
     words: Vec<Vec<u8>>,
     reading: Reading,
+    lane: Option<u16>,
 }
 
 /// How a reply becomes an answer.
@@ -168,7 +178,8 @@ fn draw(rng: &mut Rng, registers: &[Register], token: u64) -> Request {
         }
     };
     let words = spell(rng, place, &op, name);
-    Request { register, op, words, reading }
+    let lane = (place.is_spread && name == "GET").then(|| partition(&words[1], place.partitions));
+    Request { register, op, words, reading, lane }
 }
 
 fn spell(rng: &mut Rng, place: &Register, op: &Op, name: &str) -> Vec<Vec<u8>> {
@@ -237,7 +248,13 @@ impl Recorder<'_> {
             Err(Error::Closed) => {
                 for Waiting { request, sent, .. } in waiting {
                     let answered = self.now();
-                    events[request.register].push(Event { op: request.op, answer: None, sent, answered });
+                    events[request.register].push(Event {
+                        op: request.op,
+                        answer: None,
+                        sent,
+                        answered,
+                        lane: request.lane,
+                    });
                 }
                 Ok(Record { events, is_cut_off: true })
             }
@@ -301,7 +318,7 @@ impl Recorder<'_> {
             let reply = client.read()?;
             let (op, answered) = (request.op.clone(), self.now());
             let answer = Some(request.reading.answer(&op, &reply));
-            events[request.register].push(Event { op, answer, sent: *sent, answered });
+            events[request.register].push(Event { op, answer, sent: *sent, answered, lane: request.lane });
             let selects = *selects;
             waiting.pop_front();
             if selects {
@@ -327,7 +344,7 @@ pub fn read_all(client: &mut Client, registers: &[Register], epoch: Instant) -> 
         let sent = now();
         let reply = client.command(&words)?;
         let answer = Some(reading.answer(&Op::Get, &reply));
-        events.push(vec![Event { op: Op::Get, answer, sent, answered: now() }]);
+        events.push(vec![Event { op: Op::Get, answer, sent, answered: now(), lane: None }]);
         if place.is_whole_database {
             // the next round's keys find it empty.
             client.command(&["FLUSHDB"])?;
