@@ -40,10 +40,12 @@ bench:
 static:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p emberkv --target $(STATIC_TARGET)
 
-# kill -9, 50 rounds in each mode; TORTURE="--rounds 1000 --seed 7" for more
+# kill -9, 50 rounds in each mode, and histories over kills; TORTURE="--rounds 1000 --seed 7" for more rounds
 torture:
 	cargo build --release -p emberkv -p emberkv-torture
 	for mode in everysec always; do \
 		target/release/emberkv-torture kill --rounds 50 --appendfsync $$mode --server target/release/emberkv \
 			$(TORTURE) || exit 1; \
+		target/release/emberkv-torture linear --kills --seconds 20 --appendfsync $$mode \
+			--server target/release/emberkv || exit 1; \
 	done
