@@ -31,7 +31,7 @@ mod turn;
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
-pub use catalog::{Catalog, ManifestEdit, ManifestTurn};
+pub use catalog::{ManifestEdit, ManifestTurn};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
