@@ -50,6 +50,8 @@ pub enum Plant {
     D5,
     /// A failed sync is tried again and believed.
     E1,
+    /// A log goes on behind a mark of a transaction of which a read-only one may lose a part.
+    E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
     /// The reply to a write does not wait for it (law 2).
