@@ -66,6 +66,8 @@ pub enum Plant {
     X3Durable,
     /// A part is published as soon as it is appended.
     X3Publish,
+    /// What a transaction is about to write is not counted for readers on other threads.
+    D6,
     /// An owner's vote does not wait for what it has seen (law 2).
     L2Vote,
     /// A transaction that has failed is answered, and its keys unlocked, before its aborts are safe.

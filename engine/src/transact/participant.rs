@@ -19,9 +19,7 @@ use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{
-    Address, Appended, DbId, Entry, LogPosition, MARK_BYTES, PartitionId, Purpose, Refusal, TxId, Value,
-};
+use emberkv_log::{Address, Appended, Entry, LogPosition, MARK_BYTES, PartitionId, Purpose, Refusal, TxId, Value};
 use emberkv_resp::schema::CommandId;
 
 use super::share::{Action, Share, Strings, Values, Vote};
@@ -56,14 +54,14 @@ struct Open {
     members: u16,
     share: Share,
     place: Place,
-    /// Whether its keys are counted as being written (D6).
-    counted: bool,
     step: Step,
     /// Of a deletion: which of the keys there are.
     found: Vec<usize>,
     /// Bytes that are held for the part, and whether some are held for the mark.
     held_for_part: Option<u64>,
     held_for_mark: bool,
+    /// Other threads have been told to keep off its keys.
+    is_raised: bool,
     /// The records of the part, in the order of the share.
     records: Vec<Appended>,
     /// The position after the part.
@@ -198,9 +196,7 @@ impl<D: Disk> Partition<D> {
             Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } => Wants::All,
         };
         let place = self.locks.enter(ticket, wants);
-        let counted = self.count_writes(share.db, &share.action, WriteCounters::raise);
         let open = Open {
-            counted,
             from,
             members,
             share,
@@ -209,6 +205,7 @@ impl<D: Disk> Partition<D> {
             found: Vec::new(),
             held_for_part: None,
             held_for_mark: false,
+            is_raised: false,
             records: Vec::new(),
             end: LogPosition(0),
         };
@@ -295,23 +292,21 @@ impl<D: Disk> Partition<D> {
             self.log.release_held(MARK_BYTES as u64);
         }
         self.release_records(&mut open);
-        if open.counted {
-            self.count_writes(open.share.db, &open.share.action, WriteCounters::lower);
+        if open.is_raised {
+            self.count(open.place, WriteCounters::lower);
         }
         self.locks.leave(open.place);
     }
 
-    /// Other threads read nothing of what will be written between the grant of its lock and its publication (D6).
-    fn count_writes(&self, db: DbId, action: &Action, count: fn(&WriteCounters, Option<Fingerprint>)) -> bool {
-        let Some(published) = &self.published else { return false };
-        let mut each = |key| count(&published.writes, Some(self.key(db, key).fingerprint));
-        match action {
-            Action::Put { pairs, .. } => pairs.iter().step_by(2).for_each(&mut each),
-            Action::Delete(keys) => keys.iter().for_each(&mut each),
-            Action::Flush { .. } => count(&published.writes, None),
-            Action::Count(_) | Action::Get(_) | Action::Size | Action::Find { .. } | Action::Draw => return false,
+    /// Calls `how` for each key that a place has to itself.
+    fn count(&self, place: Place, how: impl Fn(&WriteCounters, Option<Fingerprint>)) {
+        let Some(published) = &self.published else { return };
+        match self.locks.wants(place) {
+            Wants::All => how(&published.writes, None),
+            Wants::Keys(keys) => {
+                keys.iter().for_each(|key| how(&published.writes, Some(Fingerprint::from_hash(key.0))))
+            }
         }
-        true
     }
 
     fn release_records(&mut self, open: &mut Open) {
@@ -333,6 +328,17 @@ impl<D: Disk> Partition<D> {
         #[cfg(any(test, feature = "sim"))]
         let depends = if plant::is(Plant::L2Vote) { LogPosition(0) } else { depends };
         open.step = Step::Voted;
+        if open.held_for_mark {
+            // once it is committed, before it is published, nobody may read past us what was there before (D6)
+            open.is_raised = self.published.is_some();
+            #[cfg(any(test, feature = "sim"))]
+            if plant::is(Plant::D6) {
+                open.is_raised = false;
+            }
+            if open.is_raised {
+                self.count(open.place, WriteCounters::raise);
+            }
+        }
         let partition = self.log.partition();
         self.answer(open.from, ToCoordinator::Granted { ticket, partition, vote }, depends);
         Ok(())
