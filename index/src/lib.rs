@@ -32,6 +32,8 @@ mod error;
 mod fingerprint;
 mod grow;
 mod index;
+#[cfg(all(test, loom))]
+mod models;
 mod page;
 mod place;
 mod prefetch;
@@ -42,6 +44,7 @@ mod scan;
 mod shrink;
 mod side;
 mod slot;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod version;
