@@ -10,6 +10,9 @@ mod group;
 mod hash;
 mod long_double;
 mod lookup;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod partition;
 mod published;
 mod replay;

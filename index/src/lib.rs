@@ -32,7 +32,8 @@ mod error;
 mod fingerprint;
 mod grow;
 mod index;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 mod page;
 mod place;
