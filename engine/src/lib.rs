@@ -11,6 +11,9 @@ mod hash;
 mod locks;
 mod long_double;
 mod lookup;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod partition;
 mod published;
 mod replay;

@@ -1,11 +1,11 @@
 //! What a partition lets other threads know of itself, beside its index and its records (D4 to D6).
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 use loom::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Release},
 };
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Release},
@@ -40,7 +40,11 @@ impl SharedPosition {
 }
 
 /// How many counters there are: so many that two keys in use seldom share one.
+#[cfg(not(all(test, loom)))]
 const COUNTERS: usize = 256;
+/// For the models.
+#[cfg(all(test, loom))]
+const COUNTERS: usize = 2;
 
 /// How many writes are under way to the keys of each hash, and to any key at all (D6).
 ///

@@ -374,7 +374,7 @@ impl Iterator for Candidates<'_> {
         while self.mask != 0 {
             let bit = self.mask.trailing_zeros() as usize;
             self.mask &= self.mask - 1;
-            let ((row, line), slot) = (self.rows[bit / SLOTS], bit % SLOTS);
+            let ((row, line), slot) = (self.rows[bit / SLOTS], bit & (SLOTS - 1));
             if let Some(address) = line.load(slot).address() {
                 return Some((self.index.slot_ref(Place::Slot { block: self.block, row, slot }), address));
             }

@@ -32,6 +32,9 @@ mod error;
 mod fingerprint;
 mod grow;
 mod index;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod page;
 mod place;
 mod prefetch;
@@ -42,6 +45,7 @@ mod scan;
 mod shrink;
 mod side;
 mod slot;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod version;

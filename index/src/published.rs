@@ -42,7 +42,7 @@ pub(crate) struct PageView {
     bits: u8,
 }
 
-#[cfg(all(not(loom), target_pointer_width = "64"))]
+#[cfg(all(not(all(test, loom)), target_pointer_width = "64"))]
 const _: () = assert!(size_of::<PageView>() == 64);
 
 // SAFETY: a view's pointers are followed by `block` only, to blocks of atomics, which any thread may use; that they are

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 use emberkv_log::Address;
 
-use crate::{fingerprint::Fingerprint, prefetch::prefetch, published::Published};
+use crate::{block::Block, fingerprint::Fingerprint, prefetch::prefetch, published::Published, version::PageVersion};
 
 /// Looks fingerprints up in an index that another thread changes. See [`Index::reader`](crate::Index::reader).
 ///
@@ -29,31 +29,10 @@ pub enum Probe {
 impl Reader {
     /// The entry of a key with this fingerprint whose record satisfies `matches`, which compares the key at an address.
     #[inline]
-    pub fn find(&self, guard: &Guard, fingerprint: Fingerprint, mut matches: impl FnMut(Address) -> bool) -> Probe {
+    pub fn find(&self, guard: &Guard, fingerprint: Fingerprint, matches: impl FnMut(Address) -> bool) -> Probe {
         let tag = fingerprint.tag();
         let Some(view) = self.published.view(guard, tag) else { return Probe::Unsure };
-        let version = view.version.read();
-        let block = view.block(tag);
-        let first = fingerprint.first_row();
-        for row in [first, tag.other_row(first)] {
-            let line = block.row(row);
-            let mut mask = line.matches(tag);
-            while mask != 0 {
-                let slot = mask.trailing_zeros() as usize;
-                mask &= mask - 1;
-                let word = line.load_shared(slot);
-                if word.has_tag(tag)
-                    && let Some(address) = word.address()
-                    && matches(address)
-                {
-                    return Probe::Hit(address);
-                }
-            }
-        }
-        match version {
-            Some(version) if !self.published.has_side_entries() && view.version.is_still(version) => Probe::Absent,
-            _ => Probe::Unsure,
-        }
+        probe(view.block(tag), &view.version, fingerprint, || self.published.has_side_entries(), matches)
     }
 
     /// Starts fetching the two cache lines that a lookup of this fingerprint reads.
@@ -75,5 +54,40 @@ impl Reader {
             report(address);
             false
         });
+    }
+}
+
+/// Looks at the two rows of a fingerprint. That nothing is there counts only if no entry has moved meanwhile, and there
+/// is none in the side table.
+#[inline]
+pub(crate) fn probe(
+    block: &Block,
+    version: &PageVersion,
+    fingerprint: Fingerprint,
+    has_side_entries: impl FnOnce() -> bool,
+    mut matches: impl FnMut(Address) -> bool,
+) -> Probe {
+    let tag = fingerprint.tag();
+    let before = version.read();
+    let first = fingerprint.first_row();
+    for row in [first, tag.other_row(first)] {
+        let line = block.row(row);
+        let mut mask = line.matches(tag);
+        while mask != 0 {
+            let slot = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            let word = line.load_shared(slot);
+            if word.has_tag(tag)
+                && let Some(address) = word.address()
+                && matches(address)
+            {
+                return Probe::Hit(address);
+            }
+        }
+    }
+    match before {
+        // in this order: an entry leaves the side table while the version says so
+        Some(before) if !has_side_entries() && version.is_still(before) => Probe::Absent,
+        _ => Probe::Unsure,
     }
 }

@@ -1,17 +1,8 @@
 //! The version of a page: whether a probe that found nothing may be believed (D5).
 
-#[cfg(loom)]
-use loom::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
-#[cfg(not(loom))]
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::sync::{AtomicU32, fence};
 
 /// Odd while entries of the page move, so that a reader may miss one on its way; another even number afterwards.
 ///

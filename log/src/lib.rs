@@ -33,7 +33,7 @@ mod turn;
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
-pub use catalog::{Catalog, ManifestEdit, ManifestTurn};
+pub use catalog::{ManifestEdit, ManifestTurn};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};

@@ -50,6 +50,8 @@ pub enum Plant {
     D5,
     /// A failed sync is tried again and believed.
     E1,
+    /// A log goes on behind a mark of a transaction of which a read-only one may lose a part.
+    E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
     /// The reply to a write does not wait for it (law 2).
@@ -58,8 +60,6 @@ pub enum Plant {
     L2Read,
     /// "No such key" does not wait for the newest tombstone (law 2).
     L2Nil,
-    /// A log goes on though another one may have lost a part of what it has a mark of.
-    E2,
     /// Tickets may come to a partition in any order.
     X1,
     /// An owner says that its part of a transaction is durable before it is.

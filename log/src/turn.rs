@@ -29,7 +29,6 @@ impl<D: Disk> Log<D> {
     /// Ends a turn: what was appended since the last one goes to the disk, inline when that is fast, else
     /// as a job. What it leads to is seen in [`Log::gate`].
     pub fn end_turn(&mut self) {
-        self.fail_with_others();
         self.free_dead_segments();
         if self.health == Health::Good {
             let inline = self.options.policy != SyncPolicy::Always && !self.writes_are_slow;
@@ -61,6 +60,7 @@ impl<D: Disk> Log<D> {
         self.refused_size = None;
         self.after_sync(); // the horizon moves by what other partitions do
         self.discard_left();
+        self.check_what_it_hangs_on();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),
@@ -515,23 +515,27 @@ impl<D: Disk> Log<D> {
         self.health = Health::Reinstalling { upto, edit };
     }
 
-    /// A mark of a transaction whose part another log may have lost: a start may end this log there, so nothing more may
-    /// be promised behind it (E2).
-    fn fail_with_others(&mut self) {
+    /// What is behind a mark is lost if a part of that transaction is: if it is in a log that is read-only it may stay
+    /// unsynced for ever, so nothing more may be built on it (E2).
+    fn check_what_it_hangs_on(&mut self) {
+        if self.read_only().is_some() {
+            return;
+        }
         #[cfg(any(test, feature = "sim"))]
         if crate::plant::is(crate::plant::Plant::E2) {
             return;
         }
-        let unsynced = self.unsynced_steps.iter().map(|(_, txid, step)| (*txid, *step));
-        if self.horizon.hangs_on_lost(self.partition, unsynced) && self.read_only().is_none() {
-            self.give_up("it depends on a transaction that the log of another partition may have lost");
+        if let Some(failed) = self.horizon.hangs_on_failed(self.partition) {
+            let failed = failed.0;
+            self.give_up(&format!(
+                "it depends on a transaction of which partition {failed}, read-only, may lose a part"
+            ));
         }
     }
 
     fn give_up(&mut self, reason: &str) {
-        let unsynced = self.unsynced_steps.iter().map(|(_, txid, step)| (*txid, *step));
-        self.horizon.failed(self.partition, unsynced);
-        tracing::error!(reason, "the log is read-only until the server is restarted");
+        tracing::error!(partition = self.partition.0, reason, "the log is read-only until the server is restarted");
+        self.horizon.failed(self.partition);
         self.health = Health::ReadOnly(format!("the log is read-only: {reason}"));
         self.update_limits();
     }

@@ -10,9 +10,9 @@ use emberkv_resp::{Output, Protocol, Reply};
 
 use super::coordinator::with_request;
 use super::crash::crash;
-use super::world::{World, start, words};
+use super::world::{World, words};
 use crate::slots::partition_of;
-use crate::tests::{START_MS, State, contents};
+use crate::tests::{START_MS, State};
 use crate::transact::{Route, route};
 
 /// `a` and `b` are keys of two partitions out of two.
@@ -182,41 +182,4 @@ fn an_error_is_answered_when_no_crash_can_bring_the_command_back() {
     std::panic::set_hook(hook);
     plant::set(None);
     assert!(noticed, "nothing noticed that X6 is missing");
-}
-
-/// Under `everysec`: a command over two partitions is committed; then the log of one fails for good, before its part is
-/// synced. Whether a write to the other one is acknowledged a second later, and whether it is there after a power loss.
-fn after_a_log_has_failed() -> (bool, bool) {
-    let (mut world, mut choices) = two(SyncPolicy::EverySec, 2);
-    let (a, b) = (owner("a"), owner("b"));
-    world.send(0, 0, words("MSET a 1 b 1"), &mut choices);
-    for _ in 0..6 {
-        world.deliver_all(&mut choices);
-        (0..2).for_each(|owner| world.end_turn(owner));
-    }
-    assert!(world.is_idle(0) && world.partitions.iter().all(|partition| partition.locks.is_empty()));
-    world.disk.fail_syncs(100);
-    world.partitions[b].log_mut().tick();
-    while world.run_job(b, &mut choices) {}
-    world.disk.fail_syncs(0);
-    assert!(world.partitions[b].log().read_only().is_some());
-    world.end_turn(a);
-    world.send(1, 0, words("SET {a}later 1"), &mut choices);
-    world.try_again(1);
-    world.end_turn(a);
-    world.partitions[a].log_mut().tick();
-    while world.run_job(a, &mut choices) {}
-    let is_acknowledged = world.partitions[a].log().read_only().is_none() && world.is_idle(1);
-    let opened = start(&world.disk.without_unsynced(), 2, 5, world.policy).unwrap();
-    let is_there = contents(&opened[a]).contains_key(&(0, (*b"{a}later").into()));
-    (is_acknowledged, is_there)
-}
-
-#[test]
-fn a_log_promises_nothing_behind_what_another_one_may_have_lost() {
-    assert_eq!(after_a_log_has_failed(), (false, false));
-    plant::set(Some(Plant::E2));
-    let result = after_a_log_has_failed();
-    plant::set(None);
-    assert_eq!(result, (true, false), "without E2 a write that was synced is cut off");
 }
