@@ -302,11 +302,13 @@ fn run_all(disk: &SimDisk, log: &mut Log<SimDisk>) {
 }
 
 /// The keys after a start on a recycled file that holds, beyond its tail, a frame of an earlier life which
-/// begins just where the next frame of this life ends.
+/// begins just where the next frame of this life ends: at the end of a block, whose rest is not written.
 fn keys_after_a_recycled_refill() -> Vec<Vec<u8>> {
+    const FRAME: u64 = (4096 - 64) / 2;
     let disk = SimDisk::new();
     let put = |log: &mut Log<SimDisk>, key: &[u8]| {
-        let entry = Entry::Put { db: DbId(0), key, value: Value::Bytes(&[1; 100]), expires_at_ms: None };
+        let value = Value::Bytes(&[1; FRAME as usize - 24 - 9]);
+        let entry = Entry::Put { db: DbId(0), key, value, expires_at_ms: None };
         log.reserve(entry.encoded_len() as u64, Purpose::Grow).unwrap();
         log.append(&entry);
         log.end_turn();
@@ -314,7 +316,7 @@ fn keys_after_a_recycled_refill() -> Vec<Vec<u8>> {
     let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
     ["a", "b", "c"].iter().for_each(|key| put(&mut log, key.as_bytes()));
     // b was never synced and is torn, c survives behind it
-    disk.flip_bit(&segment_name(log.head().file_id), (64 + 136 + 40) * 8);
+    disk.flip_bit(&segment_name(log.head().file_id), (64 + FRAME + 40) * 8);
     let (log, _) = open(&disk.after_kill(), 2, SyncPolicy::EverySec).unwrap();
     let disk = (*log.disk).clone();
     let (mut log, _) = open(&disk, 3, SyncPolicy::EverySec).unwrap();

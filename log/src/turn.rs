@@ -117,8 +117,14 @@ impl<D: Disk> Log<D> {
             let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
                 unreachable!("a segment with unwritten frames exists")
             };
-            let bytes = segment.memory.closed_bytes(part.from..part.to);
-            if let Err(error) = self.disk.write_at(&segment.file, part.from, bytes) {
+            // a block that is written in part is read first when the system does not have it, and this thread would wait
+            let (offset, bytes) = if segment.life == Life::Head && segment.fillings.len() == 1 {
+                let offset = part.from - part.from % WRITE_BLOCK;
+                (offset, self.writer.padded(offset..part.to.next_multiple_of(WRITE_BLOCK).min(segment.size)))
+            } else {
+                (part.from, segment.memory.closed_bytes(part.from..part.to))
+            };
+            if let Err(error) = self.disk.write_at(&segment.file, offset, bytes) {
                 self.begin_refill(&error);
                 return;
             }
