@@ -115,8 +115,9 @@ impl Rig {
 fn pipeline(c: &mut Criterion) {
     let path = std::env::temp_dir().join(format!("emberkv-bench-{}", std::process::id()));
     let disk = Arc::new(RealDisk::open(&path).unwrap_or_else(|error| panic!("{error}")));
-    let opened = emberkv_engine::open(Arc::clone(&disk), options(), Limits::default(), &Progress::default());
-    let (mut partition, _) = opened.unwrap_or_else(|error| panic!("{error}"));
+    let opened = emberkv_engine::open(Arc::clone(&disk), options(), Limits::default(), 1, &Progress::default());
+    let (mut partitions, _) = opened.unwrap_or_else(|error| panic!("{error}"));
+    let mut partition = partitions.remove(0);
     partition.begin_turn(now_ms());
     let mut rig = Rig { partition, disk, parser: Parser::new(), output: Output::new(), random: 7 };
     for buf in rig.pipelines(KEYS as usize / 5, true) {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use emberkv_index::{Index, IndexError};
+use emberkv_index::Index;
+pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
-use emberkv_log::{DbId, Log, LogPosition, Options, Progress, StartError, StartReport};
+use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport};
 
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -54,18 +55,8 @@ pub struct Partition<D: Disk> {
     pub(crate) scratch: Vec<u8>,
 }
 
-/// Why a partition can't be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] StartError),
-    /// No memory for the index.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-}
-
-/// Opens a partition: replays its log, which is created if there is none.
+/// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many
+/// `partitions`; later their number is what it is.
 ///
 /// # Errors
 /// See [`OpenError`]; nothing was changed then.
@@ -73,17 +64,22 @@ pub fn open<D: Disk>(
     disk: Arc<D>,
     options: Options,
     limits: Limits,
+    partitions: u16,
     progress: &Progress,
-) -> Result<(Partition<D>, StartReport), OpenError> {
+) -> Result<(Vec<Partition<D>>, StartReport), OpenError> {
     let now_ms = (options.now_ms)();
-    let mut replay = Replay::new(limits, now_ms)?;
-    let (log, report) = emberkv_log::start(disk, options, progress, |seed, table, address, record| {
-        replay.apply(seed, table, address, record)
+    let (logs, report) = emberkv_log::start(disk, options, partitions, progress, |_, seed| {
+        Replay::new(limits, seed, now_ms).map_err(|error| error.to_string())
     })?;
-    Ok((replay.finish(log), report))
+    Ok((logs.into_iter().map(|(log, replay)| replay.finish(log)).collect(), report))
 }
 
 impl<D: Disk> Partition<D> {
+    /// Which partition of the data set this is.
+    pub fn id(&self) -> PartitionId {
+        self.log.partition()
+    }
+
     /// The log below.
     pub fn log(&self) -> &Log<D> {
         &self.log

@@ -20,12 +20,15 @@ pub(crate) struct Replay {
     floors: Vec<LogPosition>,
     sweep: Sweep,
     limits: Limits,
+    hasher: KeyHasher,
     now_ms: u64,
 }
 
 impl Replay {
-    pub fn new(limits: Limits, now_ms: u64) -> Result<Self, IndexError> {
+    /// `seed` is the data set's hash seed.
+    pub fn new(limits: Limits, seed: u64, now_ms: u64) -> Result<Self, IndexError> {
         Ok(Self {
+            hasher: KeyHasher::new(seed),
             index: Index::new()?,
             wheel: Wheel::new(now_ms),
             dbs: vec![DbStats::default(); limits.databases],
@@ -34,39 +37,6 @@ impl Replay {
             limits,
             now_ms,
         })
-    }
-
-    /// Takes a record over.
-    ///
-    /// # Errors
-    /// In words: what keeps the data set from being served.
-    pub fn apply(
-        &mut self,
-        seed: u64,
-        table: &mut SegmentTable,
-        address: Address,
-        record: &Record<'_>,
-    ) -> Result<(), String> {
-        if usize::from(record.db().0) >= self.limits.databases {
-            let (found, databases) = (record.db().0, self.limits.databases);
-            return Err(format!(
-                "the log holds keys of database {found}, and there are only {databases}: raise 'databases'"
-            ));
-        }
-        let hasher = KeyHasher::new(seed);
-        match record.kind() {
-            Kind::Put | Kind::PutInt => {
-                self.put(hasher, table, address, record).map_err(|error| error.to_string())?;
-            }
-            Kind::Delete => self.delete(hasher, table, record),
-            Kind::Floor => {
-                if let Some(Entry::Floor { db }) = record.entry() {
-                    self.flush(db, table, table.position(address)).map_err(|error| error.to_string())?;
-                }
-            }
-            Kind::Freed | Kind::Seal => {}
-        }
-        Ok(())
     }
 
     /// The entry of a record's key, and whether its record lies below the floor.
@@ -90,14 +60,8 @@ impl Replay {
         Some((slot, address, len, expires_at_ms, below))
     }
 
-    fn put(
-        &mut self,
-        hasher: KeyHasher,
-        table: &mut SegmentTable,
-        address: Address,
-        record: &Record<'_>,
-    ) -> Result<(), IndexError> {
-        let fingerprint = hasher.fingerprint(record.db(), record.key());
+    fn put(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), IndexError> {
+        let fingerprint = self.hasher.fingerprint(record.db(), record.key());
         let expires_at_ms = record.expires_at_ms();
         table.retain(address, record.encoded_len());
         let mut old_expiry = None;
@@ -126,8 +90,8 @@ impl Replay {
         Ok(())
     }
 
-    fn delete(&mut self, hasher: KeyHasher, table: &mut SegmentTable, record: &Record<'_>) {
-        let fingerprint = hasher.fingerprint(record.db(), record.key());
+    fn delete(&mut self, table: &mut SegmentTable, record: &Record<'_>) {
+        let fingerprint = self.hasher.fingerprint(record.db(), record.key());
         if let Some((slot, old, len, expiry, below)) = self.find(fingerprint, table, record) {
             self.index.remove(slot);
             table.release(old, len);
@@ -158,13 +122,12 @@ impl Replay {
 
     /// The partition, when all is replayed.
     pub fn finish<D: Disk>(self, log: Log<D>) -> Partition<D> {
-        let hasher = KeyHasher::new(log.hash_seed());
         Partition {
             last_delete: LogPosition(0),
             random: log.dataset() | 1,
             log,
             index: self.index,
-            hasher,
+            hasher: self.hasher,
             wheel: self.wheel,
             dbs: self.dbs,
             floors: self.floors,
@@ -176,5 +139,30 @@ impl Replay {
             depends: LogPosition(0),
             scratch: Vec::new(),
         }
+    }
+}
+
+impl emberkv_log::Replay for Replay {
+    fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
+        if usize::from(record.db().0) >= self.limits.databases {
+            let (found, databases) = (record.db().0, self.limits.databases);
+            return Err(format!(
+                "the log holds keys of database {found}, and there are only {databases}: raise 'databases'"
+            ));
+        }
+        match record.kind() {
+            Kind::Put | Kind::PutInt => {
+                self.put(table, address, record).map_err(|error| error.to_string())?;
+            }
+            Kind::Delete => self.delete(table, record),
+            Kind::Floor => {
+                if let Some(Entry::Floor { db }) = record.entry() {
+                    self.flush(db, table, table.position(address)).map_err(|error| error.to_string())?;
+                }
+            }
+            // the log's own; of a part it hands on what is in it
+            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => {}
+        }
+        Ok(())
     }
 }

@@ -27,7 +27,7 @@ impl<D: Disk> Log<D> {
             };
             match self.segments[at].life {
                 Life::Head | Life::Sealed { listed: false } => continue, // asked again later
-                Life::FreePendingSafe(_) | Life::FreePendingManifest(_) => {
+                Life::FreePendingSafe(..) | Life::FreePendingManifest(_) => {
                     self.dead.remove(&sequence);
                     continue;
                 }
@@ -45,7 +45,8 @@ impl<D: Disk> Log<D> {
             if tombstones_needed {
                 continue;
             }
-            let freed = Entry::Freed { sequence };
+            let until = self.horizon.next();
+            let freed = Entry::Freed { sequence, until };
             if self.reserve(freed.encoded_len() as u64, Purpose::Free).is_err() {
                 self.recheck_dead = true;
                 return;
@@ -57,7 +58,8 @@ impl<D: Disk> Log<D> {
             if crate::plant::is(crate::plant::Plant::S4) {
                 safe_at = crate::LogPosition(0);
             }
-            self.segments[at].life = Life::FreePendingSafe(safe_at);
+            self.segments[at].life = Life::FreePendingSafe(safe_at, until);
+            self.horizon.wait_for(until);
             self.dead.remove(&sequence);
             self.sync_soon = true;
             tracing::debug!(sequence = sequence.0, "segment is dead: to be freed once that is safe");

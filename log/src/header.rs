@@ -8,19 +8,16 @@
 //!  +----------+---------+-----------+----------+--------+--------+------------+--------+------+
 //! ```
 
-use crate::address::{LogPosition, Nonce, SegmentSequence};
+use crate::address::{LogPosition, Nonce, PartitionId, SegmentSequence};
 
 /// Bytes of a segment's header: where its first frame begins.
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"EMBERSEG";
 
-/// The format of segments and manifests that this build writes.
-pub const FORMAT_VERSION: u32 = 1;
-
-/// A partition of the data set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PartitionId(pub u32);
+/// The format of segments and manifests that this build writes. It reads version 1 too, which had one partition
+/// and no transactions.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +40,7 @@ impl SegmentHeader {
         let mut out = [0; SEGMENT_HEADER_BYTES as usize];
         out[..8].copy_from_slice(MAGIC);
         out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out[12..16].copy_from_slice(&self.partition.0.to_le_bytes());
+        out[12..16].copy_from_slice(&u32::from(self.partition.0).to_le_bytes());
         out[16..24].copy_from_slice(&self.sequence.0.to_le_bytes());
         out[24..32].copy_from_slice(&self.base.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.nonce.0.to_le_bytes());
@@ -53,16 +50,17 @@ impl SegmentHeader {
         out
     }
 
-    /// The header that `bytes` begin with, if it is whole and of this version.
+    /// The header that `bytes` begin with, if it is whole and of a version that is known.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; SEGMENT_HEADER_BYTES as usize] = bytes.first_chunk()?;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        if &bytes[..8] != MAGIC || word(8) != FORMAT_VERSION || word(60) != crc32c::crc32c(&bytes[..60]) {
+        if &bytes[..8] != MAGIC || !(1..=FORMAT_VERSION).contains(&word(8)) || word(60) != crc32c::crc32c(&bytes[..60])
+        {
             return None;
         }
         Some(Self {
-            partition: PartitionId(word(12)),
+            partition: PartitionId(u16::try_from(word(12)).ok()?),
             sequence: SegmentSequence(long(16)),
             base: LogPosition(long(24)),
             nonce: Nonce(long(32)),

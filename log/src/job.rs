@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::address::{FileId, Nonce};
+use crate::catalog::ManifestEdit;
 use crate::disk::Disk;
-use crate::manifest::MANIFEST_NAMES;
 use crate::memory::SegmentMemory;
 use crate::refill::{Source, renonced, write_anew};
 
@@ -78,20 +78,8 @@ pub enum Job<F> {
         /// Whether the blocks are to be written once.
         zero: bool,
     },
-    /// Write both copies in turn, each synced before the next.
-    Manifest {
-        /// The copies' files.
-        files: [F; 2],
-        /// The manifest.
-        bytes: Bytes,
-    },
-    /// The same into files that replace the copies, after a failure.
-    ManifestAnew {
-        /// The manifest.
-        bytes: Bytes,
-        /// What each file is allocated to.
-        size: u64,
-    },
+    /// Edit the manifest, which the logs of all partitions share.
+    Manifest(ManifestEdit<F>),
     /// Write segments anew.
     Refill {
         /// Which.
@@ -183,7 +171,7 @@ impl<F: Clone> Job<F> {
             Self::Write { .. } => JobKind::Write,
             Self::Sync { .. } => JobKind::Sync,
             Self::Prepare { .. } => JobKind::Prepare,
-            Self::Manifest { .. } | Self::ManifestAnew { .. } => JobKind::Manifest,
+            Self::Manifest(_) => JobKind::Manifest,
             Self::Refill { .. } => JobKind::Refill,
             Self::Prefault { .. } => JobKind::Prefault,
             Self::Discard { .. } => JobKind::Discard,
@@ -210,19 +198,7 @@ impl<F: Clone> Job<F> {
             Self::Prepare { file, size, zero } => {
                 return Ok(Done::Files(vec![create_segment(disk, *file, *size, *zero)?]));
             }
-            Self::Manifest { files, bytes } => {
-                for file in files {
-                    disk.write_at(file, 0, bytes)?;
-                    disk.sync(file)?;
-                }
-            }
-            Self::ManifestAnew { bytes, size } => {
-                let mut files = Vec::new();
-                for name in MANIFEST_NAMES {
-                    files.push(replace_manifest(disk, name, bytes, *size)?);
-                }
-                return Ok(Done::Files(files));
-            }
+            Self::Manifest(edit) => edit.run(disk)?,
             Self::Refill { pieces } => {
                 let mut files = Vec::new();
                 for piece in pieces {

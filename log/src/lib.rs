@@ -5,10 +5,13 @@
 //! ...) the comments cite.
 
 mod address;
+mod catalog;
+mod close;
 pub mod disk;
 mod frame;
 mod free;
 mod header;
+mod horizon;
 mod job;
 mod log;
 mod manifest;
@@ -25,13 +28,17 @@ mod simulation;
 mod table;
 mod turn;
 
-pub use address::{ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
+pub use address::{
+    ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
+};
+pub use catalog::{ManifestEdit, ManifestTurn};
+pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
-pub use manifest::MANIFEST_NAMES;
+pub use manifest::{MANIFEST_NAMES, MAX_PARTITIONS};
 pub use memory::SegmentMemory;
 pub use options::{Options, SyncPolicy};
-pub use record::{DbId, Entry, Kind, Record, Value, canonical_int};
-pub use recover::{Progress, StartError, StartReport, start};
+pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
+pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use table::SegmentTable;

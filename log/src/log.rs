@@ -7,12 +7,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::address::{Address, FileId, LogPosition, Nonce, SegmentSequence};
+use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
+use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES};
+use crate::header::SEGMENT_HEADER_BYTES;
+use crate::horizon::{Horizon, Step, TxId};
 use crate::job::{Job, JobKind};
-use crate::manifest::Manifest;
+use crate::manifest::Incarnation;
 use crate::memory::SegmentWriter;
 use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
@@ -41,7 +43,8 @@ pub enum Purpose {
     Grow,
     /// It removes data (DEL, expiry): may use the space that is kept for that.
     Shrink,
-    /// It gives whole segments back (FLUSHALL, the log's own `freed`): may use the very last of it.
+    /// It gives whole segments back (FLUSHALL, the log's own `freed`), or ends a transaction (marks, aborts): may
+    /// use the very last of it.
     Free,
 }
 
@@ -105,14 +108,21 @@ pub struct Log<D: Disk> {
     pub(crate) disk: Arc<D>,
     pub(crate) options: Options,
     pub(crate) partition: PartitionId,
-    /// The data set's fixed facts, the last edit's number, the incarnations. Its list of segments is not
-    /// kept up to date: each edit makes it from `segments` and `next`.
-    pub(crate) manifest: Manifest,
-    pub(crate) manifest_files: [D::File; 2],
-    /// The last edit that is durable.
-    pub(crate) manifest_durable: Generation,
+    /// Shared by all logs of the data set.
+    pub(crate) horizon: Arc<Horizon>,
+    /// What was appended of transactions and is not known synced yet: where it ends, ascending.
+    pub(crate) unsynced_steps: VecDeque<(LogPosition, TxId, Step)>,
+    /// Bytes of the head that nobody may use but those who hold them, room for their frames included.
+    pub(crate) held: u64,
+    pub(crate) dataset: u64,
+    pub(crate) hash_seed: u64,
+    /// Shared by all logs of the data set; each edit makes this log's section anew from what follows.
+    pub(crate) catalog: Arc<Catalog<D::File>>,
+    pub(crate) incarnations: Vec<Incarnation>,
+    pub(crate) next_sequence: SegmentSequence,
+    /// The last edit that was begun, by this log.
+    pub(crate) edits: Generation,
     pub(crate) manifest_dirty: bool,
-    pub(crate) manifest_failed_once: bool,
     pub(crate) table: SegmentTable,
     /// Ascending; the last is the head.
     pub(crate) segments: Vec<Segment<D::File>>,
@@ -126,7 +136,6 @@ pub struct Log<D: Disk> {
     pub(crate) wanted_size: u64,
     /// A segment of this size could not be made, for this reason; tried again after the next tick.
     pub(crate) refused_size: Option<(u64, String)>,
-    pub(crate) next_file: FileId,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
     /// Files that the manifest names no more from an edit on.
@@ -191,14 +200,24 @@ impl<D: Disk> Log<D> {
         self.synced
     }
 
+    /// Which partition this is the log of.
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The tickets of transactions over several partitions.
+    pub fn horizon(&self) -> &Arc<Horizon> {
+        &self.horizon
+    }
+
     /// The secret seed of the data set's key hash.
     pub fn hash_seed(&self) -> u64 {
-        self.manifest.hash_seed
+        self.hash_seed
     }
 
     /// The data set's name: random, given at its creation.
     pub fn dataset(&self) -> u64 {
-        self.manifest.dataset
+        self.dataset
     }
 
     /// The sync policy.
@@ -260,14 +279,50 @@ impl<D: Disk> Log<D> {
         if self.writer.at() + FRAME_SPACE + bytes <= limit { Ok(()) } else { self.reserve_slowly(bytes, purpose) }
     }
 
+    /// Reserves `bytes` bytes, all into one frame, not for what is appended next but for later: others can't use
+    /// them until [`Log::reserve_held`] or [`Log::release_held`] has ended that. Before a transaction's part is
+    /// appended anywhere, each partition holds room for its part, and, in a second hold, for the mark or the abort (X2).
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn hold(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        self.reserve(bytes, purpose)?;
+        self.held += FRAME_SPACE + bytes;
+        self.update_limits();
+        Ok(())
+    }
+
+    /// As [`Log::reserve`] does, for bytes that were held: they are held no more, and there is room for them. It is refused
+    /// only while failed writes are being made good, or for good after that (law 8); then they are still held.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn reserve_held(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.check_health()?;
+        self.release_held(bytes);
+        assert!(self.writer.at() + FRAME_SPACE + bytes <= self.head().size - SEAL_SPACE, "what is held is there");
+        Ok(())
+    }
+
+    /// Gives bytes back that were held.
+    pub fn release_held(&mut self, bytes: u64) {
+        assert!(self.held >= FRAME_SPACE + bytes, "what was held is given back once");
+        self.held -= FRAME_SPACE + bytes;
+        self.update_limits();
+    }
+
+    fn check_health(&self) -> Result<(), Refusal> {
+        match &self.health {
+            Health::Good => Ok(()),
+            Health::Refilling { .. } | Health::Reinstalling { .. } => Err(Refusal::Wait),
+            Health::ReadOnly(reason) => Err(Refusal::ReadOnly(reason.clone())),
+        }
+    }
+
     #[cold]
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
-        match &self.health {
-            Health::Good => {}
-            Health::Refilling { .. } | Health::Reinstalling { .. } => return Err(Refusal::Wait),
-            Health::ReadOnly(reason) => return Err(Refusal::ReadOnly(reason.clone())),
-        }
-        let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + SEAL_SPACE;
+        self.check_health()?;
+        let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + self.held + SEAL_SPACE;
         match &self.next {
             // without one more segment behind it, a fresh head has to keep its reserve too
             Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => {
@@ -300,13 +355,14 @@ impl<D: Disk> Log<D> {
     }
 
     fn reserve_bytes(&self, purpose: Purpose, needed: u64) -> u64 {
-        let segment = self.manifest.split.segment_size();
+        let segment = self.table.split().segment_size();
         let reserve = segment / RESERVE_FRACTION;
         // a record that fills a segment of its own is followed by a roll: there it needs no reserve
         if purpose != Purpose::Grow || needed + reserve > segment { 0 } else { reserve }
     }
 
-    /// Appends a record. [`Log::reserve`] has found room for it.
+    /// Appends a record. [`Log::reserve`] has found room for it. A value counts as referred to from now on, also
+    /// one in a transaction's part, until [`SegmentTable::release`] says otherwise.
     ///
     /// # Panics
     /// If it does not fit into the head: the caller has not reserved.
@@ -321,13 +377,29 @@ impl<D: Disk> Log<D> {
         if let Some(frame) = &mut self.open_frame {
             frame.records += 1;
         }
-        let address = self.manifest.split.address(self.head().slot, offset);
+        let address = self.table.split().address(self.head().slot, offset);
         match entry {
             Entry::Put { .. } => self.table.retain(address, len),
             Entry::Delete { .. } | Entry::Floor { .. } => self.table.add_tombstone(address),
             Entry::Freed { .. } | Entry::Seal { .. } => {}
+            Entry::Part { .. } | Entry::Mark { .. } | Entry::Abort { .. } => self.note_transaction(entry, address),
         }
         Appended { address, len }
+    }
+
+    #[cold]
+    fn note_transaction(&mut self, entry: &Entry<'_>, address: Address) {
+        let (Entry::Part { txid, .. } | Entry::Mark { txid } | Entry::Abort { txid }) = *entry else {
+            unreachable!("{entry:?} is of no transaction")
+        };
+        if let Entry::Abort { .. } = entry {
+            self.table.add_tombstone(address); // it hides a part (T1)
+        }
+        let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
+        if step == Step::Counts {
+            self.horizon.appended(txid, self.partition);
+        }
+        self.unsynced_steps.push_back((self.tail(), txid, step));
     }
 
     fn begin_frame(&mut self) {
@@ -418,11 +490,15 @@ impl<D: Disk> Log<D> {
             return;
         }
         let limit = self.head().size - SEAL_SPACE;
+        debug_assert!(self.writer.at() + self.held <= limit, "what is held is there");
+        let limit = limit - self.held.min(limit);
         let reserve = match self.next {
             Next::Ready(_) => 0,
-            _ => (self.manifest.split.segment_size() / RESERVE_FRACTION).min(limit),
+            _ => (self.table.split().segment_size() / RESERVE_FRACTION).min(limit),
         };
         let last = if reserve > 0 { FREE_SPACE } else { 0 };
-        (self.grow_limit, self.shrink_limit, self.free_limit) = (limit - reserve, limit - last, limit);
+        self.grow_limit = limit.saturating_sub(reserve);
+        self.shrink_limit = limit.saturating_sub(last);
+        self.free_limit = limit;
     }
 }

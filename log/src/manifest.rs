@@ -3,16 +3,23 @@
 
 use crate::address::{AddressSplit, FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
 use crate::header::FORMAT_VERSION;
+use crate::horizon::TxId;
 
 const MAGIC: &[u8; 8] = b"EMBERMAN";
-const FIXED_BYTES: usize = 80;
+const FIXED_BYTES: usize = 64;
+const SECTION_BYTES: usize = 24;
 const INCARNATION_BYTES: usize = 24;
 const SEGMENT_BYTES: usize = 56;
 const UNKNOWN: u64 = u64::MAX;
 
+/// The most partitions that a data set may have.
+pub const MAX_PARTITIONS: u16 = 1024;
+
 /// The most bytes that a manifest copy can take; its file is allocated whole, so that a full disk does
-/// not keep it from being rewritten.
-pub const MANIFEST_BYTES: u64 = 256 << 10;
+/// not keep it from being rewritten. 4 MiB are some 74,000 segments.
+pub const fn manifest_bytes(partitions: usize) -> u64 {
+    (256 << 10) * if partitions < 16 { partitions as u64 } else { 16 }
+}
 
 /// The two copies, in the order in which they are written.
 pub const MANIFEST_NAMES: [&str; 2] = ["MANIFEST.A", "MANIFEST.B"];
@@ -87,6 +94,15 @@ pub struct Manifest {
     pub hash_seed: u64,
     /// How addresses are divided.
     pub split: AddressSplit,
+    /// Transactions below were settled when this was written (X4).
+    pub horizon: TxId,
+    /// One for each partition.
+    pub sections: Vec<Section>,
+}
+
+/// What the manifest says of one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Section {
     /// A position known durable when this was written.
     pub durable: LogPosition,
     /// The next segment's sequence number.
@@ -95,6 +111,22 @@ pub struct Manifest {
     pub incarnations: Vec<Incarnation>,
     /// The segments in order of sequence.
     pub segments: Vec<SegmentEntry>,
+}
+
+impl Section {
+    /// That of a partition which is created.
+    pub fn new() -> Self {
+        Self {
+            durable: LogPosition(0),
+            next_sequence: SegmentSequence(1),
+            incarnations: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        SECTION_BYTES + self.incarnations.len() * INCARNATION_BYTES + self.segments.len() * SEGMENT_BYTES
+    }
 }
 
 /// Why bytes are no manifest.
@@ -109,30 +141,90 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    /// Bytes that it takes.
+    fn bytes(&self) -> usize {
+        FIXED_BYTES + self.sections.iter().map(Section::bytes).sum::<usize>() + 4
+    }
+
     /// The manifest's bytes.
     ///
     /// # Panics
-    /// If there are more segments than [`MANIFEST_BYTES`] hold; [`Manifest::has_room`] tells before.
+    /// If there are more segments than [`manifest_bytes`] hold; [`Manifest::has_room`] tells before.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FIXED_BYTES + self.segments.len() * SEGMENT_BYTES + 64);
+        let mut out = Vec::with_capacity(self.bytes());
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes()); // the length, below
-        for long in [
-            self.generation,
-            self.dataset,
-            self.hash_seed,
-            self.split.segment_size(),
-            self.durable.0,
-            self.next_sequence.0,
-        ] {
+        out.extend_from_slice(&(self.bytes() as u32).to_le_bytes());
+        for long in [self.generation, self.dataset, self.hash_seed, self.split.segment_size(), self.horizon.0] {
             out.extend_from_slice(&long.to_le_bytes());
         }
-        out.extend_from_slice(&1u32.to_le_bytes()); // partitions
-        out.extend_from_slice(&(self.incarnations.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.sections.len() as u32).to_le_bytes());
         out.extend_from_slice(&0u32.to_le_bytes());
         debug_assert_eq!(out.len(), FIXED_BYTES);
+        for section in &self.sections {
+            section.encode(&mut out);
+        }
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        assert!(out.len() as u64 <= manifest_bytes(self.sections.len()), "the manifest has outgrown its file");
+        out
+    }
+
+    /// Whether one more segment fits, in every partition, and another incarnation of each.
+    pub fn has_room(&self) -> bool {
+        let more = self.sections.len() * (SEGMENT_BYTES + INCARNATION_BYTES);
+        (self.bytes() + more) as u64 <= manifest_bytes(self.sections.len())
+    }
+
+    /// The manifest in `bytes`, which may be longer.
+    ///
+    /// # Errors
+    /// See [`ManifestError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let version = Fields { bytes, at: 8 }.word().filter(|_| bytes.starts_with(MAGIC));
+        let version = version.ok_or(ManifestError::Damaged)?;
+        if version > FORMAT_VERSION {
+            return Err(ManifestError::Newer(version));
+        }
+        Self::decode_fields(bytes, version).ok_or(ManifestError::Damaged)
+    }
+
+    fn decode_fields(bytes: &[u8], version: u32) -> Option<Self> {
+        let len = Fields { bytes, at: 12 }.word()? as usize;
+        let body = bytes.get(..len.checked_sub(4)?)?;
+        let crc = Fields { bytes, at: len - 4 }.word()?;
+        if crc != crc32c::crc32c(body) {
+            return None;
+        }
+        let mut fields = Fields { bytes: body, at: 16 };
+        let (generation, dataset, hash_seed) = (fields.long()?, fields.long()?, fields.long()?);
+        let split = AddressSplit::for_segment_size(fields.long()?)?;
+        let (horizon, sections) = match version {
+            1 => (TxId(0), vec![Section::decode_v1(&mut fields)?]),
+            2 => {
+                let horizon = TxId(fields.long()?);
+                let partitions = fields.word()?;
+                fields.word()?;
+                if partitions == 0 || partitions > u32::from(MAX_PARTITIONS) {
+                    return None;
+                }
+                let sections: Option<Vec<_>> = (0..partitions).map(|_| Section::decode(&mut fields)).collect();
+                (horizon, sections?)
+            }
+            _ => return None,
+        };
+        (fields.at == body.len()).then_some(Self { generation, dataset, hash_seed, split, horizon, sections })
+    }
+}
+
+impl Section {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for long in [self.durable.0, self.next_sequence.0] {
+            out.extend_from_slice(&long.to_le_bytes());
+        }
+        for count in [self.incarnations.len(), self.segments.len()] {
+            out.extend_from_slice(&(count as u32).to_le_bytes());
+        }
         for incarnation in &self.incarnations {
             for long in [incarnation.term, incarnation.id, incarnation.start.0] {
                 out.extend_from_slice(&long.to_le_bytes());
@@ -151,50 +243,32 @@ impl Manifest {
                 out.extend_from_slice(&long.to_le_bytes());
             }
         }
-        let len = out.len() as u32 + 4;
-        out[12..16].copy_from_slice(&len.to_le_bytes());
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        assert!(out.len() as u64 <= MANIFEST_BYTES, "the manifest has outgrown its file");
-        out
     }
 
-    /// Whether one more segment fits.
-    pub fn has_room(&self) -> bool {
-        let used =
-            FIXED_BYTES + self.incarnations.len() * INCARNATION_BYTES + (self.segments.len() + 1) * SEGMENT_BYTES + 4;
-        used as u64 <= MANIFEST_BYTES
-    }
-
-    /// The manifest in `bytes`, which may be longer.
-    ///
-    /// # Errors
-    /// See [`ManifestError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let version = Fields { bytes, at: 8 }.word().filter(|_| bytes.starts_with(MAGIC));
-        let version = version.ok_or(ManifestError::Damaged)?;
-        if version > FORMAT_VERSION {
-            return Err(ManifestError::Newer(version));
-        }
-        Self::decode_fields(bytes).ok_or(ManifestError::Damaged)
-    }
-
-    fn decode_fields(bytes: &[u8]) -> Option<Self> {
-        let len = Fields { bytes, at: 12 }.word()? as usize;
-        let body = bytes.get(..len.checked_sub(4)?)?;
-        let crc = Fields { bytes, at: len - 4 }.word()?;
-        if crc != crc32c::crc32c(body) {
-            return None;
-        }
-        let mut fields = Fields { bytes: body, at: 16 };
-        let (generation, dataset, hash_seed) = (fields.long()?, fields.long()?, fields.long()?);
-        let split = AddressSplit::for_segment_size(fields.long()?)?;
+    fn decode(fields: &mut Fields<'_>) -> Option<Self> {
         let (durable, next_sequence) = (LogPosition(fields.long()?), SegmentSequence(fields.long()?));
-        let (partitions, incarnation_count, segment_count) = (fields.word()?, fields.word()?, fields.word()?);
+        let (incarnations, segments) = (fields.word()?, fields.word()?);
+        Self::decode_lists(fields, durable, next_sequence, incarnations, segments)
+    }
+
+    /// The rest of a manifest of version 1: the same fields, with the number of partitions among them.
+    fn decode_v1(fields: &mut Fields<'_>) -> Option<Self> {
+        let (durable, next_sequence) = (LogPosition(fields.long()?), SegmentSequence(fields.long()?));
+        let (partitions, incarnations, segments) = (fields.word()?, fields.word()?, fields.word()?);
         fields.word()?;
         if partitions != 1 {
             return None;
         }
+        Self::decode_lists(fields, durable, next_sequence, incarnations, segments)
+    }
+
+    fn decode_lists(
+        fields: &mut Fields<'_>,
+        durable: LogPosition,
+        next_sequence: SegmentSequence,
+        incarnation_count: u32,
+        segment_count: u32,
+    ) -> Option<Self> {
         let mut incarnations = Vec::new();
         for _ in 0..incarnation_count {
             incarnations.push(Incarnation {
@@ -221,16 +295,7 @@ impl Manifest {
             }
             segments.push(SegmentEntry { sequence, slot, file, size, nonce, extent });
         }
-        (fields.at == body.len()).then_some(Self {
-            generation,
-            dataset,
-            hash_seed,
-            split,
-            durable,
-            next_sequence,
-            incarnations,
-            segments,
-        })
+        Some(Self { durable, next_sequence, incarnations, segments })
     }
 }
 
@@ -264,11 +329,7 @@ mod tests {
             nonce: Nonce(sequence * 977),
             extent,
         };
-        Manifest {
-            generation: 5,
-            dataset: 1,
-            hash_seed: 2,
-            split: AddressSplit::for_segment_size(64 << 20).unwrap(),
+        let section = Section {
             durable: LogPosition(300),
             next_sequence: SegmentSequence(10),
             incarnations: vec![Incarnation { term: 1, id: 99, start: LogPosition(0) }],
@@ -277,7 +338,59 @@ mod tests {
                 entry(4, Extent::Open { base: LogPosition(200) }),
                 entry(9, Extent::Prepared),
             ],
+        };
+        Manifest {
+            generation: 5,
+            dataset: 1,
+            hash_seed: 2,
+            split: AddressSplit::for_segment_size(64 << 20).unwrap(),
+            horizon: TxId(17),
+            sections: vec![section, Section::new()],
         }
+    }
+
+    /// The bytes that version 1 wrote for the first of the sample's partitions.
+    fn version_1() -> Vec<u8> {
+        let Manifest { generation, dataset, hash_seed, split, sections, .. } = sample();
+        let mut section = Vec::new();
+        sections[0].encode(&mut section);
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&1u32.to_le_bytes());
+        out.extend_from_slice(&(16 + 8 * 4 + 16 + 16 + section[24..].len() as u32 + 4).to_le_bytes());
+        for long in [generation, dataset, hash_seed, split.segment_size()] {
+            out.extend_from_slice(&long.to_le_bytes());
+        }
+        out.extend_from_slice(&section[..16]);
+        out.extend_from_slice(&1u32.to_le_bytes());
+        out.extend_from_slice(&section[16..24]);
+        out.extend_from_slice(&0u32.to_le_bytes());
+        out.extend_from_slice(&section[24..]);
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    #[test]
+    fn version_1_is_one_partition() {
+        let mut expected = sample();
+        expected.sections.truncate(1);
+        expected.horizon = TxId(0);
+        assert_eq!(Manifest::decode(&version_1()), Ok(expected));
+    }
+
+    #[test]
+    fn there_is_room_until_each_partition_could_have_had_one_segment_more() {
+        let mut manifest = sample();
+        while manifest.has_room() {
+            let section = &mut manifest.sections[1];
+            let sequence = section.next_sequence;
+            section.next_sequence.0 += 1;
+            let entry = SegmentEntry { sequence, ..manifest.sections[0].segments[2] };
+            manifest.sections[1].segments.push(entry);
+        }
+        let bytes = manifest.encode();
+        assert!(bytes.len() as u64 + 300 > manifest_bytes(2));
+        assert_eq!(Manifest::decode(&bytes), Ok(manifest));
     }
 
     #[test]
@@ -303,7 +416,7 @@ mod tests {
     #[test]
     fn a_newer_version_says_so() {
         let mut bytes = sample().encode();
-        bytes[8] = 2;
-        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Newer(2)));
+        bytes[8] = 3;
+        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Newer(3)));
     }
 }

@@ -1,6 +1,7 @@
 //! What a log is told when it is opened.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// When a write counts as done: redis's `appendfsync`.
@@ -40,5 +41,18 @@ impl fmt::Debug for Options {
             .field("segment_size", &self.segment_size)
             .field("salvage", &self.salvage)
             .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// The same for each of several logs; they share the source of random numbers.
+    pub(crate) fn share(self) -> impl Fn() -> Self {
+        let Self { policy, segment_size, salvage, slow_write, load_threads, now_ms, random } = self;
+        let random = Arc::new(Mutex::new(random));
+        move || {
+            let random = Arc::clone(&random);
+            let random = Box::new(move || random.lock().unwrap_or_else(PoisonError::into_inner)());
+            Self { policy, segment_size, salvage, slow_write, load_threads, now_ms, random }
+        }
     }
 }

@@ -24,6 +24,18 @@ pub enum Plant {
     S4,
     /// A missing segment is skipped.
     S5,
+    /// A transaction is marked, and its keys unlocked, before all its parts are durable.
+    X3,
+    /// The manifest that a segment is left out of does not say which transactions are settled.
+    X4,
+    /// A part counts as settled when it is synced, though it may go with a mark before it.
+    X4Safe,
+    /// A start does not cut a log before the mark of a transaction that lacks a part, and believes the mark.
+    X5Cut,
+    /// A start skips a transaction that nobody marked, though all its parts are there.
+    X5Set,
+    /// A free waits until the log is synced, not until the transactions before it are settled.
+    F5,
     /// Tombstones do not keep their segment.
     T1,
     /// An expiry leaves no tombstone.
@@ -32,6 +44,8 @@ pub enum Plant {
     T4,
     /// A failed sync is tried again and believed.
     E1,
+    /// A log goes on behind a mark of a transaction of which a read-only one may lose a part.
+    E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
     /// The reply to a write does not wait for it (law 2).

@@ -10,7 +10,8 @@
 //!
 //! A record holds an effect, never a command (law 5): an absolute expiry, INCR's result.
 
-use crate::address::SegmentSequence;
+use crate::address::{PartitionId, SegmentSequence};
+use crate::horizon::TxId;
 
 const FLAG_DB: u8 = 0x10;
 const FLAG_EXPIRY: u8 = 0x20;
@@ -46,6 +47,12 @@ pub enum Kind {
     Freed = 5,
     /// The last record of a sealed segment: its footer.
     Seal = 6,
+    /// One partition's part of a transaction over several: the records that follow it in its frame (X2).
+    Part = 7,
+    /// The transaction is committed (X3).
+    Mark = 8,
+    /// The transaction never happened (X6).
+    Abort = 9,
 }
 
 impl Kind {
@@ -57,6 +64,9 @@ impl Kind {
             4 => Self::Floor,
             5 => Self::Freed,
             6 => Self::Seal,
+            7 => Self::Part,
+            8 => Self::Mark,
+            9 => Self::Abort,
             _ => return None,
         })
     }
@@ -101,6 +111,8 @@ pub enum Entry<'a> {
     Freed {
         /// The dead segment.
         sequence: SegmentSequence,
+        /// Transactions below are to be settled first (F5), those in it among them (X4).
+        until: TxId,
     },
     /// See [`Kind::Seal`].
     Seal {
@@ -109,7 +121,50 @@ pub enum Entry<'a> {
         /// Bytes of live records when it was sealed: a hint.
         live_bytes: u64,
     },
+    /// See [`Kind::Part`]. The records of the part are appended right after it, and room for all of them is reserved
+    /// together, so that they are in one frame.
+    Part {
+        /// The transaction.
+        txid: TxId,
+        /// All partitions that have a part of it, this one too.
+        participants: &'a [PartitionId],
+        /// How many records follow that belong to it; none from a partition that was only read.
+        records: u32,
+    },
+    /// See [`Kind::Mark`].
+    Mark {
+        /// The transaction.
+        txid: TxId,
+    },
+    /// See [`Kind::Abort`].
+    Abort {
+        /// The transaction.
+        txid: TxId,
+    },
 }
+
+/// What a record of [`Kind::Part`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part<'a> {
+    /// The transaction.
+    pub txid: TxId,
+    /// How many records follow that belong to it.
+    pub records: u32,
+    participants: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    /// The partitions that have a part of the transaction.
+    pub fn participants(self) -> impl Iterator<Item = PartitionId> + 'a {
+        self.participants.chunks_exact(2).map(|pair| PartitionId(u16::from_le_bytes([pair[0], pair[1]])))
+    }
+}
+
+/// Bytes of a part's payload before its participants.
+const PART_BYTES: usize = 12;
+
+/// Bytes that a mark or an abort takes.
+pub const MARK_BYTES: usize = CRC_BYTES + 1 + 1 + 1 + 8;
 
 /// Bytes that a seal record takes: kept free at the end of every segment.
 pub const SEAL_BYTES: usize = CRC_BYTES + 1 + 1 + 1 + 16;
@@ -207,6 +262,11 @@ impl<'a> Entry<'a> {
                 Entry::Floor { .. } => 2 + 2,
                 Entry::Freed { .. } => 2 + 16,
                 Entry::Seal { .. } => 2 + 16,
+                Entry::Part { participants, .. } => {
+                    let len = PART_BYTES + 2 * participants.len();
+                    1 + varint_bytes(len as u32) + len
+                }
+                Entry::Mark { .. } | Entry::Abort { .. } => 2 + 8,
             }
     }
 
@@ -229,15 +289,17 @@ impl<'a> Entry<'a> {
                 let payload = db.map_or([0, 1], |db| [db.0, 0]);
                 encode_parts(out, Kind::Floor, DbId(0), None, &[], &payload);
             }
-            Entry::Freed { sequence } => {
-                // the second half is the transaction horizon (X4): zero while there is one partition
-                let payload = pair(sequence.0, 0);
+            Entry::Freed { sequence, until } => {
+                let payload = pair(sequence.0, until.0);
                 encode_parts(out, Kind::Freed, DbId(0), None, &[], &payload);
             }
             Entry::Seal { records, live_bytes } => {
                 let payload = pair(records, live_bytes);
                 encode_parts(out, Kind::Seal, DbId(0), None, &[], &payload);
             }
+            Entry::Part { txid, participants, records } => encode_part(out, txid, participants, records),
+            Entry::Mark { txid } => encode_parts(out, Kind::Mark, DbId(0), None, &[], &txid.0.to_le_bytes()),
+            Entry::Abort { txid } => encode_parts(out, Kind::Abort, DbId(0), None, &[], &txid.0.to_le_bytes()),
         }
     }
 }
@@ -247,6 +309,15 @@ fn pair(a: u64, b: u64) -> [u8; 16] {
     out[..8].copy_from_slice(&a.to_le_bytes());
     out[8..].copy_from_slice(&b.to_le_bytes());
     out
+}
+
+#[cold]
+fn encode_part(out: &mut [u8], txid: TxId, participants: &[PartitionId], records: u32) {
+    let mut payload = Vec::with_capacity(PART_BYTES + 2 * participants.len());
+    payload.extend_from_slice(&txid.0.to_le_bytes());
+    payload.extend_from_slice(&records.to_le_bytes());
+    payload.extend(participants.iter().flat_map(|partition| partition.0.to_le_bytes()));
+    encode_parts(out, Kind::Part, DbId(0), None, &[], &payload);
 }
 
 #[inline(always)]
@@ -325,7 +396,7 @@ impl<'a> Record<'a> {
     pub fn verify(bytes: &'a [u8]) -> Option<Self> {
         let record = Self::decode(bytes)?;
         let stored = u32::from_le_bytes(bytes[..CRC_BYTES].try_into().ok()?);
-        (crc32c::crc32c(&bytes[CRC_BYTES..record.len]) == stored && record.entry().is_some()).then_some(record)
+        (crc32c::crc32c(&bytes[CRC_BYTES..record.len]) == stored && record.is_sound()).then_some(record)
     }
 
     /// Bytes that the record takes in the log.
@@ -373,7 +444,28 @@ impl<'a> Record<'a> {
         i64::from_le_bytes(bytes)
     }
 
-    /// The record as what was appended; `None` if its payload is not what its kind wants.
+    /// What a part says; `None` if this is no part, or not a sound one.
+    pub fn part(&self) -> Option<Part<'a>> {
+        if self.kind != Kind::Part {
+            return None;
+        }
+        let (head, participants) = self.value.split_first_chunk::<PART_BYTES>()?;
+        let (txid, records) = head.split_first_chunk::<8>()?;
+        let sound = !participants.is_empty() && participants.len().is_multiple_of(2);
+        sound.then_some(Part {
+            txid: TxId(u64::from_le_bytes(*txid)),
+            records: u32::from_le_bytes(records.try_into().ok()?),
+            participants,
+        })
+    }
+
+    /// Whether the payload is what the kind wants.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.part().is_some() || self.entry().is_some()
+    }
+
+    /// The record as what was appended; `None` if its payload is not what its kind wants, and for a part, which
+    /// [`Record::part`] reads.
     pub fn entry(&self) -> Option<Entry<'a>> {
         let number = |at: usize| Some(u64::from_le_bytes(self.value.get(at..at + 8)?.try_into().ok()?));
         Some(match self.kind {
@@ -389,9 +481,13 @@ impl<'a> Record<'a> {
                 [0, 1] => Entry::Floor { db: None },
                 _ => return None,
             },
-            Kind::Freed if self.value.len() == 16 => Entry::Freed { sequence: SegmentSequence(number(0)?) },
+            Kind::Freed if self.value.len() == 16 => {
+                Entry::Freed { sequence: SegmentSequence(number(0)?), until: TxId(number(8)?) }
+            }
             Kind::Seal if self.value.len() == 16 => Entry::Seal { records: number(0)?, live_bytes: number(8)? },
-            Kind::Freed | Kind::Seal => return None,
+            Kind::Mark if self.value.len() == 8 => Entry::Mark { txid: TxId(number(0)?) },
+            Kind::Abort if self.value.len() == 8 => Entry::Abort { txid: TxId(number(0)?) },
+            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => return None,
         })
     }
 }
@@ -446,11 +542,32 @@ mod tests {
             Entry::Floor { db: None },
             Entry::Floor { db: Some(DbId(0)) },
             Entry::Floor { db: Some(DbId(9)) },
-            Entry::Freed { sequence: SegmentSequence(77) },
+            Entry::Freed { sequence: SegmentSequence(77), until: TxId(9) },
             Entry::Seal { records: 5, live_bytes: 4 },
+            Entry::Mark { txid: TxId(u64::MAX - 1) },
+            Entry::Abort { txid: TxId(1) },
         ] {
             let bytes = encoded(&entry);
             assert_eq!(Record::verify(&bytes).and_then(|record| record.entry()), Some(entry));
+        }
+    }
+
+    #[test]
+    fn a_mark_takes_the_space_that_is_held_for_it() {
+        assert_eq!(Entry::Mark { txid: TxId(u64::MAX) }.encoded_len(), MARK_BYTES);
+        assert_eq!(Entry::Abort { txid: TxId(0) }.encoded_len(), MARK_BYTES);
+    }
+
+    #[test]
+    fn a_part_reads_back() {
+        for count in [1, 2, 57, 58, 1000] {
+            let participants: Vec<_> = (0..count).map(|i| PartitionId(i * 7)).collect();
+            let bytes = encoded(&Entry::Part { txid: TxId(1 << 50), participants: &participants, records: 3 });
+            let record = Record::verify(&bytes).unwrap();
+            let part = record.part().unwrap();
+            assert_eq!((record.kind(), part.txid, part.records), (Kind::Part, TxId(1 << 50), 3));
+            assert_eq!(part.participants().collect::<Vec<_>>(), participants);
+            assert_eq!(record.encoded_len(), bytes.len());
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::address::{FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
-use crate::header::{PartitionId, SegmentHeader};
+use crate::address::{FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot};
+use crate::header::SegmentHeader;
+use crate::horizon::TxId;
 use crate::manifest::{Extent, SegmentEntry};
 use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::refill::Source;
@@ -18,9 +19,10 @@ pub(crate) enum Life {
     Head,
     /// Full. `listed`: the manifest's next edit says where it ends, which is allowed once all of it is synced.
     Sealed { listed: bool },
-    /// Dead; `freed` was appended and ends here. Its removal waits until that is safe: an unsynced delete
-    /// may be the reason why the segment looked dead (S4).
-    FreePendingSafe(LogPosition),
+    /// Dead; `freed` was appended and ends here, and all tickets drawn then are below this one. Its removal waits until
+    /// that is safe: an unsynced delete may be the reason why the segment looked dead (S4), or a transaction
+    /// of which another partition may still lose a part (F5).
+    FreePendingSafe(LogPosition, TxId),
     /// Left out of the manifest from this edit on; until that is durable a start would still read it, so
     /// its file must not be overwritten and tombstones must stay (S4, T1).
     FreePendingManifest(Generation),
@@ -69,7 +71,7 @@ impl<F> Segment<F> {
         let sealed = Extent::Sealed { base, end: self.end_position(), records: self.records };
         let extent = match self.life {
             Life::Head | Life::Sealed { listed: false } => Extent::Open { base },
-            Life::Sealed { listed: true } | Life::FreePendingSafe(_) => sealed,
+            Life::Sealed { listed: true } | Life::FreePendingSafe(..) => sealed,
             Life::FreePendingManifest(_) => return None,
         };
         Some(SegmentEntry {

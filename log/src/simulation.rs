@@ -1,6 +1,9 @@
 //! Random lives of a log on a simulated disk, with a plain model beside it: what a crash may take, and
 //! that each rule is needed. A seed gives the same life again.
 
+mod settling;
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,8 +12,8 @@ use crate::disk::Disk;
 use crate::disk::sim::{Choices, SimDisk, SimFile};
 use crate::plant::{self, Plant};
 use crate::{
-    Address, DbId, Entry, Job, Kind, Log, LogPosition, Options, Progress, Purpose, Record, Refusal, SegmentTable,
-    StartError, SyncPolicy, Value, segment_name, start,
+    Address, DbId, Entry, Job, Kind, Log, LogPosition, Options, Progress, Purpose, Record, Refusal, Replay,
+    SegmentTable, StartError, StartReport, SyncPolicy, Value, segment_name, start,
 };
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -57,6 +60,7 @@ impl Index {
     }
 }
 
+#[derive(Clone)]
 enum Effect {
     Put(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
@@ -87,14 +91,22 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
     }
 }
 
+impl Replay for Index {
+    fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
+        self.replay(table, address, record);
+        Ok(())
+    }
+}
+
 fn open(disk: &SimDisk, seed: u64, policy: SyncPolicy) -> Result<(Log<SimDisk>, Index), StartError> {
-    let mut index = Index::default();
-    let (log, _) =
-        start(Arc::new(disk.clone()), options(seed, policy), &Progress::default(), |_, table, at, record| {
-            index.replay(table, at, record);
-            Ok(())
-        })?;
-    Ok((log, index))
+    open_with(disk, options(seed, policy)).map(|(log, index, _)| (log, index))
+}
+
+fn open_with(disk: &SimDisk, options: Options) -> Result<(Log<SimDisk>, Index, StartReport), StartError> {
+    let disk = Arc::new(disk.clone());
+    let (mut logs, report) = start(disk, options, 1, &Progress::default(), |_, _| Ok(Index::default()))?;
+    let (log, index) = logs.remove(0);
+    Ok((log, index, report))
 }
 
 impl Life {
@@ -242,6 +254,10 @@ fn live(seed: u64) {
 
 /// Whether one of the lives shows that something is wrong.
 fn is_noticed(plant: Plant, seeds: u64) -> bool {
+    is_noticed_in(live, plant, seeds)
+}
+
+fn is_noticed_in(live: fn(u64), plant: Plant, seeds: u64) -> bool {
     plant::set(Some(plant));
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -365,13 +381,8 @@ fn salvage_keeps_all_but_what_is_damaged_and_says_so() {
     let (disk, log) = grown();
     disk.flip_bit(&segment_name(log.segments[0].file_id), 8 * 5000);
     disk.remove(&segment_name(log.segments[1].file_id)).unwrap();
-    let mut index = Index::default();
     let salvaging = Options { salvage: true, ..options(2, SyncPolicy::EverySec) };
-    let (log, report) = start(Arc::new(disk.clone()), salvaging, &Progress::default(), |_, table, at, record| {
-        index.replay(table, at, record);
-        Ok(())
-    })
-    .unwrap();
+    let (log, index, report) = open_with(&disk, salvaging).unwrap();
     assert_eq!(report.lost.len(), 2, "{:?}", report.lost);
     let kept = index.contents(log.table()).len();
     assert!((100..299).contains(&kept), "{kept} of 300 keys are kept");
@@ -459,7 +470,7 @@ fn a_full_disk_does_not_keep_a_log_from_starting() {
 /// The segment files that the manifest names.
 fn log_names(disk: &SimDisk) -> Vec<String> {
     let manifest = crate::manifest::Manifest::decode(&disk.contents(crate::MANIFEST_NAMES[0])).unwrap();
-    manifest.segments.iter().map(|entry| segment_name(entry.file)).collect()
+    manifest.sections[0].segments.iter().map(|entry| segment_name(entry.file)).collect()
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! The end of a turn, and what comes back from the outside: how bytes get to the disk and become safe.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use crate::address::{LogPosition, Nonce};
+use crate::catalog::ManifestEdit;
 use crate::disk::Disk;
 use crate::job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK};
 use crate::log::{Health, Log, Unwritten};
-use crate::manifest::{Extent, MANIFEST_BYTES, Manifest};
+use crate::manifest::{Extent, Section};
 use crate::memory::{SegmentWriter, share_closed};
 use crate::options::SyncPolicy;
 use crate::segment::{Generation, Life, Next, Prepared};
@@ -58,6 +58,8 @@ impl<D: Disk> Log<D> {
     pub fn tick(&mut self) {
         self.progress += 1;
         self.refused_size = None;
+        self.after_sync(); // the horizon moves by what other partitions do
+        self.check_what_it_hangs_on();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),
@@ -72,9 +74,9 @@ impl<D: Disk> Log<D> {
     }
 
     fn waits_for_sync(&self) -> bool {
-        self.segments
-            .iter()
-            .any(|segment| matches!(segment.life, Life::Sealed { listed: false } | Life::FreePendingSafe(_)))
+        let waits = |life| matches!(life, Life::Sealed { listed: false } | Life::FreePendingSafe(..));
+        self.segments.iter().any(|segment| waits(segment.life))
+            || (!self.unsynced_steps.is_empty() && self.horizon.is_waited_for())
     }
 
     /// Counts whatever may let a command go on that [`Refusal::Wait`] has put off.
@@ -198,19 +200,16 @@ impl<D: Disk> Log<D> {
         if !matches!(self.next, Next::Missing) || self.under_way.contains(&JobKind::Prepare) {
             return;
         }
-        let ordinary = self.manifest.split.segment_size();
+        let ordinary = self.table.split().segment_size();
         let size = self.wanted_size.max(ordinary).next_multiple_of(4096);
-        let entries = self.current_manifest();
-        if !entries.has_room() || self.table.free_slots(self.table.slots_for(size), |_| false).is_none() {
+        let has_room = self.catalog.has_room(self.partition, self.section());
+        if !has_room || self.table.free_slots(self.table.slots_for(size), |_| false).is_none() {
             self.next = Next::Failed("the log has as many segments as its addresses can tell apart".into());
             self.wanted_size = 0;
             return;
         }
         let spare = if size == ordinary { self.spare_files.pop() } else { None };
-        let file = spare.unwrap_or_else(|| {
-            self.next_file.0 += 1;
-            self.next_file
-        });
+        let file = spare.unwrap_or_else(|| self.catalog.new_file());
         // blocks that were written before make a sync cheaper by the metadata that it need not commit
         let zero = self.options.policy == SyncPolicy::Always && spare.is_none();
         self.next = Next::Preparing { file, size };
@@ -226,8 +225,8 @@ impl<D: Disk> Log<D> {
         let slot = self.table.free_slots(self.table.slots_for(size), |_| false);
         match (made, slot) {
             (Ok((file, writer)), Some(slot)) => {
-                let sequence = self.manifest.next_sequence;
-                self.manifest.next_sequence.0 += 1;
+                let sequence = self.next_sequence;
+                self.next_sequence.0 += 1;
                 let nonce = Nonce((self.options.random)());
                 let prepared = Prepared { sequence, slot, file, file_id, nonce, size, writer, prefaulted: 0 };
                 let edit = self.mark_dirty();
@@ -270,17 +269,18 @@ impl<D: Disk> Log<D> {
     /// Asks for a manifest edit; the number of the one that will hold all that is so by now.
     pub(crate) fn mark_dirty(&mut self) -> Generation {
         self.manifest_dirty = true;
-        self.manifest.generation + 1
+        self.edits + 1
     }
 
-    pub(crate) fn current_manifest(&self) -> Manifest {
+    /// What the manifest is to say of this partition.
+    pub(crate) fn section(&self) -> Section {
         let mut segments: Vec<_> = self.segments.iter().filter_map(|segment| segment.entry()).collect();
         match &self.next {
             Next::Installing(next, _) | Next::Ready(next) => segments.push(next.entry()),
             Next::Missing | Next::Preparing { .. } | Next::Failed(_) => {}
         }
         let oldest = segments.iter().find_map(|entry| entry.extent.base()).unwrap_or_default();
-        let mut incarnations = self.manifest.incarnations.clone();
+        let mut incarnations = self.incarnations.clone();
         while incarnations.len() > 1 && incarnations[1].start <= oldest {
             incarnations.remove(0);
         }
@@ -288,7 +288,7 @@ impl<D: Disk> Log<D> {
             segments.iter().all(|entry| !matches!(entry.extent, Extent::Sealed { end, .. } if end > self.synced)),
             "only what is synced is said to be sealed"
         );
-        Manifest { durable: self.synced, segments, incarnations, ..self.manifest.clone() }
+        Section { durable: self.synced, next_sequence: self.next_sequence, segments, incarnations }
     }
 
     fn start_manifest_edit(&mut self) {
@@ -296,35 +296,17 @@ impl<D: Disk> Log<D> {
             return;
         }
         self.manifest_dirty = false;
-        self.manifest.generation += 1;
-        self.manifest_failed_once = false;
-        let bytes = Bytes::from(self.current_manifest().encode());
-        self.start(Job::Manifest { files: self.manifest_files.clone(), bytes });
+        self.edits += 1;
+        let catalog = Arc::clone(&self.catalog);
+        self.start(Job::Manifest(ManifestEdit { catalog, partition: self.partition, section: self.section() }));
     }
 
-    fn manifest_done(&mut self, result: io::Result<Done<D::File>>) {
-        match result {
-            Ok(done) => {
-                if let Done::Files(files) = done
-                    && let Ok(files) = <[D::File; 2]>::try_from(files)
-                {
-                    self.manifest_files = files;
-                }
-            }
-            Err(error) if self.manifest_failed_once => {
-                self.give_up(&format!("the manifest can't be written: {error}"));
-                return;
-            }
-            Err(error) => {
-                tracing::error!(%error, "writing the manifest failed: writing it anew, once");
-                self.manifest_failed_once = true;
-                let bytes = Bytes::from(self.current_manifest().encode());
-                self.start(Job::ManifestAnew { bytes, size: MANIFEST_BYTES });
-                return;
-            }
+    fn manifest_done(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.give_up(&format!("the manifest can't be written: {error}"));
+            return;
         }
-        let durable = self.manifest.generation;
-        self.manifest_durable = durable;
+        let durable = self.edits;
         self.next = match std::mem::replace(&mut self.next, Next::Missing) {
             Next::Installing(next, edit) if edit <= durable => Next::Ready(next),
             other => other,
@@ -349,7 +331,7 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn recycle_file(&mut self, file: crate::FileId, size: u64) {
-        if size == self.manifest.split.segment_size() && self.spare_files.len() < SPARE_FILES {
+        if size == self.table.split().segment_size() && self.spare_files.len() < SPARE_FILES {
             self.spare_files.push(file);
         } else {
             self.discard_file(file);
@@ -400,7 +382,7 @@ impl<D: Disk> Log<D> {
                 Done::Files(mut files) if files.len() == 1 => Ok(files.remove(0)),
                 _ => Err(io::Error::other("no file was made")),
             })),
-            JobKind::Manifest => self.manifest_done(result),
+            JobKind::Manifest => self.manifest_done(result.map(|_| ())),
             JobKind::Refill => self.refill_done(result),
             JobKind::Prefault | JobKind::Discard => {}
         }
@@ -450,7 +432,18 @@ impl<D: Disk> Log<D> {
     /// What waited for a position to become safe.
     pub(crate) fn after_sync(&mut self) {
         let synced = self.synced;
-        let edit = self.manifest.generation + 1;
+        if self.unsynced_steps.front().is_some_and(|(end, ..)| *end <= synced) {
+            let count = self.unsynced_steps.iter().take_while(|(end, ..)| *end <= synced).count();
+            let steps = self.unsynced_steps.drain(..count).map(|(_, txid, step)| (txid, step));
+            self.horizon.synced(self.partition, steps);
+        }
+        #[allow(unused_mut)]
+        let mut horizon = self.horizon.horizon();
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::F5) {
+            horizon = crate::TxId(u64::MAX);
+        }
+        let edit = self.edits + 1;
         let mut cached = Vec::new();
         let mut changed = false;
         for segment in &mut self.segments {
@@ -465,7 +458,7 @@ impl<D: Disk> Log<D> {
                     self.recheck_dead = true;
                     changed = true;
                 }
-                Life::FreePendingSafe(position) if position <= synced => {
+                Life::FreePendingSafe(position, ticket) if position <= synced && horizon >= ticket => {
                     segment.life = Life::FreePendingManifest(edit);
                     changed = true;
                 }
@@ -498,10 +491,9 @@ impl<D: Disk> Log<D> {
             .collect();
         let mut pieces = Vec::new();
         for (size, source) in dirty {
-            self.next_file.0 += 1;
-            let nonce = Nonce((self.options.random)());
-            self.refilled.push((self.next_file, nonce));
-            pieces.push(RefillPiece { file: self.next_file, size, nonce, source });
+            let (file, nonce) = (self.catalog.new_file(), Nonce((self.options.random)()));
+            self.refilled.push((file, nonce));
+            pieces.push(RefillPiece { file, size, nonce, source });
         }
         self.health = Health::Refilling { upto: self.tail() };
         self.update_limits();
@@ -528,8 +520,27 @@ impl<D: Disk> Log<D> {
         self.health = Health::Reinstalling { upto, edit };
     }
 
+    /// What is behind a mark is lost if a part of that transaction is: if it is in a log that is read-only it may stay
+    /// unsynced for ever, so nothing more may be built on it (E2).
+    fn check_what_it_hangs_on(&mut self) {
+        if self.read_only().is_some() {
+            return;
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::E2) {
+            return;
+        }
+        if let Some(failed) = self.horizon.hangs_on_failed(self.partition) {
+            let failed = failed.0;
+            self.give_up(&format!(
+                "it depends on a transaction of which partition {failed}, read-only, may lose a part"
+            ));
+        }
+    }
+
     fn give_up(&mut self, reason: &str) {
-        tracing::error!(reason, "the log is read-only until the server is restarted");
+        tracing::error!(partition = self.partition.0, reason, "the log is read-only until the server is restarted");
+        self.horizon.failed(self.partition);
         self.health = Health::ReadOnly(format!("the log is read-only: {reason}"));
         self.update_limits();
     }

@@ -153,9 +153,9 @@ impl Server {
         };
         std::thread::Builder::new().name("loader".into()).spawn(move || {
             let began = std::time::Instant::now();
-            let result = emberkv_engine::open(disk, options, limits, &seen).map(|(partition, report)| {
+            let result = emberkv_engine::open(disk, options, limits, 1, &seen).map(|(mut partitions, report)| {
                 log_report(&report, began.elapsed());
-                partition
+                partitions.remove(0)
             });
             if loaded.send(result).is_ok() {
                 waker.wake();
@@ -246,7 +246,7 @@ fn log_report(report: &emberkv_log::StartReport, took: Duration) {
     if report.created {
         tracing::info!("a new data set was created");
     }
-    if let Some((file, offset)) = &report.cut {
+    for (file, offset) in &report.cut {
         tracing::warn!(
             "the log's tail was torn: cut at {file}, offset {offset}; what was discarded had not been synced"
         );

@@ -58,9 +58,9 @@ impl Rig {
             random: Box::new(move || choices.draw()),
         };
         let limits = Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES };
-        let opened = open(Arc::new(disk.clone()), options, limits, &Progress::default());
-        let (partition, _) = opened.map_err(|error| error.to_string())?;
-        Ok(Self { disk, partition, policy, jobs: Vec::new() })
+        let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
+        let (mut partitions, _) = opened.map_err(|error| error.to_string())?;
+        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new() })
     }
 
     /// The partition that is left after `kill -9`.

@@ -163,6 +163,15 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// The disk after a power loss that takes everything that it can from files; names stay.
+    pub fn without_unsynced(&self) -> Self {
+        let disk = self.after_kill();
+        for inode in disk.lock().inodes.values_mut() {
+            *inode = Inode { live: inode.durable.clone(), durable: inode.durable.clone(), ..Inode::default() };
+        }
+        disk
+    }
+
     /// The disk as it may be after a power loss.
     pub fn after_power_loss(&self, choices: &mut Choices) -> Self {
         let disk = self.after_kill();

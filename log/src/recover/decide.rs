@@ -136,9 +136,9 @@ pub(crate) fn decide<F>(segments: &[Scanned<F>], recorded: LogPosition) -> Decis
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::{FileId, Nonce, SegmentSlot};
+    use crate::address::{FileId, Nonce, PartitionId, SegmentSlot};
     use crate::frame::FrameHeader;
-    use crate::header::{PartitionId, SegmentHeader};
+    use crate::header::SegmentHeader;
     use crate::manifest::SegmentEntry;
     use crate::memory::SegmentWriter;
 
@@ -167,6 +167,8 @@ mod tests {
             beyond: Vec::new(),
             durable: LogPosition(0),
             torn: false,
+            notes: Vec::new(),
+            is_cut: false,
         }
     }
 

@@ -1,9 +1,15 @@
-//! Opening a log: read, decide, then write.
+//! Opening the logs of a data set: read, decide, then write.
 
+mod cut;
 mod decide;
+mod load;
+mod opened;
 mod opening;
+mod replay;
 mod salvage;
 mod scan;
 mod start;
+mod transactions;
 
-pub use start::{Progress, StartError, StartReport, start};
+pub use replay::Replay;
+pub use start::{Progress, StartError, StartReport, Started, start};

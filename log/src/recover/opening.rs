@@ -1,18 +1,19 @@
 //! The writing part of a start, before the manifest: what is not known durable goes into fresh files.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use crate::address::{FileId, LogPosition, Nonce};
+use crate::address::{AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
 use crate::disk::Disk;
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::job::{create_segment, segment_file, segment_name};
 use crate::manifest::{Extent, Manifest};
 use crate::memory::SegmentWriter;
 use crate::options::{Options, SyncPolicy};
 use crate::recover::decide::Decision;
 use crate::recover::scan::Scanned;
-use crate::recover::start::{StartError, StartReport, io_error};
+use crate::recover::start::{StartError, io_error};
 use crate::refill::{renonced, write_anew};
 use crate::segment::{Life, Segment};
 use crate::table::SegmentTable;
@@ -21,47 +22,75 @@ use crate::table::SegmentTable;
 pub(crate) struct Opening<'a, D: Disk> {
     disk: &'a D,
     options: &'a mut Options,
-    manifest: &'a Manifest,
-    pub next_file: u32,
+    split: AddressSplit,
+    pub last_file: u32,
     /// Files that hold nothing of the log, and their sizes: written over before new ones are made, as a sync of
     /// blocks that were written before is cheaper, and a full disk has no room for new ones.
     spare_files: Vec<(FileId, u64)>,
 }
 
-pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter);
+/// Segments that are durable in their files, the writer of the last one, and how many were written anew.
+pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter, usize);
+
+/// A file that a log can't do without; what else is refilled can stay in its own when the disk is full. So it is taken
+/// first, for all logs.
+pub(crate) enum Claim<F> {
+    /// For a new head, as the last segment is sealed, and its size.
+    NewHead(FileId, F, u64),
+    /// For a head that is cut: until the manifest says so, its own has to show that more was durable than is left.
+    CutHead(FileId),
+    /// None.
+    Nothing,
+}
+
+/// Whether the tail goes on in this segment, the last one.
+fn goes_on<F>(last: &Scanned<F>) -> bool {
+    !last.sealed && !matches!(last.entry.extent, Extent::Sealed { .. })
+}
 
 impl<'a, D: Disk> Opening<'a, D> {
-    /// `kept` are the segments that the log goes on with. What the manifest names beyond them is of no use to
-    /// anybody: its file may be filled anew, under another nonce, and a start that is interrupted then decides
-    /// the same again.
+    /// `kept` are the files that must stay as they are. What the manifest names beyond them is of no use to anybody:
+    /// its file may be filled anew, under another nonce, and a start that is interrupted then decides the same again.
     pub fn new(
         disk: &'a D,
         options: &'a mut Options,
-        manifest: &'a Manifest,
-        kept: &[Scanned<D::File>],
+        manifest: &Manifest,
+        kept: &BTreeSet<FileId>,
     ) -> Result<Self, StartError> {
-        let mut opening = Self { disk, options, manifest, next_file: 0, spare_files: Vec::new() };
+        let mut opening = Self { disk, options, split: manifest.split, last_file: 0, spare_files: Vec::new() };
         for file in disk.list().map_err(io_error("the data directory"))?.iter().filter_map(|name| segment_file(name)) {
-            opening.next_file = opening.next_file.max(file.0);
+            opening.last_file = opening.last_file.max(file.0);
             let size = disk.open(&segment_name(file)).and_then(|file| disk.size(&file));
             if let Ok(size) = size
-                && size >= manifest.split.segment_size()
-                && kept.iter().all(|found| found.entry.file != file)
+                && size >= opening.split.segment_size()
+                && !kept.contains(&file)
             {
                 opening.spare_files.push((file, size));
             }
         }
-        let named = manifest.segments.iter().map(|entry| entry.file.0).max().unwrap_or(0);
-        opening.next_file = opening.next_file.max(named);
+        let named = manifest.sections.iter().flat_map(|section| &section.segments).map(|entry| entry.file.0);
+        opening.last_file = opening.last_file.max(named.max().unwrap_or(0));
         Ok(opening)
+    }
+
+    /// Takes the file that the log of these segments can't do without.
+    pub fn claim(&mut self, scanned: &[Scanned<D::File>]) -> Result<Claim<D::File>, StartError> {
+        let Some(last) = scanned.last().filter(|last| goes_on(last)) else { return self.head_file() };
+        if !last.is_cut {
+            return Ok(Claim::Nothing);
+        }
+        let file = self.take_file(last.entry.size)?;
+        let name = segment_name(file);
+        self.disk.create(&name, last.entry.size).map_err(io_error(&name))?;
+        Ok(Claim::CutHead(file))
     }
 
     fn take_file(&mut self, size: u64) -> Result<FileId, StartError> {
         if let Some(spare) = self.spare_files.iter().position(|(_, its)| *its == size) {
             return Ok(self.spare_files.swap_remove(spare).0);
         }
-        self.next_file += 1;
-        let file = FileId(self.next_file);
+        self.last_file += 1;
+        let file = FileId(self.last_file);
         if self.options.policy == SyncPolicy::Always {
             // written once now, so that no later sync has to commit that its blocks were
             let name = segment_name(file);
@@ -75,17 +104,17 @@ impl<'a, D: Disk> Opening<'a, D> {
     /// that lie.
     pub fn refill_all(
         &mut self,
+        partition: PartitionId,
+        next_sequence: SegmentSequence,
+        claim: Claim<D::File>,
         scanned: Vec<Scanned<D::File>>,
         decision: &Decision,
         table: &mut SegmentTable,
-        report: &mut StartReport,
     ) -> Result<Opened<D::File>, StartError> {
         let mut segments = Vec::new();
+        let mut refilled = 0;
         let mut head = None;
         let count = scanned.len();
-        let goes_on = |found: &Scanned<D::File>| !found.sealed && !matches!(found.entry.extent, Extent::Sealed { .. });
-        // a new head can't do without a file of its own, the others can: it comes first where room is scarce
-        let new_head = if scanned.last().is_some_and(goes_on) { None } else { Some(self.head_file()?) };
         for (i, found) in scanned.into_iter().enumerate() {
             let is_head = i + 1 == count && goes_on(&found);
             let Some(header) = found.header else { unreachable!("only segments with a header are left") };
@@ -107,19 +136,22 @@ impl<'a, D: Disk> Opening<'a, D> {
             if crate::plant::is(crate::plant::Plant::F4) {
                 refills = false;
             }
-            if refills && self.refill(&mut segment, is_head, table, &mut head)? {
-                report.refilled += 1;
+            if refills && self.refill(&mut segment, is_head, &claim, table, &mut head)? {
+                refilled += 1;
             } else if is_head {
                 head = Some(found.writer);
             }
             segments.push(segment);
         }
-        let writer = match (head, new_head) {
+        let writer = match (head, claim) {
             (Some(writer), _) => writer,
-            (None, Some(made)) => self.new_head(made, &mut segments, decision.end.position, table)?,
-            (None, None) => unreachable!("the last segment goes on, or there is a new one"),
+            (None, Claim::NewHead(file_id, file, size)) => {
+                let (sequence, base) = (next_sequence, decision.end.position);
+                self.new_head(partition, sequence, (file_id, file, size), &mut segments, base, table)?
+            }
+            (None, _) => unreachable!("the last segment goes on, or there is a new one"),
         };
-        Ok((segments, writer))
+        Ok((segments, writer, refilled))
     }
 
     /// Writes a segment into a fresh file; false if the disk is full and its own had to do.
@@ -127,6 +159,7 @@ impl<'a, D: Disk> Opening<'a, D> {
         &mut self,
         segment: &mut Segment<D::File>,
         is_head: bool,
+        claim: &Claim<D::File>,
         table: &mut SegmentTable,
         head: &mut Option<SegmentWriter>,
     ) -> Result<bool, StartError> {
@@ -138,7 +171,11 @@ impl<'a, D: Disk> Opening<'a, D> {
         }
         let old_name = segment_name(segment.file_id);
         let bytes = renonced(&segment.source(), nonce).map_err(io_error(&old_name))?;
-        let fresh = self.take_file(segment.size).and_then(|file| {
+        let taken = match claim {
+            Claim::CutHead(file) if is_head => Ok(*file),
+            _ => self.take_file(segment.size),
+        };
+        let fresh = taken.and_then(|file| {
             let written = write_anew(self.disk, file, segment.size, &bytes);
             Ok((file, written.map_err(io_error(&segment_name(file)))?))
         });
@@ -167,22 +204,22 @@ impl<'a, D: Disk> Opening<'a, D> {
     }
 
     /// The file of a new head.
-    fn head_file(&mut self) -> Result<(FileId, D::File, u64), StartError> {
-        let ordinary = self.manifest.split.segment_size();
+    fn head_file(&mut self) -> Result<Claim<D::File>, StartError> {
+        let ordinary = self.split.segment_size();
         let created = self.take_file(ordinary).and_then(|file| {
             let name = segment_name(file);
             Ok((file, create_segment(self.disk, file, ordinary, false).map_err(io_error(&name))?))
         });
         match (created, self.spare_files.pop()) {
-            (Ok((file_id, file)), None) => Ok((file_id, file, ordinary)),
+            (Ok((file_id, file)), None) => Ok(Claim::NewHead(file_id, file, ordinary)),
             (Ok((file_id, file)), Some(spare)) => {
                 self.spare_files.push(spare);
-                Ok((file_id, file, ordinary))
+                Ok(Claim::NewHead(file_id, file, ordinary))
             }
             // a full disk: an oversized one will do
             (Err(_), Some((file_id, size))) => {
                 let name = segment_name(file_id);
-                Ok((file_id, self.disk.open(&name).map_err(io_error(&name))?, size))
+                Ok(Claim::NewHead(file_id, self.disk.open(&name).map_err(io_error(&name))?, size))
             }
             (Err(error), None) => Err(error),
         }
@@ -190,6 +227,8 @@ impl<'a, D: Disk> Opening<'a, D> {
 
     fn new_head(
         &mut self,
+        partition: PartitionId,
+        sequence: SegmentSequence,
         made: (FileId, D::File, u64),
         segments: &mut Vec<Segment<D::File>>,
         base: LogPosition,
@@ -202,9 +241,7 @@ impl<'a, D: Disk> Opening<'a, D> {
         let slot = table
             .free_slots(table.slots_for(size), |_| false)
             .ok_or_else(|| StartError::Inconsistent { file: name.clone(), reason: "no segment slot is free".into() })?;
-        let sequence = self.manifest.next_sequence;
-        let prepared_header =
-            SegmentHeader { partition: PartitionId(0), sequence, base, nonce, created_ms: (self.options.now_ms)() };
+        let prepared_header = SegmentHeader { partition, sequence, base, nonce, created_ms: (self.options.now_ms)() };
         let bytes = prepared_header.encode();
         self.disk.write_at(&file, 0, &bytes).map_err(io_error(&name))?;
         self.disk.sync(&file).map_err(io_error(&name))?;

@@ -3,22 +3,28 @@
 
 use std::io;
 
-use crate::address::LogPosition;
+use crate::address::{LogPosition, PartitionId};
 use crate::disk::Disk;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary, surviving_frames};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::horizon::TxId;
 use crate::job::segment_name;
 use crate::manifest::Extent;
 use crate::memory::SegmentWriter;
-use crate::record::{Kind, Record};
 use crate::recover::decide::Case;
-use crate::recover::scan::Scanned;
+use crate::recover::scan::{Records, Scanned};
 
 /// Makes of every segment that is not whole one that is, without what is lost.
 ///
 /// # Errors
 /// Those of the disk.
-pub(crate) fn salvage<D: Disk>(disk: &D, segments: &mut [Scanned<D::File>], lost: &mut Vec<String>) -> io::Result<()> {
+pub(crate) fn salvage<D: Disk>(
+    disk: &D,
+    partition: PartitionId,
+    horizon: TxId,
+    segments: &mut [Scanned<D::File>],
+    lost: &mut Vec<String>,
+) -> io::Result<()> {
     let last_used = segments.iter().rposition(|found| found.header.is_some() || !found.beyond.is_empty());
     let mut end = LogPosition(0);
     for (i, found) in segments.iter_mut().enumerate() {
@@ -28,7 +34,7 @@ pub(crate) fn salvage<D: Disk>(disk: &D, segments: &mut [Scanned<D::File>], lost
             Case::Unused => continue,
             Case::Whole | Case::SealedUnlisted => {}
             Case::SealedBroken | Case::Tail | Case::HeaderLost | Case::Misplaced => {
-                rebuild(disk, found, base, lost)?;
+                rebuild(disk, partition, horizon, found, base, lost)?;
             }
         }
         end = base.plus(found.valid_end);
@@ -40,6 +46,8 @@ pub(crate) fn salvage<D: Disk>(disk: &D, segments: &mut [Scanned<D::File>], lost
 
 fn rebuild<D: Disk>(
     disk: &D,
+    partition: PartitionId,
+    horizon: TxId,
     found: &mut Scanned<D::File>,
     base: LogPosition,
     lost: &mut Vec<String>,
@@ -49,7 +57,7 @@ fn rebuild<D: Disk>(
     disk.read_at(&found.file, 0, &mut bytes)?;
     let nonce = found.entry.nonce;
     let header = SegmentHeader {
-        partition: PartitionId(0),
+        partition,
         sequence: found.entry.sequence,
         base,
         nonce,
@@ -57,7 +65,7 @@ fn rebuild<D: Disk>(
     };
     let mut writer = SegmentWriter::new(found.entry.size)?;
     writer.append(SEGMENT_HEADER_BYTES as usize, |space| space.copy_from_slice(&header.encode()));
-    let (mut records, mut sealed) = (0, false);
+    let mut records = Records::new(horizon);
     for (offset, frame) in surviving_frames(nonce, &bytes, SEGMENT_HEADER_BYTES) {
         let at = frame_boundary(writer.at());
         writer.skip((at - writer.at()) as usize);
@@ -75,10 +83,9 @@ fn rebuild<D: Disk>(
             FrameHeader { durable: LogPosition(0), ..frame }.seal(nonce, offset, header, body);
             rest.copy_from_slice(body);
         });
-        records += u64::from(frame.records);
-        sealed = ends_with_seal(body, frame.records);
+        records.take(offset, frame, body).ok_or(io::ErrorKind::InvalidData)?;
     }
-    if sealed {
+    if records.sealed {
         writer.skip((frame_boundary(writer.at()) - writer.at()) as usize);
     }
     if let Extent::Sealed { base, end, .. } = found.entry.extent
@@ -89,19 +96,8 @@ fn rebuild<D: Disk>(
     writer.close_loaded();
     found.header = Some(header);
     found.valid_end = writer.at();
-    (found.records, found.sealed) = (records, sealed);
+    (found.records, found.sealed, found.notes) = (records.count, records.sealed, records.notes);
     (found.beyond, found.torn, found.durable) = (Vec::new(), false, LogPosition(0));
     found.writer = writer;
     Ok(())
-}
-
-fn ends_with_seal(body: &[u8], records: u32) -> bool {
-    let mut rest = body;
-    let mut sealed = false;
-    for _ in 0..records {
-        let Some(record) = Record::decode(rest) else { return false };
-        sealed = record.kind() == Kind::Seal;
-        rest = &rest[record.encoded_len()..];
-    }
-    sealed
 }

@@ -2,14 +2,16 @@
 
 use std::io;
 
-use crate::address::LogPosition;
+use crate::address::{LogPosition, PartitionId};
 use crate::disk::Disk;
 use crate::frame::{FrameHeader, frame_boundary, surviving_frames};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::horizon::TxId;
 use crate::job::segment_name;
 use crate::manifest::{Extent, SegmentEntry};
 use crate::memory::SegmentWriter;
 use crate::record::{Kind, Record};
+use crate::recover::transactions::Note;
 
 /// What a segment's file holds.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub(crate) struct Scanned<F> {
     pub durable: LogPosition,
     /// Whether something that looks like a frame follows the run.
     pub torn: bool,
+    /// What the run says of transactions, as far as that is needed.
+    pub notes: Vec<Note>,
+    /// Whether it was cut before one of them: its file holds more, that was known durable.
+    pub is_cut: bool,
 }
 
 /// Why a scan can't go on.
@@ -46,7 +52,7 @@ pub(crate) enum ScanError {
 
 const CHUNK: usize = 4 << 20;
 
-/// Reads and checks the segment of `entry`.
+/// Reads and checks the segment of `entry`. Transactions below `horizon` are settled.
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -54,6 +60,7 @@ pub(crate) fn scan<D: Disk>(
     disk: &D,
     partition: PartitionId,
     entry: SegmentEntry,
+    horizon: TxId,
     loaded: &dyn Fn(u64),
 ) -> Result<Scanned<D::File>, ScanError> {
     let file = match disk.open(&segment_name(entry.file)) {
@@ -79,7 +86,7 @@ pub(crate) fn scan<D: Disk>(
             && header.nonce == entry.nonce
             && entry.extent.base().is_none_or(|base| base == header.base)
     });
-    let mut run = Run { valid_end: 0, records: 0, sealed: false, durable: LogPosition(0) };
+    let mut run = Run { valid_end: 0, durable: LogPosition(0), records: Records::new(horizon) };
     if header.is_some() {
         run.follow(bytes, &entry)?;
     }
@@ -95,23 +102,53 @@ pub(crate) fn scan<D: Disk>(
         writer.append(run.valid_end as usize, |space| space.copy_from_slice(&bytes[..run.valid_end as usize]));
         writer.close_loaded();
     }
-    let Run { valid_end, records, sealed, .. } = run;
-    Ok(Scanned { entry, file, header, writer, valid_end, records, sealed, beyond, durable, torn })
+    let Run { valid_end, records: Records { count: records, sealed, notes, .. }, .. } = run;
+    Ok(Scanned { entry, file, header, writer, valid_end, records, sealed, beyond, durable, torn, notes, is_cut: false })
 }
 
 /// The unbroken run of frames from a segment's beginning.
 struct Run {
     valid_end: u64,
-    records: u64,
-    sealed: bool,
     durable: LogPosition,
+    records: Records,
+}
+
+/// What is found in the frames of a segment.
+pub(crate) struct Records {
+    pub count: u64,
+    /// Whether the last one was a seal.
+    pub sealed: bool,
+    pub notes: Vec<Note>,
+    horizon: TxId,
+}
+
+impl Records {
+    pub fn new(horizon: TxId) -> Self {
+        Self { count: 0, sealed: false, notes: Vec::new(), horizon }
+    }
+
+    /// Goes through the records of the frame at `at`; `None` if they are not sound or do not fill it.
+    pub fn take(&mut self, at: u64, frame: FrameHeader, body: &[u8]) -> Option<()> {
+        let mut offset = 0;
+        for before in 0..frame.records {
+            let record = Record::decode(&body[offset..]).filter(Record::is_sound)?;
+            if record.part().is_some_and(|part| part.records >= frame.records - before) {
+                return None; // a part is in one frame
+            }
+            self.sealed = record.kind() == Kind::Seal;
+            self.notes.extend(Note::of(&record, self.horizon, at, offset, before));
+            offset += record.encoded_len();
+        }
+        self.count += u64::from(frame.records);
+        (frame.records == 0 || offset == body.len()).then_some(())
+    }
 }
 
 impl Run {
     fn follow(&mut self, bytes: &[u8], entry: &SegmentEntry) -> Result<(), ScanError> {
         self.valid_end = SEGMENT_HEADER_BYTES;
         let mut at = SEGMENT_HEADER_BYTES;
-        while !self.sealed {
+        while !self.records.sealed {
             #[cfg(any(test, feature = "sim"))]
             let frame = if crate::plant::is(crate::plant::Plant::F1) {
                 FrameHeader::unchecked(entry.nonce, bytes, at)
@@ -120,22 +157,13 @@ impl Run {
             };
             #[cfg(not(any(test, feature = "sim")))]
             let frame = FrameHeader::verify(entry.nonce, bytes, at);
-            let Some((frame, mut body)) = frame else { break };
-            for _ in 0..frame.records {
-                let record = Record::decode(body).filter(|record| record.entry().is_some());
-                let record = record.ok_or(ScanError::BadRecords(at))?;
-                self.sealed = record.kind() == Kind::Seal;
-                body = &body[record.encoded_len()..];
-            }
-            if frame.records > 0 && !body.is_empty() {
-                return Err(ScanError::BadRecords(at));
-            }
-            self.records += u64::from(frame.records);
+            let Some((frame, body)) = frame else { break };
+            self.records.take(at, frame, body).ok_or(ScanError::BadRecords(at))?;
             self.durable = self.durable.max(frame.durable);
             self.valid_end = frame.end(at);
             at = frame_boundary(self.valid_end);
         }
-        if self.sealed {
+        if self.records.sealed {
             self.valid_end = at;
         }
         Ok(())

@@ -1,26 +1,29 @@
-//! A start (F4): read everything, decide, and only then write: refills first, the manifest last. A crash
-//! anywhere before the last step leaves what was found, and the next start begins anew.
+//! A start (F4): read everything, decide, and only then write: refills first, then the marks and aborts that are missing,
+//! the manifest last. A crash anywhere before that leaves what was found, and the next start begins anew.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::address::{Address, AddressSplit, FileId, LogPosition, SegmentSequence};
+use crate::address::{FileId, LogPosition, PartitionId};
+use crate::catalog::Catalog;
 use crate::disk::Disk;
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
-use crate::header::{PartitionId, SEGMENT_HEADER_BYTES};
-use crate::job::{is_leftover, replace_manifest, segment_file, segment_name};
-use crate::log::{Health, Log};
-use crate::manifest::{Extent, Incarnation, MANIFEST_BYTES, MANIFEST_NAMES, Manifest, ManifestError};
+use crate::horizon::{Horizon, TxId};
+use crate::job::{is_leftover, segment_file, segment_name};
+use crate::log::Log;
+use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, ManifestError, Section};
 use crate::options::Options;
-use crate::record::{Kind, Record};
+use crate::recover::cut::{cut_before, end_of};
 use crate::recover::decide::{Decision, decide};
+use crate::recover::load::load_manifest;
+use crate::recover::opened::Remains;
 use crate::recover::opening::Opening;
+use crate::recover::replay::{Replay, Replayed, replay_all};
 use crate::recover::salvage::salvage;
 use crate::recover::scan::{ScanError, Scanned, scan};
-use crate::segment::{Life, Next, Segment};
+use crate::recover::transactions::{Note, Outcomes, Settled, settle};
 use crate::table::SegmentTable;
 
 /// How far a start is; read by other threads.
@@ -28,8 +31,8 @@ use crate::table::SegmentTable;
 pub struct Progress {
     total: AtomicU64,
     loaded: AtomicU64,
-    replayed_bytes: AtomicU64,
-    replayed: AtomicU64,
+    pub(crate) replayed_bytes: AtomicU64,
+    pub(crate) replayed: AtomicU64,
 }
 
 impl Progress {
@@ -47,8 +50,8 @@ impl Progress {
 pub struct StartReport {
     /// Records replayed.
     pub records: u64,
-    /// If the tail was torn: file and offset at which it was cut.
-    pub cut: Option<(String, u64)>,
+    /// Where a torn tail was cut, in each log that had one: file and offset.
+    pub cut: Vec<(String, u64)>,
     /// With `salvage`: what is lost, a line each.
     pub lost: Vec<String>,
     /// Segments written anew because they were not known to be durable.
@@ -123,21 +126,93 @@ pub(crate) fn io_error(file: &str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::Io { file, error }
 }
 
-/// Opens the log in `disk`, created if there is none, and hands every record in order to `replay`, with the
-/// data set's hash seed; it notes in the table what it refers to, or says why it can't go on.
+/// The logs that a start has opened, by partition, each with what its records went to.
+pub type Started<D, R> = Vec<(Log<D>, R)>;
+
+/// What was found of one partition, and where its log ends.
+struct Found<F> {
+    scanned: Vec<Scanned<F>>,
+    decision: Decision,
+}
+
+/// Opens the logs in `disk`, one for each partition; created, as many as `partitions` says, if there is no data set. Every
+/// record goes in order to what `make` makes for its partition and the data set's hash seed.
 ///
 /// # Errors
 /// See [`StartError`].
-pub fn start<D: Disk>(
+pub fn start<D: Disk, R: Replay>(
     disk: Arc<D>,
-    mut options: Options,
+    options: Options,
+    partitions: u16,
     progress: &Progress,
-    mut replay: impl FnMut(u64, &mut SegmentTable, Address, &Record<'_>) -> Result<(), String>,
-) -> Result<(Log<D>, StartReport), StartError> {
+    mut make: impl FnMut(PartitionId, u64) -> Result<R, String>,
+) -> Result<(Started<D, R>, StartReport), StartError> {
     let mut report = StartReport::default();
-    let (mut manifest, manifest_files) = load_manifest(disk.as_ref(), &mut options, &mut report)?;
-    let mut scanned = scan_all(disk.as_ref(), &manifest, &options, progress, &mut report)?;
-    let mut decision = decide(&scanned, manifest.durable);
+    let share = options.share();
+    let mut options = share();
+    let (manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
+    let mut found = Vec::new();
+    let scanned = scan_all(disk.as_ref(), &manifest, &options, progress, &mut report)?;
+    for (p, (scanned, section)) in scanned.into_iter().zip(&manifest.sections).enumerate() {
+        let partition = PartitionId(p as u16);
+        found.push(judge(disk.as_ref(), partition, section, scanned, manifest.horizon, &options, &mut report)?);
+    }
+    // what a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise
+    let kept: BTreeSet<FileId> =
+        found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
+    let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
+    let mut replayed = Vec::new();
+    for p in 0..found.len() {
+        let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
+        replayed.push((SegmentTable::new(manifest.split), replay));
+    }
+    let replays = replay_found(&found, &settled.outcomes, &mut replayed, progress, &options)?;
+    report.records = replays.iter().map(|replayed| replayed.records).sum();
+
+    // from here on the disk is written to
+    let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept)?;
+    let claims: Result<Vec<_>, _> = found.iter().map(|found| opening.claim(&found.scanned)).collect();
+    let mut remains = Vec::new();
+    for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
+        report_cut(&found, &mut report);
+        let Found { scanned, decision } = found;
+        let Section { next_sequence, incarnations, .. } = manifest.sections[p].clone();
+        let partition = PartitionId(p as u16);
+        let (segments, writer, refilled) =
+            opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
+        report.refilled += refilled;
+        remains.push((Remains { segments, writer, table, incarnations, next_sequence }, replay));
+    }
+    let last_file = opening.last_file;
+    let horizon = Arc::new(Horizon::new(settled.next, manifest.sections.len()));
+    let catalog = Arc::new(Catalog::new(manifest, files, Arc::clone(&horizon), last_file));
+    let mut logs = Vec::new();
+    for (p, (remains, replay)) in remains.into_iter().enumerate() {
+        let mut log = Log::opened(Arc::clone(&disk), share(), PartitionId(p as u16), &catalog, remains);
+        log.append_missing(&settled.missing[p])?;
+        log.list_removals(&replays[p].freed);
+        logs.push((log, replay));
+    }
+    let sections = logs.iter().map(|(log, _)| log.section()).collect();
+    catalog.install(disk.as_ref(), sections).map_err(io_error(MANIFEST_NAMES[0]))?;
+    clear_away(disk.as_ref(), &mut logs)?;
+    for (log, _) in &mut logs {
+        log.begin();
+    }
+    Ok((logs, report))
+}
+
+/// Where a partition's log ends, what lies beyond discarded; or why it must not be used (F2).
+fn judge<D: Disk>(
+    disk: &D,
+    partition: PartitionId,
+    section: &Section,
+    mut scanned: Vec<Scanned<D::File>>,
+    horizon: TxId,
+    options: &Options,
+    report: &mut StartReport,
+) -> Result<Found<D::File>, StartError> {
+    let mut decision = decide(&scanned, section.durable);
     #[cfg(any(test, feature = "sim"))]
     if crate::plant::is(crate::plant::Plant::F2) {
         (decision.durable, decision.broken) = (decision.end.position, false);
@@ -146,176 +221,96 @@ pub fn start<D: Disk>(
         if !options.salvage {
             return Err(damaged(&scanned, &decision));
         }
-        salvage(disk.as_ref(), &mut scanned, &mut report.lost).map_err(io_error("salvage"))?;
+        salvage(disk, partition, horizon, &mut scanned, &mut report.lost).map_err(io_error("salvage"))?;
         decision = decide(&scanned, LogPosition(0));
-        manifest.durable = LogPosition(0);
         decision.durable = LogPosition(0); // everything is written anew
     }
-    if decision.end.torn {
-        let file = decision.end.segment.and_then(|s| scanned.iter().find(|found| found.entry.sequence == s));
-        let file = file.map_or_else(|| "the log".to_owned(), |found| segment_name(found.entry.file));
-        report.cut = Some((file, decision.end.offset));
-    }
     discard_after(&mut scanned, &decision);
-
-    let mut table = SegmentTable::new(manifest.split);
-    let seed = manifest.hash_seed;
-    let mut replay = |table: &mut SegmentTable, at, record: &Record<'_>| replay(seed, table, at, record);
-    let freed = replay_all(&scanned, &mut table, progress, &mut report, &mut replay)?;
-
-    // from here on the disk is written to
-    let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &scanned)?;
-    let (segments, writer) = opening.refill_all(scanned, &decision, &mut table, &mut report)?;
-    let next_file = FileId(opening.next_file);
-    let tail = segments.last().map_or(decision.end.position, |head| head.base().plus(writer.at()));
-    let term = manifest.incarnations.last().map_or(1, |last| last.term + 1);
-    // a life that wrote nothing leaves no trace, so that restarts alone never fill the manifest
-    manifest.incarnations.pop_if(|last| last.start == tail);
-    manifest.incarnations.push(Incarnation { term, id: (options.random)(), start: tail });
-    let highest = segments.last().map_or(0, |head| head.sequence().0);
-    manifest.next_sequence = SegmentSequence(manifest.next_sequence.0.max(highest + 1));
-    let mut log = Log {
-        disk,
-        options,
-        partition: PartitionId(0),
-        manifest_durable: manifest.generation,
-        manifest,
-        manifest_files,
-        manifest_dirty: false,
-        manifest_failed_once: false,
-        table,
-        segments,
-        writer,
-        open_frame: None,
-        unwritten: VecDeque::new(),
-        writing: None,
-        next: Next::Missing,
-        wanted_size: 0,
-        refused_size: None,
-        next_file,
-        spare_files: Vec::new(),
-        leaving_files: Vec::new(),
-        dead: BTreeSet::new(),
-        recheck_dead: true,
-        written: tail,
-        synced: tail,
-        sync_upto: tail,
-        sync_soon: false,
-        writes_are_slow: false,
-        prefaulted: 0,
-        refilled: Vec::new(),
-        health: Health::Good,
-        grow_limit: 0,
-        shrink_limit: 0,
-        free_limit: 0,
-        progress: 0,
-        outbox: VecDeque::new(),
-        under_way: BTreeSet::new(),
-    };
-    log.finish_start(&freed)?;
-    Ok((log, report))
+    Ok(Found { scanned, decision })
 }
 
-/// The manifest that counts, both copies holding it durably, and their files.
-fn load_manifest<D: Disk>(
-    disk: &D,
-    options: &mut Options,
-    report: &mut StartReport,
-) -> Result<(Manifest, [D::File; 2]), StartError> {
-    let names = disk.list().map_err(io_error("the data directory"))?;
-    let mut copies = Vec::new();
-    let mut found = String::new();
-    for name in MANIFEST_NAMES {
-        let copy = if names.iter().any(|other| other == name) {
-            let file = disk.open(name).map_err(io_error(name))?;
-            let mut bytes = vec![0; MANIFEST_BYTES as usize];
-            let len = disk.read_at(&file, 0, &mut bytes).map_err(io_error(name))?;
-            match Manifest::decode(&bytes[..len]) {
-                Ok(manifest) => Some(manifest),
-                Err(error @ ManifestError::Newer(_)) => return Err(StartError::Newer(name, error)),
-                Err(error) => {
-                    found += &format!("{name}: {error}. ");
-                    None
-                }
-            }
-        } else {
-            None
+/// Decides on the transactions over several partitions, and cuts what must not be there without one that has not
+/// happened (X5).
+fn settle_all<F>(found: &mut [Found<F>], horizon: TxId, is_salvaged: bool) -> Result<Settled, StartError> {
+    let notes_of = |found: &Found<F>| found.scanned.iter().flat_map(|scanned| scanned.notes.clone()).collect();
+    let notes: Vec<Vec<Note>> = found.iter().map(notes_of).collect();
+    let settled = settle(&notes, horizon, is_salvaged);
+    for (found, (notes, kept)) in found.iter_mut().zip(notes.iter().zip(&settled.kept)) {
+        let Some(note) = notes.get(*kept) else { continue };
+        let mut before = *kept;
+        let in_it = |scanned: &Scanned<F>| {
+            let here = before < scanned.notes.len();
+            before = before.saturating_sub(if here { 0 } else { scanned.notes.len() });
+            here
         };
-        copies.push(copy);
+        let Some(at) = found.scanned.iter().position(in_it) else { continue };
+        tracing::warn!(
+            ticket = note.txid.0,
+            "a power loss took a part of a transaction: what depends on it is cut off"
+        );
+        found.scanned.truncate(at + 1);
+        let last = &mut found.scanned[at];
+        cut_before(last, note).map_err(io_error(&segment_name(last.entry.file)))?;
+        found.decision.end = end_of(last);
     }
-    let has_segments = names.iter().any(|name| segment_file(name).is_some());
-    let (newest, won) = match (copies.remove(0), copies.remove(0)) {
-        (Some(a), Some(b)) if a.dataset != b.dataset => return Err(StartError::TwoDatasets),
-        (Some(a), Some(b)) if a.generation >= b.generation => (a, 0),
-        (Some(a), None) => (a, 0),
-        (_, Some(b)) => (b, 1),
-        (None, None) if found.is_empty() && !has_segments => {
-            report.created = true;
-            let split =
-                AddressSplit::for_segment_size(options.segment_size).ok_or_else(|| StartError::Inconsistent {
-                    file: "segment-size".into(),
-                    reason: format!("{} is not a power of two from 64 KiB to 1 GiB", options.segment_size),
-                })?;
-            let manifest = Manifest {
-                generation: 0,
-                dataset: (options.random)(),
-                hash_seed: (options.random)(),
-                split,
-                durable: LogPosition(0),
-                next_sequence: SegmentSequence(1),
-                incarnations: Vec::new(),
-                segments: Vec::new(),
-            };
-            (manifest, 0)
-        }
-        (None, None) if found.is_empty() => return Err(StartError::NoManifest("there is none".into())),
-        (None, None) => return Err(StartError::NoManifest(found.trim_end().to_owned())),
+    Ok(settled)
+}
+
+/// Hands all records on, several partitions at a time.
+fn replay_found<F: Sync, R: Replay>(
+    found: &[Found<F>],
+    outcomes: &Outcomes,
+    into: &mut [(SegmentTable, R)],
+    progress: &Progress,
+    options: &Options,
+) -> Result<Vec<Replayed>, StartError> {
+    let replay = |found: &Found<F>, (table, replay): &mut (SegmentTable, R)| {
+        replay_all(&found.scanned, table, outcomes, progress, replay)
     };
-    // an edit counts when both copies are durable: whichever won, both hold it before it is built on. the other
-    // one goes first, in place, as a full disk has room for that
-    let bytes = newest.encode();
-    let mut files = [None, None];
-    for i in if won == 0 { [1, 0] } else { [0, 1] } {
-        let name = MANIFEST_NAMES[i];
-        let is_there = names.iter().any(|other| other == name);
-        #[cfg(any(test, feature = "sim"))]
-        if crate::plant::is(crate::plant::Plant::S1) && is_there {
-            files[i] = Some(disk.open(name).map_err(io_error(name))?);
-            continue;
-        }
-        files[i] = Some(if is_there {
-            let file = disk.open(name).map_err(io_error(name))?;
-            disk.write_at(&file, 0, &bytes).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
-            file
-        } else {
-            replace_manifest(disk, name, &bytes, MANIFEST_BYTES).map_err(io_error(name))?
-        });
+    let pairs = found.iter().zip(into);
+    if options.load_threads <= 1 || found.len() <= 1 {
+        return pairs.map(|(found, into)| replay(found, into)).collect();
     }
-    match files {
-        [Some(a), Some(b)] => Ok((newest, [a, b])),
-        _ => unreachable!("both were opened"),
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = pairs.map(|(found, into)| scope.spawn(|| replay(found, into))).collect();
+        let ended = threads.into_iter().map(|thread| match thread.join() {
+            Ok(replayed) => replayed,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ended.collect()
+    })
+}
+
+fn report_cut<F>(found: &Found<F>, report: &mut StartReport) {
+    let end = found.decision.end;
+    if end.torn {
+        let last = end.segment.and_then(|s| found.scanned.iter().find(|found| found.entry.sequence == s));
+        let file = last.map_or_else(|| "the log".to_owned(), |last| segment_name(last.entry.file));
+        report.cut.push((file, end.offset));
     }
 }
 
-/// Reads all segments, several at a time.
+/// Reads all segments, several at a time; those of each partition, in their order.
 fn scan_all<D: Disk>(
     disk: &D,
     manifest: &Manifest,
     options: &Options,
     progress: &Progress,
     report: &mut StartReport,
-) -> Result<Vec<Scanned<D::File>>, StartError> {
-    let entries = &manifest.segments;
-    progress.total.store(entries.iter().map(|entry| entry.size).sum(), Ordering::Relaxed);
+) -> Result<Vec<Vec<Scanned<D::File>>>, StartError> {
+    let entries: Vec<_> = (manifest.sections.iter().enumerate())
+        .flat_map(|(p, section)| section.segments.iter().map(move |entry| (p, *entry)))
+        .collect();
+    progress.total.store(entries.iter().map(|(_, entry)| entry.size).sum(), Ordering::Relaxed);
     let loaded = |bytes| {
         progress.loaded.fetch_add(bytes, Ordering::Relaxed);
     };
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     let work = || {
-        while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = scan(disk, PartitionId(0), *entry, &loaded);
-            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*entry, result));
+        while let Some((p, entry)) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = scan(disk, PartitionId(*p as u16), *entry, manifest.horizon, &loaded);
+            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*p, *entry, result));
         }
     };
     if options.load_threads > 1 && entries.len() > 1 {
@@ -328,12 +323,12 @@ fn scan_all<D: Disk>(
         work();
     }
     let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.sort_by_key(|(entry, _)| entry.sequence);
-    let mut scanned = Vec::new();
-    for (entry, result) in results {
+    results.sort_by_key(|(p, entry, _)| (*p, entry.sequence));
+    let mut scanned: Vec<Vec<_>> = manifest.sections.iter().map(|_| Vec::new()).collect();
+    for (p, entry, result) in results {
         let file = segment_name(entry.file);
         match result {
-            Ok(found) => scanned.push(found),
+            Ok(found) => scanned[p].push(found),
             Err(ScanError::Missing) => {
                 #[cfg(any(test, feature = "sim"))]
                 if crate::plant::is(crate::plant::Plant::S5) {
@@ -372,129 +367,27 @@ fn discard_after<F>(scanned: &mut Vec<Scanned<F>>, decision: &Decision) {
     scanned.retain(|found| end.segment.is_some_and(|last| found.entry.sequence <= last) && found.valid_end > 0);
 }
 
-/// Replays every record; the segments that the log says are freed.
-fn replay_all<F>(
-    scanned: &[Scanned<F>],
-    table: &mut SegmentTable,
-    progress: &Progress,
-    report: &mut StartReport,
-    replay: &mut impl FnMut(&mut SegmentTable, Address, &Record<'_>) -> Result<(), String>,
-) -> Result<BTreeSet<SegmentSequence>, StartError> {
-    let mut freed = BTreeSet::new();
-    for found in scanned {
-        let Some(header) = found.header else { unreachable!("a segment with valid bytes has a header") };
-        table.install(found.entry.slot, found.writer.memory(), header.base);
-        let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
-        let mut at = SEGMENT_HEADER_BYTES;
-        while at < found.valid_end {
-            let Some(frame) = FrameHeader::peek(bytes, at) else { break };
-            let mut offset = at + FRAME_HEADER_BYTES as u64;
-            for _ in 0..frame.records {
-                let Some(record) = Record::decode(&bytes[offset as usize..]) else {
-                    let file = segment_name(found.entry.file);
-                    return Err(StartError::Inconsistent { file, reason: format!("no record at {offset}") });
-                };
-                let address = table.split().address(found.entry.slot, offset);
-                match record.kind() {
-                    Kind::Freed => {
-                        if let Some(crate::record::Entry::Freed { sequence }) = record.entry() {
-                            freed.insert(sequence);
-                        }
-                    }
-                    Kind::Seal => {}
-                    Kind::Delete | Kind::Floor => {
-                        table.add_tombstone(address);
-                        replay(table, address, &record).map_err(StartError::Replay)?;
-                    }
-                    Kind::Put | Kind::PutInt => {
-                        replay(table, address, &record).map_err(StartError::Replay)?;
-                    }
-                }
-                offset += record.encoded_len() as u64;
+/// Removes what no manifest names, but a spare file of ordinary size for each log's next segment: its blocks are written
+/// already.
+fn clear_away<D: Disk, R>(disk: &D, logs: &mut [(Log<D>, R)]) -> Result<(), StartError> {
+    let named: BTreeSet<FileId> = (logs.iter())
+        .flat_map(|(log, _)| log.segments.iter().map(|segment| segment.file_id).chain(log.spare_files.iter().copied()))
+        .collect();
+    for name in disk.list().map_err(io_error("the data directory"))? {
+        let Some(file) = segment_file(&name).filter(|file| !named.contains(file)) else {
+            if is_leftover(&name) {
+                disk.remove(&name).map_err(io_error(&name))?;
             }
-            report.records += u64::from(frame.records);
-            progress.replayed.fetch_add(u64::from(frame.records), Ordering::Relaxed);
-            let next = frame_boundary(frame.end(at));
-            progress.replayed_bytes.fetch_add(next - at, Ordering::Relaxed);
-            at = next;
-        }
-        progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
-    }
-    Ok(freed)
-}
-
-impl<D: Disk> Log<D> {
-    /// The last steps of a start: removals that the log names are finished (S4), the manifest is written,
-    /// and what no manifest names is cleared away.
-    fn finish_start(&mut self, freed: &BTreeSet<SegmentSequence>) -> Result<(), StartError> {
-        for segment in &mut self.segments {
-            if freed.contains(&segment.sequence()) && self.table.needed(segment.slot).live_bytes == 0 {
-                segment.life = Life::FreePendingManifest(self.manifest.generation + 1);
-            }
-        }
-        self.manifest.generation += 1;
-        let bytes = self.current_manifest().encode();
-        for (file, name) in self.manifest_files.iter().zip(MANIFEST_NAMES) {
-            self.disk.write_at(file, 0, &bytes).map_err(io_error(name))?;
-            self.disk.sync(file).map_err(io_error(name))?;
-        }
-        self.manifest_durable = self.manifest.generation;
-        self.finish_frees(self.manifest_durable);
-        let dead: Vec<_> = (self.segments.iter())
-            .filter(|segment| self.table.needed(segment.slot).live_bytes == 0)
-            .map(Segment::sequence)
-            .collect();
-        self.dead.extend(dead);
-        self.table.take_emptied();
-        for name in self.disk.list().map_err(io_error("the data directory"))? {
-            let named =
-                segment_file(&name).is_none_or(|file| self.segments.iter().any(|segment| segment.file_id == file));
-            let spare = self.spare_files.iter().any(|spare| segment_name(*spare) == name);
-            if is_leftover(&name) || (!named && !spare && !self.keep_as_spare(&name)) {
-                self.disk.remove(&name).map_err(io_error(&name))?;
-            }
-        }
-        self.prepare_next();
-        self.update_limits();
-        Ok(())
-    }
-
-    /// Whether a file that no manifest names becomes the next segments': its blocks are written already.
-    fn keep_as_spare(&mut self, name: &str) -> bool {
-        let ordinary = self.manifest.split.segment_size();
-        let size = self.disk.open(name).and_then(|file| self.disk.size(&file));
-        match segment_file(name) {
-            Some(file) if self.spare_files.is_empty() && size.is_ok_and(|size| size == ordinary) => {
-                self.spare_files.push(file);
-                true
-            }
-            _ => false,
+            continue;
+        };
+        let size = disk.open(&name).and_then(|file| disk.size(&file));
+        let wants = |log: &Log<D>| {
+            log.spare_files.is_empty() && size.as_ref().is_ok_and(|size| *size == log.table.split().segment_size())
+        };
+        match logs.iter_mut().find(|(log, _)| wants(log)) {
+            Some((log, _)) => log.spare_files.push(file),
+            None => disk.remove(&name).map_err(io_error(&name))?,
         }
     }
-
-    /// Writes and syncs everything, blocking: for an orderly end. Jobs that are under way need not be
-    /// waited for.
-    ///
-    /// # Errors
-    /// Those of the disk, and what made the log read-only.
-    pub fn close(mut self) -> io::Result<()> {
-        if self.health != Health::Good {
-            let reason = self.read_only().unwrap_or("the log was being written anew after an error");
-            return Err(io::Error::other(reason.to_owned()));
-        }
-        if let Some((part, ..)) = self.writing.take() {
-            self.unwritten.push_front(part);
-        }
-        self.close_frame();
-        for part in std::mem::take(&mut self.unwritten) {
-            if let Some(segment) = self.segments.iter().find(|s| s.sequence() == part.sequence) {
-                let bytes = segment.memory.closed_bytes(part.from..part.to);
-                self.disk.write_at(&segment.file, part.from, bytes)?;
-            }
-        }
-        for segment in self.segments.iter().filter(|segment| segment.end_position() > self.synced) {
-            self.disk.sync(&segment.file)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }

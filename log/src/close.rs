@@ -1,0 +1,42 @@
+//! An orderly end.
+
+use std::io;
+
+use crate::disk::Disk;
+use crate::log::{Health, Log};
+
+impl<D: Disk> Log<D> {
+    /// Writes and syncs everything, blocking: for an orderly end. Jobs that are under way need not be
+    /// waited for.
+    ///
+    /// # Errors
+    /// Those of the disk, and what made the log read-only.
+    pub fn close(mut self) -> io::Result<()> {
+        if self.health != Health::Good {
+            let reason = self.read_only().unwrap_or("the log was being written anew after an error");
+            return Err(io::Error::other(reason.to_owned()));
+        }
+        if let Some((part, ..)) = self.writing.take() {
+            self.unwritten.push_front(part);
+        }
+        self.flush()
+    }
+
+    /// Writes and syncs everything, blocking.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.close_frame();
+        for part in std::mem::take(&mut self.unwritten) {
+            if let Some(segment) = self.segments.iter().find(|s| s.sequence() == part.sequence) {
+                let bytes = segment.memory.closed_bytes(part.from..part.to);
+                self.disk.write_at(&segment.file, part.from, bytes)?;
+            }
+        }
+        for segment in self.segments.iter().filter(|segment| segment.end_position() > self.synced) {
+            self.disk.sync(&segment.file)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! From what a start has found to logs that run.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::address::{PartitionId, SegmentSequence};
+use crate::catalog::Catalog;
+use crate::disk::Disk;
+use crate::job::segment_name;
+use crate::log::{FRAME_SPACE, Health, Log, SEAL_SPACE};
+use crate::manifest::Incarnation;
+use crate::memory::SegmentWriter;
+use crate::options::Options;
+use crate::record::Entry;
+use crate::recover::start::{StartError, io_error};
+use crate::segment::{Life, Next, Segment};
+use crate::table::SegmentTable;
+
+/// What is left of a partition's log, all of it durable in its files.
+pub(crate) struct Remains<F> {
+    pub segments: Vec<Segment<F>>,
+    pub writer: SegmentWriter,
+    pub table: SegmentTable,
+    /// The lives before this one.
+    pub incarnations: Vec<Incarnation>,
+    pub next_sequence: SegmentSequence,
+}
+
+impl<D: Disk> Log<D> {
+    /// The log that goes on in what is left.
+    pub(crate) fn opened(
+        disk: Arc<D>,
+        mut options: Options,
+        partition: PartitionId,
+        catalog: &Arc<Catalog<D::File>>,
+        remains: Remains<D::File>,
+    ) -> Self {
+        let Remains { segments, writer, table, mut incarnations, next_sequence } = remains;
+        let Some(head) = segments.last() else { unreachable!("a start leaves a head") };
+        let tail = head.base().plus(writer.at());
+        let term = incarnations.last().map_or(1, |last| last.term + 1);
+        // a life that wrote nothing leaves no trace, so that restarts alone never fill the manifest
+        incarnations.pop_if(|last| last.start == tail);
+        incarnations.push(Incarnation { term, id: (options.random)(), start: tail });
+        let next_sequence = next_sequence.max(SegmentSequence(head.sequence().0 + 1));
+        let (dataset, hash_seed) = catalog.facts();
+        Self {
+            disk,
+            options,
+            partition,
+            horizon: Arc::clone(catalog.horizon()),
+            unsynced_steps: VecDeque::new(),
+            held: 0,
+            dataset,
+            hash_seed,
+            catalog: Arc::clone(catalog),
+            incarnations,
+            next_sequence,
+            edits: 0,
+            manifest_dirty: false,
+            table,
+            segments,
+            writer,
+            open_frame: None,
+            unwritten: VecDeque::new(),
+            writing: None,
+            next: Next::Missing,
+            wanted_size: 0,
+            refused_size: None,
+            spare_files: Vec::new(),
+            leaving_files: Vec::new(),
+            dead: BTreeSet::new(),
+            recheck_dead: true,
+            written: tail,
+            synced: tail,
+            sync_upto: tail,
+            sync_soon: false,
+            writes_are_slow: false,
+            prefaulted: 0,
+            refilled: Vec::new(),
+            health: Health::Good,
+            grow_limit: 0,
+            shrink_limit: 0,
+            free_limit: 0,
+            progress: 0,
+            outbox: VecDeque::new(),
+            under_way: BTreeSet::new(),
+        }
+    }
+
+    /// Appends the marks and aborts that are missing, synced (F4). All parts are durable by now, so a mark that a crash leaves
+    /// in a file that the manifest names already says nothing new.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn append_missing(&mut self, entries: &[Entry<'static>]) -> Result<(), StartError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let file = segment_name(self.head().file_id);
+        let bytes: usize = entries.iter().map(Entry::encoded_len).sum();
+        if self.writer.at() + FRAME_SPACE + bytes as u64 > self.head().size - SEAL_SPACE {
+            let reason = "there is no room for the ends of its transactions, though it was held".into();
+            return Err(StartError::Inconsistent { file, reason });
+        }
+        for entry in entries {
+            self.append(entry);
+        }
+        self.flush().map_err(io_error(&file))?;
+        (self.written, self.synced, self.sync_upto) = (self.tail(), self.tail(), self.tail());
+        self.unsynced_steps.clear();
+        Ok(())
+    }
+
+    /// Finishes the removals that the log names (S4): the manifest's first edit leaves them out.
+    pub(crate) fn list_removals(&mut self, freed: &BTreeSet<SegmentSequence>) {
+        for segment in &mut self.segments {
+            if freed.contains(&segment.sequence()) && self.table.needed(segment.slot).live_bytes == 0 {
+                segment.life = Life::FreePendingManifest(self.edits);
+            }
+        }
+    }
+
+    /// The last step of a start: the manifest's first edit is durable.
+    pub(crate) fn begin(&mut self) {
+        self.finish_frees(self.edits);
+        let dead: Vec<_> = (self.segments.iter())
+            .filter(|segment| self.table.needed(segment.slot).live_bytes == 0)
+            .map(Segment::sequence)
+            .collect();
+        self.dead.extend(dead);
+        self.table.take_emptied();
+        self.prepare_next();
+        self.update_limits();
+    }
+}
