@@ -377,6 +377,30 @@ fn damage_in_the_head_below_what_is_known_durable_stops_the_start() {
 }
 
 #[test]
+fn damage_to_the_last_frames_stops_the_start_once_nothing_follows_them() {
+    let written = || {
+        let (disk, log) = grown();
+        (disk, log.tail(), log)
+    };
+    let hurt = |disk: &SimDisk, log_end: u64, name: &str| {
+        let hurt = disk.after_kill();
+        hurt.flip_bit(name, 8 * (log_end - 20));
+        let found = open(&hurt, 2, SyncPolicy::EverySec).map(|(log, _)| log.tail());
+        matches!(found, Err(StartError::Damaged { .. }))
+    };
+    let (disk, tail, log) = written();
+    let (name, end) = (segment_name(log.head().file_id), tail.0 - log.head().base().0);
+    assert!(!hurt(&disk, end, &name), "synced a moment ago: nobody says so, it passes for a torn tail");
+    log.close().unwrap();
+    assert!(hurt(&disk, end, &name), "after an orderly end");
+
+    let (disk, _, mut log) = written();
+    log.tick();
+    run_all(&disk, &mut log);
+    assert!(hurt(&disk, end, &name), "after a second without a write");
+}
+
+#[test]
 fn salvage_keeps_all_but_what_is_damaged_and_says_so() {
     let (disk, log) = grown();
     disk.flip_bit(&segment_name(log.segments[0].file_id), 8 * 5000);

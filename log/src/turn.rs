@@ -71,6 +71,10 @@ impl<D: Disk> Log<D> {
             self.next = Next::Missing;
             self.prepare_next();
         }
+        // no later frame says that the last ones are durable: once nothing follows them, the manifest does (F2)
+        if self.synced == self.tail() && self.listed_durable < self.synced {
+            self.mark_dirty();
+        }
     }
 
     fn waits_for_sync(&self) -> bool {
@@ -297,6 +301,7 @@ impl<D: Disk> Log<D> {
         }
         self.manifest_dirty = false;
         self.edits += 1;
+        self.listed_durable = self.synced;
         let catalog = Arc::clone(&self.catalog);
         self.start(Job::Manifest(ManifestEdit { catalog, partition: self.partition, section: self.section() }));
     }
