@@ -122,6 +122,8 @@ pub struct Log<D: Disk> {
     pub(crate) next_sequence: SegmentSequence,
     /// The last edit that was begun, by this log.
     pub(crate) edits: Generation,
+    /// What the newest of them says is durable.
+    pub(crate) listed_durable: LogPosition,
     pub(crate) manifest_dirty: bool,
     pub(crate) table: SegmentTable,
     /// Ascending; the last is the head.
