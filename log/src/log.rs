@@ -370,23 +370,30 @@ impl<D: Disk> Log<D> {
     /// If it does not fit into the head: the caller has not reserved.
     #[inline]
     pub fn append(&mut self, entry: &Entry<'_>) -> Appended {
-        if self.open_frame.is_none() {
-            self.begin_frame();
-        }
-        let offset = self.writer.at();
         let len = entry.encoded_len();
-        self.writer.append(len, |space| entry.encode(space));
-        if let Some(frame) = &mut self.open_frame {
-            frame.records += 1;
-        }
-        let address = self.table.split().address(self.head().slot, offset);
+        let address = self.append_with(len, |space| entry.encode(space));
         match entry {
             Entry::Put { .. } => self.table.retain(address, len),
-            Entry::Delete { .. } | Entry::Floor { .. } => self.table.add_tombstone(address),
+            Entry::Delete { .. } => self.table.add_tombstone(address, len),
+            Entry::Floor { .. } => self.table.add_floor(address),
             Entry::Freed { .. } | Entry::Seal { .. } => {}
             Entry::Part { .. } | Entry::Mark { .. } | Entry::Abort { .. } => self.note_transaction(entry, address),
         }
         Appended { address, len }
+    }
+
+    /// Appends a record of `len` bytes that `fill` writes; nothing is noted of it.
+    #[inline]
+    pub(crate) fn append_with(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Address {
+        if self.open_frame.is_none() {
+            self.begin_frame();
+        }
+        let offset = self.writer.at();
+        self.writer.append(len, fill);
+        if let Some(frame) = &mut self.open_frame {
+            frame.records += 1;
+        }
+        self.table.split().address(self.head().slot, offset)
     }
 
     #[cold]
@@ -395,7 +402,7 @@ impl<D: Disk> Log<D> {
             unreachable!("{entry:?} is of no transaction")
         };
         if let Entry::Abort { .. } = entry {
-            self.table.add_tombstone(address); // it hides a part (T1)
+            self.table.add_floor(address); // it hides a part (T1)
             // it is waited for until it is safe (X6)
             self.sync_soon = true;
             self.horizon.wait_for(TxId(txid.0 + 1));
@@ -483,6 +490,7 @@ impl<D: Disk> Log<D> {
             end: SEGMENT_HEADER_BYTES,
             records: 0,
             life: Life::Head,
+            safe_below: TxId(0),
         });
         self.writer = writer;
         self.prefaulted = next.prefaulted;

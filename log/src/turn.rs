@@ -457,6 +457,7 @@ impl<D: Disk> Log<D> {
             match segment.life {
                 Life::Sealed { listed: false } if end <= synced => {
                     segment.life = Life::Sealed { listed: true };
+                    segment.safe_below = self.horizon.next();
                     cached.push((segment.file.clone(), segment.size));
                     if self.table.needed(segment.slot).live_bytes == 0 {
                         self.dead.insert(segment.sequence());

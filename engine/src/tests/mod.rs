@@ -10,6 +10,6 @@ mod requests;
 mod rig;
 mod rules;
 
-pub use lives::{lives, with_seeds};
+pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
 pub use rig::{DATABASES, MAX_VALUE_BYTES, START_MS, check_counts, contents};
