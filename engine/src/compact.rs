@@ -35,6 +35,9 @@ const MIN_GAIN: u64 = 16;
 /// For a full compaction.
 const MIN_GAIN_FULL: u64 = 64;
 
+/// On a full disk: what is given back is what tombstones and new values may take then.
+const MIN_GAIN_WHEN_FULL: u64 = 256;
+
 /// When nothing was found to do, how soon to look again.
 const LOOK_AGAIN_MS: u64 = 100;
 
@@ -63,6 +66,11 @@ pub(crate) struct Compaction {
     /// When and behind which head nothing was found to do.
     found_nothing: Option<(u64, SegmentSequence)>,
     stats: CompactionStats,
+}
+
+/// What copies of so many bytes take at most, with the frames that they are in.
+fn with_frames(bytes: u64) -> u64 {
+    bytes + bytes / 32 + 1024
 }
 
 /// How a slice has ended.
@@ -129,7 +137,12 @@ impl<D: Disk> Partition<D> {
         }
         let appended = tail.0.saturating_sub(seen.0);
         let earned = appended * self.compaction.rate / 4 + now_ms.saturating_sub(seen_ms).min(16) * EARNED_PER_MS;
-        let earned = if is_idle { earned.max(SLICE_BYTES) } else { earned };
+        let is_full = self.log.is_full();
+        let earned = match (is_full, is_idle) {
+            (true, _) => earned.max(4 * SLICE_BYTES), // others wait for the room
+            (false, true) => earned.max(SLICE_BYTES),
+            (false, false) => earned,
+        };
         self.compaction.budget = (self.compaction.budget + earned).min(MAX_BUDGET);
         let mut goes_on = true;
         for _ in 0..SLICES_PER_TURN {
@@ -140,7 +153,7 @@ impl<D: Disk> Partition<D> {
         }
         // its own copies earn nothing
         self.compaction.seen.0 = self.log.tail();
-        goes_on && is_idle
+        goes_on && (is_idle || is_full)
     }
 
     /// One slice of the victim, of so many records, whatever was earned. Returns whether there is more to do that nothing is in the way of.
@@ -158,6 +171,11 @@ impl<D: Disk> Partition<D> {
                 self.log.emptied(&victim);
                 self.compaction.stats.freed_segments += 1;
                 tracing::debug!(sequence = victim.sequence().0, "compaction has emptied a segment");
+                self.choose_victim()
+            }
+            Slice::Blocked if self.log.is_full() && self.log.claimed() == 0 => {
+                // it was chosen when there was room: is there one that fits?
+                self.compaction.found_nothing = None;
                 self.choose_victim()
             }
             Slice::Blocked => {
@@ -178,6 +196,9 @@ impl<D: Disk> Partition<D> {
             return false;
         }
         let chosen = self.chosen();
+        if chosen.is_none() {
+            self.log.claim(0);
+        }
         self.compaction.found_nothing = if chosen.is_none() { Some((now_ms, head)) } else { None };
         self.compaction.victim = chosen.and_then(|sequence| self.log.victim(sequence));
         self.compaction.victim.is_some()
@@ -185,6 +206,10 @@ impl<D: Disk> Partition<D> {
 
     fn chosen(&mut self) -> Option<SegmentSequence> {
         let candidates = self.log.candidates();
+        if self.log.is_full() {
+            return self.chosen_on_a_full_disk(&candidates);
+        }
+        self.log.claim(0);
         if let Some(upto) = self.compaction.full {
             // in order of age: the oldest one's tombstones need not be moved
             let worth = |c: &&Candidate| c.sequence < upto && c.gain() * MIN_GAIN_FULL >= c.bytes;
@@ -211,6 +236,16 @@ impl<D: Disk> Partition<D> {
         }
         // what is left to gain are tombstones and floors, which go when all older segments have gone
         candidates.first().filter(|oldest| oldest.is_oldest && self.log.any_hides()).map(|oldest| oldest.sequence)
+    }
+
+    /// What gives back most for its cost among those that fit into the room that is left.
+    fn chosen_on_a_full_disk(&mut self, candidates: &[Candidate]) -> Option<SegmentSequence> {
+        self.compaction.rate = 40;
+        let room = self.log.compaction_room();
+        let worth = candidates.iter().filter(|c| c.gain() * MIN_GAIN_WHEN_FULL >= c.bytes && with_frames(c.cost) <= room);
+        let best = worth.max_by_key(|c| (u128::from(c.gain()) << 32) / u128::from(c.bytes + c.cost))?;
+        self.log.claim(with_frames(best.cost));
+        Some(best.sequence)
     }
 
     /// Judges the next records of the victim, and moves what is needed.
@@ -265,7 +300,7 @@ impl<D: Disk> Partition<D> {
             self.log.table_mut().release(old, old_len);
             return Some(0);
         }
-        self.log.reserve(record.encoded_len() as u64, Purpose::Grow).ok()?;
+        self.reserve_copy(record.encoded_len() as u64)?;
         let copy = self.log.relocate(victim);
         self.index.replace(slot, copy.address);
         self.log.table_mut().release(old, old_len);
@@ -291,8 +326,19 @@ impl<D: Disk> Partition<D> {
         if !absent {
             return Some(0);
         }
-        self.log.reserve(record.encoded_len() as u64, Purpose::Grow).ok()?;
+        self.reserve_copy(record.encoded_len() as u64)?;
         Some(self.log.relocate(victim).len as u64)
+    }
+
+    /// On a full disk a victim that was chosen for it, and so fits, uses the segment that is kept for that (E3).
+    fn reserve_copy(&mut self, len: u64) -> Option<()> {
+        let claimed = self.log.claimed();
+        let purpose = if claimed > 0 { Purpose::Compact } else { Purpose::Grow };
+        self.log.reserve(len, purpose).ok()?;
+        if claimed > 0 {
+            self.log.claim(claimed.saturating_sub(len).max(1));
+        }
+        Some(())
     }
 
     fn is_locked_against_compaction(&self, record: &emberkv_log::Record<'_>) -> bool {

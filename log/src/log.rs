@@ -43,6 +43,8 @@ pub enum Purpose {
     Grow,
     /// It removes data (DEL, expiry): may use the space that is kept for that.
     Shrink,
+    /// Compaction copies it, from a segment that will give back more than that: may use the segment that is kept for it.
+    Compact,
     /// It gives whole segments back (FLUSHALL, the log's own `freed`), or ends a transaction (marks, aborts): may
     /// use the very last of it.
     Free,
@@ -140,6 +142,12 @@ pub struct Log<D: Disk> {
     pub(crate) refused_size: Option<(u64, String)>,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
+    /// A file that will be one of them is being made.
+    pub(crate) preparing_spare: Option<FileId>,
+    /// None can be made, for this reason; tried again at the next tick.
+    pub(crate) no_spare: Option<String>,
+    /// Bytes of the head that compaction is going to use.
+    pub(crate) claim: u64,
     /// Files that the manifest names no more from an edit on.
     pub(crate) leaving_files: Vec<(Generation, FileId, u64)>,
     /// Segments without a live record, until they are freed.
@@ -158,6 +166,7 @@ pub struct Log<D: Disk> {
     /// Offsets of the head up to which writes of each purpose fit; 0 when none may.
     pub(crate) grow_limit: u64,
     pub(crate) shrink_limit: u64,
+    pub(crate) compact_limit: u64,
     pub(crate) free_limit: u64,
     pub(crate) progress: u64,
     pub(crate) outbox: VecDeque<Job<D::File>>,
@@ -246,6 +255,7 @@ impl<D: Disk> Log<D> {
     pub fn no_space(&self) -> Option<&str> {
         match &self.next {
             Next::Failed(reason) => Some(reason),
+            _ if self.is_full() => self.no_spare.as_deref(),
             _ => self.refused_size.as_ref().map(|(_, reason)| reason.as_str()),
         }
     }
@@ -276,6 +286,7 @@ impl<D: Disk> Log<D> {
         let limit = match purpose {
             Purpose::Grow => self.grow_limit,
             Purpose::Shrink => self.shrink_limit,
+            Purpose::Compact => self.compact_limit,
             Purpose::Free => self.free_limit,
         };
         if self.writer.at() + FRAME_SPACE + bytes <= limit { Ok(()) } else { self.reserve_slowly(bytes, purpose) }
@@ -325,7 +336,17 @@ impl<D: Disk> Log<D> {
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
         self.check_health()?;
         let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + self.held + SEAL_SPACE;
+        if purpose == Purpose::Shrink && self.claim > 0 {
+            return Err(Refusal::Wait); // until compaction has given something back
+        }
         match &self.next {
+            Next::Ready(_) if matches!(purpose, Purpose::Grow | Purpose::Shrink) && !self.keeps_one() => {
+                self.prepare_spare();
+                match &self.no_spare {
+                    Some(reason) => Err(Refusal::NoSpace(reason.clone())),
+                    None => Err(Refusal::Wait),
+                }
+            }
             // without one more segment behind it, a fresh head has to keep its reserve too
             Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => {
                 self.roll();
@@ -353,6 +374,44 @@ impl<D: Disk> Log<D> {
                 }
             }
             Next::Failed(reason) => Err(Refusal::NoSpace(reason.clone())),
+        }
+    }
+
+    /// Whether there is still one segment when the next one has been rolled into: without it compaction has no room
+    /// to make any (E3). A log of one segment has nothing to compact.
+    pub(crate) fn keeps_one(&self) -> bool {
+        self.segments.len() < 2 || !self.spare_files.is_empty()
+    }
+
+    /// Whether no more segments can be made, so that only compaction or a flush makes room.
+    pub fn is_full(&self) -> bool {
+        matches!(self.next, Next::Failed(_)) || self.no_spare.is_some() && !self.keeps_one()
+    }
+
+    /// How many bytes compaction can copy at most.
+    pub fn compaction_room(&self) -> u64 {
+        let here = self.compact_limit.saturating_sub(self.writer.at() + FRAME_SPACE);
+        let next = match &self.next {
+            Next::Ready(next) => {
+                next.size.saturating_sub(SEGMENT_HEADER_BYTES + FRAME_SPACE + self.held + SEAL_SPACE + FREE_SPACE)
+            }
+            _ => 0,
+        };
+        here + next
+    }
+
+    /// What [`Log::claim`] keeps.
+    pub fn claimed(&self) -> u64 {
+        self.claim
+    }
+
+    /// Keeps so many bytes of the head, as far as there are, for compaction, until it says otherwise; tombstones wait for
+    /// what is given back then.
+    pub fn claim(&mut self, bytes: u64) {
+        if self.claim != bytes {
+            self.claim = bytes;
+            self.progress += u64::from(bytes == 0);
+            self.update_limits();
         }
     }
 
@@ -499,19 +558,20 @@ impl<D: Disk> Log<D> {
     /// Works out how far the head may be filled, after anything that this depends on has changed.
     pub(crate) fn update_limits(&mut self) {
         if self.health != Health::Good {
-            (self.grow_limit, self.shrink_limit, self.free_limit) = (0, 0, 0);
+            (self.grow_limit, self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0, 0);
             return;
         }
         let limit = self.head().size - SEAL_SPACE;
         debug_assert!(self.writer.at() + self.held <= limit, "what is held is there");
         let limit = limit - self.held.min(limit);
         let reserve = match self.next {
-            Next::Ready(_) => 0,
+            Next::Ready(_) if self.keeps_one() => 0,
             _ => (self.table.split().segment_size() / RESERVE_FRACTION).min(limit),
         };
         let last = if reserve > 0 { FREE_SPACE } else { 0 };
-        self.grow_limit = limit.saturating_sub(reserve);
-        self.shrink_limit = limit.saturating_sub(last);
+        self.grow_limit = limit.saturating_sub(reserve.max(last + self.claim));
+        self.shrink_limit = limit.saturating_sub(last + self.claim);
+        self.compact_limit = limit.saturating_sub(last);
         self.free_limit = limit;
     }
 }
