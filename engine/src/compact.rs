@@ -8,7 +8,7 @@
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Candidate, Kind, LogPosition, Purpose, SegmentSequence, Victim};
+use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Refusal, SegmentSequence, Victim};
 
 use crate::lookup::Lookup;
 use crate::partition::Partition;
@@ -36,7 +36,7 @@ const MIN_GAIN: u64 = 16;
 const MIN_GAIN_FULL: u64 = 64;
 
 /// On a full disk: what is given back is what tombstones and new values may take then.
-const MIN_GAIN_WHEN_FULL: u64 = 256;
+const MIN_GAIN_WHEN_FULL: u64 = 1024;
 
 /// When nothing was found to do, how soon to look again.
 const LOOK_AGAIN_MS: u64 = 100;
@@ -68,9 +68,9 @@ pub(crate) struct Compaction {
     stats: CompactionStats,
 }
 
-/// What copies of so many bytes take at most, with the frames that they are in.
+/// What copies of so many bytes take, with the frames that they are in: one for the slices of a turn.
 fn with_frames(bytes: u64) -> u64 {
-    bytes + bytes / 32 + 1024
+    bytes + bytes / 1024 + 256
 }
 
 /// How a slice has ended.
@@ -82,6 +82,8 @@ enum Slice {
     Emptied,
     /// A lock, or the log, is in the way.
     Blocked,
+    /// The disk is full.
+    NoRoom,
 }
 
 impl Compaction {
@@ -173,10 +175,11 @@ impl<D: Disk> Partition<D> {
                 tracing::debug!(sequence = victim.sequence().0, "compaction has emptied a segment");
                 self.choose_victim()
             }
-            Slice::Blocked if self.log.is_full() && self.log.claimed() == 0 => {
-                // it was chosen when there was room: is there one that fits?
+            Slice::NoRoom => {
+                // it was chosen when there was more: is there one that fits?
+                self.log.claim(0);
                 self.compaction.found_nothing = None;
-                self.choose_victim()
+                self.choose_victim() && self.log.claimed() > 0
             }
             Slice::Blocked => {
                 self.compaction.victim = Some(victim);
@@ -242,7 +245,8 @@ impl<D: Disk> Partition<D> {
     fn chosen_on_a_full_disk(&mut self, candidates: &[Candidate]) -> Option<SegmentSequence> {
         self.compaction.rate = 40;
         let room = self.log.compaction_room();
-        let worth = candidates.iter().filter(|c| c.gain() * MIN_GAIN_WHEN_FULL >= c.bytes && with_frames(c.cost) <= room);
+        let worth =
+            candidates.iter().filter(|c| c.gain() * MIN_GAIN_WHEN_FULL >= c.bytes && with_frames(c.cost) <= room);
         let best = worth.max_by_key(|c| (u128::from(c.gain()) << 32) / u128::from(c.bytes + c.cost))?;
         self.log.claim(with_frames(best.cost));
         Some(best.sequence)
@@ -264,9 +268,12 @@ impl<D: Disk> Partition<D> {
                 Kind::Delete => self.move_tombstone(victim),
                 // floors and aborts: the victim is the oldest segment (`Log::candidates`). a part's records are looked
                 // at one by one, and the others are the log's own
-                Kind::Floor | Kind::Abort | Kind::Part | Kind::Mark | Kind::Freed | Kind::Seal => Some(0),
+                Kind::Floor | Kind::Abort | Kind::Part | Kind::Mark | Kind::Freed | Kind::Seal => Ok(0),
             };
-            let Some(moved) = moved else { return Slice::Blocked };
+            let moved = match moved {
+                Ok(moved) => moved,
+                Err(stopped) => return stopped,
+            };
             copied += moved;
             self.compaction.budget = self.compaction.budget.saturating_sub(len);
             self.compaction.stats.copied_bytes += moved;
@@ -275,13 +282,13 @@ impl<D: Disk> Partition<D> {
         Slice::More
     }
 
-    /// Copies the victim's value if it is its key's newest. Returns the bytes that were copied, `None` if it has to wait.
-    fn move_value(&mut self, victim: &Victim) -> Option<u64> {
+    /// Copies the victim's value if it is its key's newest. Returns the bytes that were copied, or why it has to wait.
+    fn move_value(&mut self, victim: &Victim) -> Result<u64, Slice> {
         let (record, address) = (victim.record(), victim.address());
         // C5: a part that is not published yet lives, though the index does not know it; and what a transaction is about
         // to replace stays where it is
         if self.is_locked_against_compaction(&record) {
-            return None;
+            return Err(Slice::Blocked);
         }
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
         #[allow(unused_mut)]
@@ -292,53 +299,56 @@ impl<D: Disk> Partition<D> {
             let same = |other| table.record(other).key() == record.key() && table.record(other).db() == record.db();
             found = self.index.find(fingerprint, same);
         }
-        let Some((slot, old)) = found else { return Some(0) };
+        let Some((slot, old)) = found else { return Ok(0) };
         let old_len = self.log.table().record(old).encoded_len();
         if self.log.table().position(address) < self.floors[usize::from(record.db().0)] {
             // it was flushed, and the sweep has not come by yet
             self.index.remove(slot);
             self.log.table_mut().release(old, old_len);
-            return Some(0);
+            return Ok(0);
         }
         self.reserve_copy(record.encoded_len() as u64)?;
         let copy = self.log.relocate(victim);
         self.index.replace(slot, copy.address);
         self.log.table_mut().release(old, old_len);
-        Some(copy.len as u64)
+        Ok(copy.len as u64)
     }
 
     /// Copies the victim's tombstone if it hides anything: an older segment exists (T1), and its key has no newer value, which
     /// would hide the same (T2).
-    fn move_tombstone(&mut self, victim: &Victim) -> Option<u64> {
+    fn move_tombstone(&mut self, victim: &Victim) -> Result<u64, Slice> {
         let record = victim.record();
         let needed = !self.log.is_oldest(victim);
         #[cfg(any(test, feature = "sim"))]
         let needed = needed && !plant::is(Plant::T2Drop);
         if !needed {
-            return Some(0);
+            return Ok(0);
         }
         if self.is_locked_against_compaction(&record) {
-            return None;
+            return Err(Slice::Blocked);
         }
         let absent = matches!(self.peek(self.key(record.db(), record.key())), Lookup::Absent);
         #[cfg(any(test, feature = "sim"))]
         let absent = absent || plant::is(Plant::T2);
         if !absent {
-            return Some(0);
+            return Ok(0);
         }
         self.reserve_copy(record.encoded_len() as u64)?;
-        Some(self.log.relocate(victim).len as u64)
+        Ok(self.log.relocate(victim).len as u64)
     }
 
     /// On a full disk a victim that was chosen for it, and so fits, uses the segment that is kept for that (E3).
-    fn reserve_copy(&mut self, len: u64) -> Option<()> {
+    fn reserve_copy(&mut self, len: u64) -> Result<(), Slice> {
         let claimed = self.log.claimed();
         let purpose = if claimed > 0 { Purpose::Compact } else { Purpose::Grow };
-        self.log.reserve(len, purpose).ok()?;
+        self.log.reserve(len, purpose).map_err(|refusal| match refusal {
+            Refusal::NoSpace(_) => Slice::NoRoom,
+            Refusal::Wait | Refusal::ReadOnly(_) => Slice::Blocked,
+        })?;
         if claimed > 0 {
             self.log.claim(claimed.saturating_sub(len).max(1));
         }
-        Some(())
+        Ok(())
     }
 
     fn is_locked_against_compaction(&self, record: &emberkv_log::Record<'_>) -> bool {

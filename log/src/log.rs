@@ -36,6 +36,13 @@ const RESERVE_FRACTION: u64 = 8;
 /// keep FLUSHALL out. Room for 60 `freed` records and floors.
 const FREE_SPACE: u64 = 4096;
 
+/// And the last bytes of all, that compaction leaves to those: it is what they wait for when there is no more.
+const COMPACTION_LEAVES: u64 = 1024;
+
+/// The part of a segment that tombstones leave to compaction: with the segment that is kept for it, it can copy any segment, however
+/// little of it is dead, and what that gives back is theirs.
+const COMPACTION_FRACTION: u64 = 16;
+
 /// What a record is appended for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -336,8 +343,8 @@ impl<D: Disk> Log<D> {
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
         self.check_health()?;
         let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + self.held + SEAL_SPACE;
-        if purpose == Purpose::Shrink && self.claim > 0 {
-            return Err(Refusal::Wait); // until compaction has given something back
+        if purpose == Purpose::Shrink && self.is_full() && self.gives_back() {
+            return Err(Refusal::Wait);
         }
         match &self.next {
             Next::Ready(_) if matches!(purpose, Purpose::Grow | Purpose::Shrink) && !self.keeps_one() => {
@@ -388,13 +395,19 @@ impl<D: Disk> Log<D> {
         matches!(self.next, Next::Failed(_)) || self.no_spare.is_some() && !self.keeps_one()
     }
 
+    /// Whether a segment is about to be given back.
+    fn gives_back(&self) -> bool {
+        let leaves = |life| matches!(life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_));
+        self.claim > 0 || self.segments.iter().any(|segment| leaves(segment.life))
+    }
+
     /// How many bytes compaction can copy at most.
     pub fn compaction_room(&self) -> u64 {
         let here = self.compact_limit.saturating_sub(self.writer.at() + FRAME_SPACE);
         let next = match &self.next {
-            Next::Ready(next) => {
-                next.size.saturating_sub(SEGMENT_HEADER_BYTES + FRAME_SPACE + self.held + SEAL_SPACE + FREE_SPACE)
-            }
+            Next::Ready(next) => next
+                .size
+                .saturating_sub(SEGMENT_HEADER_BYTES + FRAME_SPACE + self.held + SEAL_SPACE + COMPACTION_LEAVES),
             _ => 0,
         };
         here + next
@@ -568,10 +581,14 @@ impl<D: Disk> Log<D> {
             Next::Ready(_) if self.keeps_one() => 0,
             _ => (self.table.split().segment_size() / RESERVE_FRACTION).min(limit),
         };
-        let last = if reserve > 0 { FREE_SPACE } else { 0 };
+        let last = match reserve {
+            0 => 0,
+            _ if self.segments.len() < 2 => FREE_SPACE,
+            _ => FREE_SPACE.max(self.table.split().segment_size() / COMPACTION_FRACTION),
+        };
         self.grow_limit = limit.saturating_sub(reserve.max(last + self.claim));
         self.shrink_limit = limit.saturating_sub(last + self.claim);
-        self.compact_limit = limit.saturating_sub(last);
+        self.compact_limit = limit.saturating_sub(COMPACTION_LEAVES);
         self.free_limit = limit;
     }
 }

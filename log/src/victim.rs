@@ -131,8 +131,7 @@ impl<D: Disk> Log<D> {
         let candidate = |(at, segment): (usize, &Segment<D::File>)| {
             let safe = segment.life == (Life::Sealed { listed: true }) && horizon >= segment.safe_below;
             #[cfg(any(test, feature = "sim"))]
-            let safe = safe
-                || crate::plant::is(crate::plant::Plant::C2) && matches!(segment.life, Life::Sealed { .. });
+            let safe = safe || crate::plant::is(crate::plant::Plant::C2) && matches!(segment.life, Life::Sealed { .. });
             let needed = self.table.needed(segment.slot);
             let is_oldest = at == 0;
             let cost = needed.live_bytes + if is_oldest { 0 } else { needed.tombstone_bytes };

@@ -167,9 +167,14 @@ impl Life {
                 let limit = self.choices.below(6) as usize;
                 self.rig.partition.sweep(limit);
             }
+            97 if self.choices.one_in(20) => {
+                let room = self.choices.below(4) * (1 << 16);
+                self.rig.disk.set_capacity(Some(self.rig.disk.used() + room));
+            }
+            96 if self.choices.one_in(4) => self.rig.disk.set_capacity(None),
             98..100 => compact_some(&mut self.rig.partition, &mut self.choices),
             95 if self.choices.one_in(20) => self.rig.disk.fail_syncs(1 + self.choices.below(8) / 7 * 9),
-            96 if self.choices.one_in(20) => self.rig.disk.fail_writes(1),
+            96 if self.choices.one_in(15) => self.rig.disk.fail_writes(1),
             97 if self.choices.one_in(8) => self.check(),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! The whole partition on a simulated disk: against a plain model, through crashes, and rule by rule.
 
 mod commands;
+mod compaction;
 mod expiry;
 mod foreign;
 mod keyspace;

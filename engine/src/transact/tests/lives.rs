@@ -33,7 +33,10 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     };
     let pairs = |choices: &mut Choices| {
         let count = 2 + choices.below(3);
-        (0..count).map(|i| format!("{} {}", key(choices), value(choices, n * 10 + i, heavy))).collect::<Vec<_>>().join(" ")
+        (0..count)
+            .map(|i| format!("{} {}", key(choices), value(choices, n * 10 + i, heavy)))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let line = match choices.below(100) {
         0..25 => format!("MSET {}", pairs(choices)),
