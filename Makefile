@@ -1,6 +1,6 @@
 # make run    builds and starts a server on 127.0.0.1:6379 with its data in ./data
 # make test   installs what the tests need and runs all of them
-.PHONY: run test test-deps lint fix bench static asan torture
+.PHONY: run test test-deps lint fix bench static asan loom torture
 
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC := target/$(STATIC_TARGET)/release/emberkv
@@ -36,14 +36,20 @@ bench:
 	env $$(benches/peers.sh) target/release/emberkv-benches \
 		--markdown bench-results/benchmarks.md --json bench-results/benchmarks.json $(BENCH)
 
+# what owners publish for readers, in all interleavings (the inbox's models are among the usual tests)
+loom:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --lib -p emberkv-index -p emberkv-engine loom
+
 # one binary that needs nothing of the system it runs on
 static:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p emberkv --target $(STATIC_TARGET)
 
-# kill -9, 50 rounds in each mode; TORTURE="--rounds 1000 --seed 7" for more
+# kill -9, 50 rounds in each mode, and histories over kills; TORTURE="--rounds 1000 --seed 7" for more rounds
 torture:
 	cargo build --release -p emberkv -p emberkv-torture
 	for mode in everysec always; do \
 		target/release/emberkv-torture kill --rounds 50 --appendfsync $$mode --server target/release/emberkv \
 			$(TORTURE) || exit 1; \
+		target/release/emberkv-torture linear --kills --seconds 20 --appendfsync $$mode \
+			--server target/release/emberkv || exit 1; \
 	done

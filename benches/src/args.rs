@@ -88,13 +88,18 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "own")]
     pub client: ClientKind,
 
-    /// Cpus of the server, e.g. `0` or `0,2`.
-    #[arg(long, value_delimiter = ',', default_value = "0")]
-    pub server_cpus: Vec<usize>,
+    /// Cores of every server: emberkv's `--cores`, the others' `io-threads`. With several they share the cpus with
+    /// the client, so only what an operation costs (ops/cpu-s) can be compared.
+    #[arg(long, default_value_t = 1)]
+    pub cores: u16,
 
-    /// Cpus of the client.
-    #[arg(long, value_delimiter = ',', default_value = "1")]
-    pub client_cpus: Vec<usize>,
+    /// Cpus of the server, e.g. `0` or `0,2`. [default: 0; with --cores N all from 0 to N-1]
+    #[arg(long, value_delimiter = ',')]
+    server_cpus: Vec<usize>,
+
+    /// Cpus of the client. [default: 1; with --cores N all from 0 to N-1]
+    #[arg(long, value_delimiter = ',')]
+    client_cpus: Vec<usize>,
 
     /// A server that holds more resident memory than this is replaced by a fresh one before it is
     /// measured again (MiB).
@@ -125,6 +130,16 @@ impl Args {
         self.rounds.unwrap_or(if self.short { 1 } else { 3 }).max(1)
     }
 
+    /// The cpus that servers run on.
+    pub fn server_cpus(&self) -> Vec<usize> {
+        cpus(&self.server_cpus, self.cores, 0)
+    }
+
+    /// The cpus that the client runs on.
+    pub fn client_cpus(&self) -> Vec<usize> {
+        cpus(&self.client_cpus, self.cores, 1)
+    }
+
     /// Seconds of one measurement, at least 0.1.
     pub fn seconds(&self) -> f64 {
         let default = if self.short { 1.0 } else { 3.0 };
@@ -138,9 +153,28 @@ impl Args {
     }
 }
 
+fn cpus(given: &[usize], cores: u16, alone: usize) -> Vec<usize> {
+    match (given, cores) {
+        ([], 0 | 1) => vec![alone],
+        ([], cores) => (0..usize::from(cores)).collect(),
+        (given, _) => given.to_vec(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_core_has_its_cpu_alone_and_several_share_with_the_client() {
+        let cpus = |words: &[&str]| {
+            let args = Args::parse_from([&["bench"], words].concat());
+            (args.server_cpus(), args.client_cpus())
+        };
+        assert_eq!(cpus(&[]), (vec![0], vec![1]));
+        assert_eq!(cpus(&["--cores", "2"]), (vec![0, 1], vec![0, 1]));
+        assert_eq!(cpus(&["--cores", "2", "--client-cpus", "3"]), (vec![0, 1], vec![3]));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -10,6 +10,21 @@ pub enum Op {
     Get,
     /// `SET key value`, over a key that exists.
     Set,
+    /// `MSET` of [`MSET_KEYS`] keys that exist.
+    MSet,
+}
+
+/// Keys of one MSET: enough to lie in several partitions.
+pub const MSET_KEYS: usize = 10;
+
+impl Op {
+    /// Keys of one request.
+    pub fn keys(self) -> usize {
+        match self {
+            Self::Get | Self::Set => 1,
+            Self::MSet => MSET_KEYS,
+        }
+    }
 }
 
 /// The sync policy of the server's log (`appendfsync`).
@@ -80,6 +95,7 @@ impl fmt::Display for Workload {
         let op = match self.op {
             Op::Get => "get",
             Op::Set => "set",
+            Op::MSet => "mset",
         };
         let Setting { sync, value } = self.setting;
         write!(f, "{op}-{}-p{}-{}", value.0, self.pipeline.0, sync.name())
@@ -109,6 +125,8 @@ pub fn all() -> Vec<Cell> {
                 .flat_map(|op| [Pipeline(1), Pipeline(16)].map(|pipeline| Workload { op, setting, pipeline }));
             cells.extend(workloads.clone().map(Cell::Closed));
             if sync == SyncMode::Everysec && value == ValueSize(64) {
+                let mset = |pipeline| Cell::Closed(Workload { op: Op::MSet, setting, pipeline });
+                cells.extend([Pipeline(1), Pipeline(16)].map(mset));
                 cells.extend(workloads.map(Cell::Open));
             }
         }

@@ -28,6 +28,8 @@
 //!   meets everybody.
 //! * **vs better** is the first server's median over that of the better one of the others:
 //!   good above 1 for rates, and below 1 for latency, memory and restart.
+//! * **vs one core**, with `--cores N --servers emberkv,emberkv-one,...`: what N cores reach of the same build's one.
+//!   The client competes with the server for the cpus then: only **ops/cpu-s** means something.
 //! * **overhead B/key** is (resident memory loaded - resident memory empty) / keys - 80.
 //! * **restart** is from exec to the first `GET` that returns a value, after `kill -9`, with the
 //!   files in the page cache. DBSIZE must be right afterwards.

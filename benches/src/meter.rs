@@ -8,42 +8,42 @@ use crate::metric::{Metric, Sample};
 use crate::procfs;
 
 /// Cpu times at the start of a measurement.
-pub struct CpuMeter<'a> {
-    server: Side<'a>,
-    client: Side<'a>,
+pub struct CpuMeter {
+    server: Side,
+    client: Side,
 }
 
 /// A process and the cpus that it is pinned to.
-struct Side<'a> {
+struct Side {
     pid: u32,
-    cpus: &'a [usize],
+    cpus: Vec<usize>,
     used: Duration,
     busy: Duration,
 }
 
-impl<'a> Side<'a> {
-    fn new(pid: u32, cpus: &'a [usize]) -> Result<Self, BenchError> {
-        Ok(Self { pid, cpus, used: procfs::cpu_time(pid)?, busy: procfs::busy_time(cpus)? })
+impl Side {
+    fn new(pid: u32, cpus: Vec<usize>) -> Result<Self, BenchError> {
+        Ok(Self { pid, used: procfs::cpu_time(pid)?, busy: procfs::busy_time(&cpus)?, cpus })
     }
 
     /// The cpu time that the process has used since, and the time that its cpus have spent on
     /// other things.
     fn since(&self) -> Result<(Duration, Duration), BenchError> {
         let used = procfs::cpu_time(self.pid)?.saturating_sub(self.used);
-        let busy = procfs::busy_time(self.cpus)?.saturating_sub(self.busy);
+        let busy = procfs::busy_time(&self.cpus)?.saturating_sub(self.busy);
         Ok((used, busy.saturating_sub(used)))
     }
 }
 
-impl<'a> CpuMeter<'a> {
+impl CpuMeter {
     /// Starts to measure this process (the client) and the server.
     ///
     /// # Errors
     /// When the server is gone.
-    pub fn start(server_pid: u32, args: &'a Args) -> Result<Self, BenchError> {
+    pub fn start(server_pid: u32, args: &Args) -> Result<Self, BenchError> {
         Ok(Self {
-            server: Side::new(server_pid, &args.server_cpus)?,
-            client: Side::new(std::process::id(), &args.client_cpus)?,
+            server: Side::new(server_pid, args.server_cpus())?,
+            client: Side::new(std::process::id(), args.client_cpus())?,
         })
     }
 
@@ -60,7 +60,12 @@ impl<'a> CpuMeter<'a> {
         sample.push(Metric::OpsPerSecond, requests as f64 / seconds);
         sample.push(Metric::ServerCpuPercent, percent(server));
         sample.push(Metric::ClientCpuPercent, percent(client));
-        let other = beside_server.max(beside_client);
+        let other = if self.server.cpus == self.client.cpus {
+            // on shared cpus each side is beside the other.
+            beside_server.saturating_sub(client)
+        } else {
+            beside_server.max(beside_client)
+        };
         sample.push(Metric::OtherCpuPercent, percent(other));
         Ok(())
     }

@@ -19,6 +19,7 @@ pub fn run(shape: &Shape, keyspace: u64, requests: u64, cpus: &Cpus) -> Result<S
     command.arg(match shape.op {
         Op::Get => "get",
         Op::Set => "set",
+        Op::MSet => "mset",
     });
     for (option, value) in [
         ("-p", u64::from(shape.port)),

@@ -19,7 +19,7 @@ impl Replies {
     /// The replies of a workload that succeeds.
     pub fn new(op: Op, value: ValueSize) -> Self {
         let (head, reply_len) = match op {
-            Op::Set => (b"+OK\r\n".to_vec(), 5),
+            Op::Set | Op::MSet => (b"+OK\r\n".to_vec(), 5),
             Op::Get => {
                 let head = format!("${}\r\n", value.0).into_bytes();
                 let len = head.len() + value.0 + 2;

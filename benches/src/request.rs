@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::cell::{Op, ValueSize};
+use crate::cell::{MSET_KEYS, Op, ValueSize};
 
 /// Digits of a key: `key:` and twelve of them are 16 bytes.
 const KEY_DIGITS: usize = 12;
@@ -71,8 +71,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Length of one request.
     stride: usize,
-    /// Where the key's digits start in a request.
-    digits_at: usize,
+    /// Where the keys' digits start in a request.
+    digits_at: Vec<usize>,
     triplets: Box<[[u8; 3]]>,
 }
 
@@ -85,38 +85,40 @@ impl Batch {
         assert!(requests > 0, "a batch holds at least one request");
         let key = format!("${KEY_BYTES}\r\nkey:{:0KEY_DIGITS$}\r\n", 0);
         let head = match op {
-            Op::Get => "*2\r\n$3\r\nGET\r\n",
-            Op::Set => "*3\r\n$3\r\nSET\r\n",
+            Op::Get => "*2\r\n$3\r\nGET\r\n".to_owned(),
+            Op::Set => "*3\r\n$3\r\nSET\r\n".to_owned(),
+            Op::MSet => format!("*{}\r\n$4\r\nMSET\r\n", 1 + 2 * MSET_KEYS),
         };
-        let mut bytes = Vec::new();
+        let (mut bytes, mut digits_at) = (Vec::new(), Vec::new());
         for _ in 0..requests {
+            let start = bytes.len();
+            digits_at.clear();
             bytes.extend_from_slice(head.as_bytes());
-            bytes.extend_from_slice(key.as_bytes());
-            if op == Op::Set {
-                bytes.extend_from_slice(format!("${}\r\n", value.0).as_bytes());
-                bytes.extend((0..value.0).map(|_| b'!' + random.below(94) as u8));
-                bytes.extend_from_slice(b"\r\n");
+            for _ in 0..op.keys() {
+                bytes.extend_from_slice(key.as_bytes());
+                digits_at.push(bytes.len() - 2 - KEY_DIGITS - start);
+                if op != Op::Get {
+                    bytes.extend_from_slice(format!("${}\r\n", value.0).as_bytes());
+                    bytes.extend((0..value.0).map(|_| b'!' + random.below(94) as u8));
+                    bytes.extend_from_slice(b"\r\n");
+                }
             }
         }
-        Self {
-            stride: bytes.len() / requests,
-            bytes,
-            digits_at: head.len() + key.len() - 2 - KEY_DIGITS,
-            triplets: triplets(),
-        }
+        Self { stride: bytes.len() / requests, bytes, digits_at, triplets: triplets() }
     }
 
     /// Writes the next keys into up to `limit` requests and returns how many there are (fewer, or
     /// none, when the keys run out) and their bytes.
     pub fn fill(&mut self, keys: &mut Keys, limit: usize) -> (usize, &[u8]) {
         let mut filled = 0;
-        for request in self.bytes.chunks_exact_mut(self.stride).take(limit) {
-            let Some(key) = keys.next() else { break };
-            let digits = &mut request[self.digits_at..self.digits_at + KEY_DIGITS];
-            let mut rest = key;
-            for group in digits.rchunks_exact_mut(3) {
-                group.copy_from_slice(&self.triplets[(rest % 1000) as usize]);
-                rest /= 1000;
+        'requests: for request in self.bytes.chunks_exact_mut(self.stride).take(limit) {
+            for at in &self.digits_at {
+                let Some(key) = keys.next() else { break 'requests };
+                let mut rest = key;
+                for group in request[*at..at + KEY_DIGITS].rchunks_exact_mut(3) {
+                    group.copy_from_slice(&self.triplets[(rest % 1000) as usize]);
+                    rest /= 1000;
+                }
             }
             filled += 1;
         }
@@ -147,6 +149,16 @@ mod tests {
         let (head, value) = text.split_at(text.len() - 66);
         assert_eq!(head, "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000007\r\n$64\r\n");
         assert!(value.ends_with("\r\n") && !value[..64].contains(['\r', '\n']));
+    }
+
+    #[test]
+    fn an_mset_has_ten_keys_of_its_own() {
+        let (count, text) = filled(Op::MSet, 3, 0..25, 4);
+        assert_eq!(count, 2, "keys for half a request are none");
+        assert!(text.starts_with("*21\r\n$4\r\nMSET\r\n$16\r\nkey:000000000000\r\n$3\r\n"));
+        let keys: Vec<&str> = text.lines().filter(|line| line.starts_with("key:")).collect();
+        let expected: Vec<String> = (0..20).map(|key| format!("key:{key:012}")).collect();
+        assert_eq!(keys, expected);
     }
 
     #[test]

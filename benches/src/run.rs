@@ -58,8 +58,8 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When a binary is missing, the directory cannot be made, or a cpu does not exist.
     pub fn prepare(args: &'a Args) -> Result<Self, BenchError> {
-        let client_cpus = Cpus::new(&args.client_cpus)?;
-        let server_cpus = Cpus::new(&args.server_cpus)?;
+        let client_cpus = Cpus::new(&args.client_cpus())?;
+        let server_cpus = Cpus::new(&args.server_cpus())?;
         let find = |kind: &_| Binary::find(*kind, args, &server_cpus);
         let binaries = args.servers.iter().map(find);
         let binaries = binaries.collect::<Result<Vec<_>, _>>()?;

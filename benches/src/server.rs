@@ -38,6 +38,8 @@ pub enum ServerKind {
     Valkey,
     /// A newer redis.
     Redis8,
+    /// This project's on one core, whatever `--cores` says.
+    EmberkvOne,
 }
 
 impl ServerKind {
@@ -48,7 +50,13 @@ impl ServerKind {
             Self::Redis => "redis",
             Self::Valkey => "valkey",
             Self::Redis8 => "redis8",
+            Self::EmberkvOne => "emberkv-one",
         }
+    }
+
+    /// Whether it is this project's.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Emberkv | Self::EmberkvOne)
     }
 }
 
@@ -72,7 +80,7 @@ impl Binary {
     /// [`BenchError::NoBinary`] when it is not there or does not run.
     pub fn find(kind: ServerKind, args: &Args, cpus: &Cpus) -> Result<Self, BenchError> {
         let (path, hint) = match kind {
-            ServerKind::Emberkv => {
+            ServerKind::Emberkv | ServerKind::EmberkvOne => {
                 (Some(&args.emberkv), "build it with `cargo build --release -p emberkv`, or use --emberkv")
             }
             ServerKind::Redis => (Some(&args.redis), "install the package redis-server, or use --redis"),
@@ -91,10 +99,7 @@ impl Binary {
             kind,
             version: version.to_owned(),
             preload: (kind == ServerKind::Valkey).then(|| preload(args.valkey_preload.as_deref())).flatten(),
-            more_args: match kind {
-                ServerKind::Emberkv => args.emberkv_arg.clone(),
-                _ => Vec::new(),
-            },
+            more_args: more_args(kind, args),
             path,
             cpus: cpus.clone(),
         })
@@ -118,11 +123,11 @@ impl Binary {
     /// happens to fall into a measurement of a few seconds says nothing about either side.
     fn arguments(&self, port: &str, dir: &str, sync: &str) -> Vec<String> {
         let mut args: Vec<&str> = Vec::new();
-        if self.kind == ServerKind::Emberkv {
+        if self.kind.is_ours() {
             args.push("server");
         }
         args.extend(["--port", port, "--dir", dir, "--appendfsync", sync]);
-        if self.kind != ServerKind::Emberkv {
+        if !self.kind.is_ours() {
             args.extend(["--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""]);
             args.extend(["--auto-aof-rewrite-percentage", "0", "--daemonize", "no"]);
         }
@@ -169,6 +174,24 @@ impl Binary {
         let child = command.spawn().context(|| format!("starting {}", self.path.display()))?;
         Ok(Process { child, port })
     }
+}
+
+/// What a server is told beside what all are. Nothing is said of one core, which is all that some builds know.
+fn more_args(kind: ServerKind, args: &Args) -> Vec<String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let cores = args.cores.to_string();
+    let mut more = match kind {
+        _ if args.cores <= 1 => Vec::new(),
+        ServerKind::Emberkv => words(&["--cores", &cores]),
+        ServerKind::EmberkvOne => words(&["--cores", "1"]),
+        // redis 8 and valkey read by their threads too, and no longer know this.
+        ServerKind::Redis => words(&["--io-threads", &cores, "--io-threads-do-reads", "yes"]),
+        ServerKind::Redis8 | ServerKind::Valkey => words(&["--io-threads", &cores]),
+    };
+    if kind.is_ours() {
+        more.extend(args.emberkv_arg.iter().cloned());
+    }
+    more
 }
 
 /// The allocator to preload: the one that was asked for, else jemalloc where there is one.
@@ -309,6 +332,16 @@ mod tests {
         assert_eq!(preload(Some(Path::new(""))), None);
         let path = Path::new("/x/malloc.so");
         assert_eq!(preload(Some(path)).as_deref(), Some(path));
+    }
+
+    #[test]
+    fn nothing_is_said_of_one_core_and_peers_get_as_many_threads() {
+        use clap::Parser as _;
+        let more = |cores, kind| more_args(kind, &Args::parse_from(["bench", "--cores", cores])).join(" ");
+        assert_eq!(more("1", ServerKind::Emberkv), "");
+        assert_eq!(more("2", ServerKind::Emberkv), "--cores 2");
+        assert_eq!(more("2", ServerKind::EmberkvOne), "--cores 1");
+        assert_eq!(more("2", ServerKind::Valkey), "--io-threads 2");
     }
 
     #[test]

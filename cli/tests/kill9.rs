@@ -5,14 +5,8 @@
 
 mod common;
 
+use common::number;
 use emberkv_torture::kill::{self, KillPlan};
-
-fn number(variable: &str, default: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
-        Err(_) => default,
-    }
-}
 
 fn survives_kill9(appendfsync: &str) {
     let (rounds, seed) = (number("EMBERKV_KILL_ROUNDS", 6), number("EMBERKV_KILL_SEED", 1));

@@ -150,6 +150,9 @@ impl<D: Disk> Partition<D> {
                 let Some(ms) = record.expires_at_ms() else { continue };
                 if ms > self.now_ms {
                     later.push(ms);
+                } else if self.is_locked(record.db(), record.key()) {
+                    // not now (C5): looked at again in the next tick
+                    later.push(self.now_ms + TICK_MS);
                 } else if expired.is_none() {
                     let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: Some(ms) };
                     expired = Some((found, record.db(), record.key().to_vec()));

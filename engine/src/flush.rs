@@ -1,12 +1,12 @@
 //! FLUSHALL and FLUSHDB: a floor in the log, below which nothing exists (T4).
 
-use emberkv_index::{Index, ScanCursor};
+use emberkv_index::ScanCursor;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::LogPosition;
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{DbId, Entry, Purpose};
+use emberkv_log::{Address, DbId, Entry, Purpose};
 
 use crate::expiry::Wheel;
 use crate::partition::Partition;
@@ -32,32 +32,48 @@ impl<D: Disk> Partition<D> {
     /// # Panics
     /// If the system has no memory for an empty index.
     pub(crate) fn flush(&mut self, db: Option<DbId>) -> Result<(), Stop> {
-        let alone =
-            db.is_none_or(|db| self.dbs.iter().enumerate().all(|(i, stats)| i == usize::from(db.0) || stats.keys == 0));
-        let floor = Entry::Floor { db: if alone { None } else { db } };
+        let floor = self.floor(db);
         self.log.reserve(floor.encoded_len() as u64, Purpose::Free)?;
         let address = self.log.append(&floor).address;
         self.wait_for_write();
-        self.last_delete = self.log.tail();
+        self.note_delete();
+        let Entry::Floor { db } = floor else { unreachable!("it is a floor") };
+        self.apply_floor(db, address);
+        Ok(())
+    }
+
+    /// What empties one database, or all: of the only one that has keys it is the same, and the latter is faster.
+    pub(crate) fn floor(&self, db: Option<DbId>) -> Entry<'static> {
+        let alone =
+            db.is_none_or(|db| self.dbs.iter().enumerate().all(|(i, stats)| i == usize::from(db.0) || stats.keys == 0));
+        Entry::Floor { db: if alone { None } else { db } }
+    }
+
+    /// What lies below the floor at `address` is gone.
+    ///
+    /// # Panics
+    /// If the system has no memory for an empty index.
+    pub(crate) fn apply_floor(&mut self, db: Option<DbId>, address: Address) {
         let position = self.log.table().position(address);
-        if let (Some(db), false) = (db, alone) {
+        if let Some(db) = db {
             #[cfg(any(test, feature = "sim"))]
             let position = if plant::is(Plant::T4) { LogPosition(0) } else { position };
             self.floors[usize::from(db.0)] = position;
+            if let Some(published) = &self.published {
+                published.floor(db).store(position);
+            }
             self.dbs[usize::from(db.0)] = DbStats::default();
             self.sweep = Sweep::At(ScanCursor::START);
-            return Ok(());
+            return;
         }
-        let fresh = match Index::new() {
-            Ok(index) => index,
+        match self.index.take() {
+            Ok(full) => self.dropped.push(full),
             Err(error) => panic!("{error}"),
-        };
-        self.dropped.push(std::mem::replace(&mut self.index, fresh));
+        }
         self.log.table_mut().drop_below_floor(position);
         self.dbs.fill(DbStats::default());
         self.wheel = Wheel::new(self.now_ms);
         self.sweep = Sweep::Done;
-        Ok(())
     }
 
     /// Takes some of a flushed database's entries out of the index. Returns whether there are more.

@@ -15,11 +15,17 @@ impl KeyHasher {
         Self { seed }
     }
 
+    /// The hash of a key of a database.
+    #[inline]
+    pub fn hash(self, db: DbId, key: &[u8]) -> u64 {
+        // the same key in two databases is two keys
+        let seed = self.seed ^ u64::from(db.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        xxh3_64_with_seed(key, seed)
+    }
+
     /// The fingerprint of a key of a database.
     #[inline]
     pub fn fingerprint(self, db: DbId, key: &[u8]) -> Fingerprint {
-        // the same key in two databases is two keys
-        let seed = self.seed ^ u64::from(db.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Fingerprint::from_hash(xxh3_64_with_seed(key, seed))
+        Fingerprint::from_hash(self.hash(db, key))
     }
 }

@@ -10,8 +10,11 @@ use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartR
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
+use crate::locks::Locks;
+use crate::published::Published;
 use crate::replay::Replay;
 use crate::stats::{DbStats, Stats};
+use crate::transact::Transactions;
 
 /// Limits that the configuration sets.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,11 @@ pub struct Partition<D: Disk> {
     pub(crate) sweep: Sweep,
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
     pub(crate) dropped: Vec<Index>,
+    /// What other threads know of it, once there is a reader.
+    pub(crate) published: Option<Arc<Published>>,
     pub(crate) limits: Limits,
+    /// How many partitions the data set has.
+    pub(crate) partitions: u16,
     pub(crate) stats: Stats,
     /// The clock of this turn, in ms since 1970.
     pub(crate) now_ms: u64,
@@ -53,6 +60,9 @@ pub struct Partition<D: Disk> {
     pub(crate) random: u64,
     /// Where a value is copied that is appended again.
     pub(crate) scratch: Vec<u8>,
+    /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.
+    pub(crate) locks: Locks,
+    pub(crate) transactions: Transactions,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many
@@ -71,13 +81,19 @@ pub fn open<D: Disk>(
     let (logs, report) = emberkv_log::start(disk, options, partitions, progress, |_, seed| {
         Replay::new(limits, seed, now_ms).map_err(|error| error.to_string())
     })?;
-    Ok((logs.into_iter().map(|(log, replay)| replay.finish(log)).collect(), report))
+    let count = logs.len() as u16;
+    Ok((logs.into_iter().map(|(log, replay)| replay.finish(log, count)).collect(), report))
 }
 
 impl<D: Disk> Partition<D> {
     /// Which partition of the data set this is.
     pub fn id(&self) -> PartitionId {
         self.log.partition()
+    }
+
+    /// How many partitions the data set has.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
     }
 
     /// The log below.
@@ -132,9 +148,9 @@ impl<D: Disk> Partition<D> {
         self.stats = Stats::default();
     }
 
-    /// Indexes that a flush has replaced: to be dropped by another thread.
+    /// Indexes that a flush has replaced and that no reader is in any more: to be dropped by another thread.
     pub fn take_dropped(&mut self) -> Vec<Index> {
-        std::mem::take(&mut self.dropped)
+        self.dropped.extract_if(.., |index| index.is_unread()).collect()
     }
 
     /// Memory of the resident segments' records, of the index, and of what expiry remembers, in bytes.

@@ -9,8 +9,10 @@ use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentT
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
+use crate::locks::Locks;
 use crate::partition::{Limits, Partition};
 use crate::stats::{DbStats, Stats};
+use crate::transact::Transactions;
 
 /// The index as far as the log has been replayed.
 pub(crate) struct Replay {
@@ -120,8 +122,8 @@ impl Replay {
         Ok(())
     }
 
-    /// The partition, when all is replayed.
-    pub fn finish<D: Disk>(self, log: Log<D>) -> Partition<D> {
+    /// The partition, one of `partitions`, when all is replayed.
+    pub fn finish<D: Disk>(self, log: Log<D>, partitions: u16) -> Partition<D> {
         Partition {
             last_delete: LogPosition(0),
             random: log.dataset() | 1,
@@ -133,11 +135,15 @@ impl Replay {
             floors: self.floors,
             sweep: self.sweep,
             dropped: Vec::new(),
+            published: None,
             limits: self.limits,
+            partitions,
             stats: Stats::default(),
             now_ms: self.now_ms,
             depends: LogPosition(0),
             scratch: Vec::new(),
+            locks: Locks::new(),
+            transactions: Transactions::default(),
         }
     }
 }

@@ -9,6 +9,9 @@ use emberkv_log::Refusal;
 pub enum Stop {
     /// The log is preparing space: the same command must be tried again later.
     Wait,
+    /// A transaction over several partitions has one of its keys: the same command must be tried again when
+    /// [`crate::Partition::unlocks`] has moved.
+    Locked,
     /// The answer is this error, code and all.
     Error(Cow<'static, str>),
 }

@@ -3,7 +3,7 @@
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Entry, Purpose, Value, canonical_int};
+use emberkv_log::{Address, Entry, Purpose, Value, canonical_int};
 
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -56,12 +56,21 @@ impl<D: Disk> Partition<D> {
         let entry = Entry::Put { db: key.db, key: key.bytes, value, expires_at_ms };
         let new = self.log.append(&entry);
         self.wait_for_write();
+        self.refer(key, new.address, expires_at_ms, old);
+    }
+
+    /// The index points to a record that was appended, and no longer to the one before.
+    ///
+    /// # Panics
+    /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
+    #[inline]
+    pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
         let stats = &mut self.dbs[usize::from(key.db.0)];
         let mut old_expiry = None;
         match old {
             Lookup::Live(found) => {
                 old_expiry = found.expires_at_ms;
-                self.index.replace(found.slot, new.address);
+                self.index.replace(found.slot, address);
                 self.log.table_mut().release(found.address, found.len);
                 if old_expiry != expires_at_ms {
                     stats.set_expiry(old_expiry, expires_at_ms);
@@ -69,7 +78,7 @@ impl<D: Disk> Partition<D> {
             }
             Lookup::Stale(found) => {
                 let below_floor = self.log.table().position(found.address) < self.floors[usize::from(key.db.0)];
-                self.index.replace(found.slot, new.address);
+                self.index.replace(found.slot, address);
                 self.log.table_mut().release(found.address, found.len);
                 if below_floor {
                     stats.add(expires_at_ms);
@@ -79,7 +88,7 @@ impl<D: Disk> Partition<D> {
                 }
             }
             Lookup::Absent => {
-                if let Err(error) = self.index.insert(key.fingerprint, new.address) {
+                if let Err(error) = self.index.insert(key.fingerprint, address) {
                     panic!("{error}");
                 }
                 stats.add(expires_at_ms);
@@ -114,7 +123,7 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn delete(&mut self, key: Key<'_>, found: Found) {
         self.log.append(&Entry::Delete { db: key.db, key: key.bytes });
         self.wait_for_write();
-        self.last_delete = self.log.tail();
+        self.note_delete();
         self.unlink(key, found);
     }
 
@@ -129,7 +138,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
-    fn unlink(&mut self, key: Key<'_>, found: Found) {
+    pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
         self.index.remove(found.slot);
         self.log.table_mut().release(found.address, found.len);
         self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);

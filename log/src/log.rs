@@ -396,6 +396,9 @@ impl<D: Disk> Log<D> {
         };
         if let Entry::Abort { .. } = entry {
             self.table.add_tombstone(address); // it hides a part (T1)
+            // it is waited for until it is safe (X6)
+            self.sync_soon = true;
+            self.horizon.wait_for(TxId(txid.0 + 1));
         }
         let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
         if step == Step::Counts {

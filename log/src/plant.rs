@@ -42,6 +42,12 @@ pub enum Plant {
     T3,
     /// The floor of one database is not looked at.
     T4,
+    /// A direct read returns a key that has expired.
+    D3,
+    /// A direct read does not look at the gate.
+    D4,
+    /// A direct read of an absent key does not look at the newest tombstone.
+    D5,
     /// A failed sync is tried again and believed.
     E1,
     /// A log goes on behind a mark of a transaction of which a read-only one may lose a part.
@@ -54,6 +60,18 @@ pub enum Plant {
     L2Read,
     /// "No such key" does not wait for the newest tombstone (law 2).
     L2Nil,
+    /// Tickets may come to a partition in any order.
+    X1,
+    /// An owner says that its part of a transaction is durable before it is.
+    X3Durable,
+    /// A part is published as soon as it is appended.
+    X3Publish,
+    /// What a transaction is about to write is not counted for readers on other threads.
+    D6,
+    /// An owner's vote does not wait for what it has seen (law 2).
+    L2Vote,
+    /// A transaction that has failed is answered, and its keys unlocked, before its aborts are safe.
+    X6,
 }
 
 thread_local! {

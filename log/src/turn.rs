@@ -43,6 +43,7 @@ impl<D: Disk> Log<D> {
             self.start_sync();
         }
         self.prefault();
+        self.discard_left();
         if self.manifest_dirty {
             self.start_manifest_edit();
         }

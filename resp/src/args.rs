@@ -77,6 +77,17 @@ impl<'a> Args<'a> {
         Self { spans, ..self }
     }
 
+    /// Copies the arguments to the end of `bytes`, with whatever lies between them, and their places there to the end of
+    /// `spans`.
+    #[inline]
+    pub fn append_to(self, bytes: &mut Vec<u8>, spans: &mut Vec<Span>) {
+        let (Some(first), Some(last)) = (self.spans.first(), self.spans.last()) else { return };
+        let (start, end) = (first.start as usize, last.start as usize + last.len as usize);
+        let to = bytes.len() as u32;
+        bytes.extend_from_slice(&self.buf[start..end]);
+        spans.extend(self.spans.iter().map(|span| Span { start: span.start - first.start + to, len: span.len }));
+    }
+
     /// All arguments in order.
     #[inline]
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone {
@@ -150,5 +161,8 @@ mod tests {
         assert_eq!(args.iter().map(<[u8]>::len).collect::<Vec<_>>(), [3, 0, 2]);
         let owned = OwnedArgs::from(args);
         assert!(owned.args().iter().eq(args.iter()));
+        let (mut bytes, mut copied) = (b"before".to_vec(), vec![Span { start: 0, len: 6 }]);
+        args.append_to(&mut bytes, &mut copied);
+        assert!(Args::new(&bytes, &copied[1..]).iter().eq(args.iter()));
     }
 }

@@ -1,15 +1,17 @@
 //! How a server comes up: driver, listeners, directory, loader, then the loop.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use emberkv_engine::OpenError;
+use emberkv_engine::transact::{Coordinator, CoordinatorId};
 use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
 use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
@@ -18,13 +20,15 @@ use crate::clock::{Clock, wall_clock_ms};
 use crate::commands::{allowed_clients, sync_policy};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
 use crate::core::cron::Cron;
-use crate::core::direct::DirectTail;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
-use crate::core::{Batch, Core, Door, Ended};
+use crate::core::{
+    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Visitors,
+};
 use crate::driver::epoll::Epoll;
-use crate::driver::{Driver, ListenerId, Settings, listen};
+use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
 use crate::housekeeping::Housekeeping;
+use crate::pin;
 use crate::stats::ServerStats;
 
 /// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
@@ -128,89 +132,227 @@ struct Server {
 
 impl Server {
     fn run_epoll(self) -> Result<(), ServeError> {
-        let driver = Epoll::new(Settings::default())?;
-        self.run(driver, false)
+        self.run(|| Epoll::new(Settings::default()), false)
     }
 
     #[cfg(target_os = "linux")]
     fn run_uring(self) -> Result<(), ServeError> {
-        let driver = crate::driver::uring::Uring::new(Settings::default())?;
-        self.run(driver, true)
+        self.run(|| crate::driver::uring::Uring::new(Settings::default()), true)
     }
 
-    fn run<D: Driver>(self, mut driver: D, uring: bool) -> Result<(), ServeError> {
-        for (i, socket) in self.sockets.into_iter().enumerate() {
-            driver.listen(ListenerId(i as u8), socket)?;
-        }
-        let housekeeping = Housekeeping::start(Arc::clone(&self.disk), driver.waker(), uring)?;
-        let progress = Arc::new(Progress::default());
-        let (loaded, loader) = channel();
-        let (disk, seen, waker) = (self.disk, Arc::clone(&progress), driver.waker());
-        let options = log_options(&self.config);
-        let limits = emberkv_engine::Limits {
-            databases: self.config.databases as usize,
-            max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
-        };
-        std::thread::Builder::new().name("loader".into()).spawn(move || {
-            let began = std::time::Instant::now();
-            let result = emberkv_engine::open(disk, options, limits, 1, &seen).map(|(mut partitions, report)| {
-                log_report(&report, began.elapsed());
-                partitions.remove(0)
-            });
-            if loaded.send(result).is_ok() {
-                waker.wake();
-            }
-        })?;
-        let clock = Clock::new();
+    /// Starts the threads; the calling one is the first core.
+    fn run<D: Driver + 'static>(self, make: fn() -> io::Result<D>, uring: bool) -> Result<(), ServeError> {
+        let cores = self.config.cores();
+        let pins = if cores > 1 { pin::places(cores) } else { Vec::new() };
         let now_ms = wall_clock_ms();
-        let facts = Facts {
+        let facts = Arc::new(Facts {
             run_id: (0..5).map(|_| format!("{:08x}", random() as u32)).collect(),
             executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
             config_file: self.loaded.file.map(|path: PathBuf| path.display().to_string()).unwrap_or_default(),
             driver: D::NAME,
             started_ms: now_ms,
             port: self.config.port,
+        });
+        let mut driver = make()?;
+        // a driver belongs to the thread that makes it, and the others' wakers are needed before a core can begin
+        let mut wakers = vec![driver.waker()];
+        let mut starts = Vec::new();
+        let mut threads = Vec::new();
+        for core in 1..cores {
+            let (waker, its_waker) = channel();
+            let (start, its_start) = channel::<Seed>();
+            let pin = pins.get(usize::from(core)).copied();
+            let thread = std::thread::Builder::new().name(format!("core-{core}"));
+            threads.push(thread.spawn(move || run_core(make, &waker, &its_start, pin))?);
+            wakers.push(its_waker.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?);
+            starts.push(start);
+        }
+        for (i, socket) in self.sockets.into_iter().enumerate() {
+            driver.listen(ListenerId(i as u8), socket)?;
+        }
+        let peers = Arc::new(Peers::new(wakers, self.config.clone()));
+        let housekeeping = Housekeeping::start(Arc::clone(&self.disk), Arc::clone(&peers), uring)?;
+        let progress = Arc::new(Progress::default());
+        load(self.disk, &self.config, Arc::clone(&progress), Arc::clone(&peers))?;
+        let clock = Clock::new();
+        let seed = |core: CoreId| Seed {
+            me: core,
+            peers: Arc::clone(&peers),
+            config: self.config.clone(),
+            facts: Arc::clone(&facts),
+            clock: clock.clone(),
+            progress: Arc::clone(&progress),
+            housekeeping: housekeeping.of_core(core),
+            doors: Vec::new(),
+            terminate: Arc::clone(&self.terminate),
+            set_log_level: self.set_log_level,
         };
+        for (i, start) in starts.into_iter().enumerate() {
+            // a core that is gone has failed, which its thread's result says
+            let _ = start.send(seed(CoreId(i as u16 + 1)));
+        }
+        let first = Seed { doors: self.doors, ..seed(CoreId::FIRST) };
+        if let Some(pin) = pins.first() {
+            pin::pin_to(*pin);
+        }
+        drop(housekeeping);
+        let ended = first.core(driver).run()?;
+        if let Ended::NotLoaded(error) = ended {
+            return Err(error.into());
+        }
+        for thread in threads {
+            // a panic has ended the process already
+            thread.join().unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Another core's thread.
+fn run_core<D: Driver>(
+    make: fn() -> io::Result<D>,
+    waker: &Sender<io::Result<Waker>>,
+    start: &Receiver<Seed>,
+    pin: Option<usize>,
+) -> io::Result<()> {
+    if let Some(pin) = pin {
+        pin::pin_to(pin);
+    }
+    let driver = match make() {
+        Ok(driver) => driver,
+        Err(error) => {
+            let _ = waker.send(Err(error));
+            return Ok(());
+        }
+    };
+    let _ = waker.send(Ok(driver.waker()));
+    // none comes when the server does not start after all
+    let Ok(seed) = start.recv() else { return Ok(()) };
+    let peers = Arc::clone(&seed.peers);
+    match seed.core(driver).run() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            peers.send(CoreId::FIRST, Message::Broken(copy));
+            Err(error)
+        }
+    }
+}
+
+/// What a core's thread makes its core of.
+struct Seed {
+    me: CoreId,
+    peers: Arc<Peers>,
+    config: Config,
+    facts: Arc<Facts>,
+    clock: Clock,
+    progress: Arc<Progress>,
+    housekeeping: Housekeeping,
+    doors: Vec<Door>,
+    terminate: Arc<AtomicBool>,
+    set_log_level: fn(LogLevel),
+}
+
+impl Seed {
+    fn core<D: Driver>(self, driver: D) -> Core<D> {
+        let now_ms = self.clock.read();
+        let cores = self.peers.len();
         let mut shard = Shard {
+            me: self.me,
+            peers: self.peers,
             config: self.config,
-            facts,
-            clock,
+            config_version: 0,
+            facts: self.facts,
+            clock: self.clock,
             now_ms,
-            data: Data::Loading { progress, since_ms: now_ms },
+            data: Data::Loading { progress: self.progress, since_ms: now_ms },
+            is_single: false,
             connections: Connections::default(),
-            next_connection: 0,
             stats: ServerStats::default(),
             limits: Limits::default(),
             touched: Vec::new(),
             holding: Vec::new(),
-            last_gate: emberkv_log::LogPosition(0),
-            waiting: std::collections::VecDeque::new(),
+            gates: Vec::new(),
+            waiting: VecDeque::new(),
             condemned: Vec::new(),
             shutdown: None,
             set_log_level: self.set_log_level,
-            direct: DirectTail::default(),
-            reserve_asked: false,
+            away: Away::new(self.me, cores),
+            guard: None,
+            has_written: false,
+            coordinator: Coordinator::new(CoordinatorId(self.me.0), random()),
+            for_coordinator: VecDeque::new(),
+            resumable: Vec::new(),
+            locked_out: VecDeque::new(),
+            visitors: Visitors::default(),
+            gathers: Gathers::default(),
+            is_draining: false,
+            spares: Spares::default(),
+            messages: Vec::new(),
             spans: Vec::new(),
             group: Vec::new(),
         };
         shard.apply_limits();
-        let core = Core {
+        Core {
             driver,
             shard,
-            housekeeping,
+            housekeeping: self.housekeeping,
             doors: self.doors,
-            loader,
             terminate: self.terminate,
             cron: Cron::default(),
+            ending: Ending::Serving,
             batch: Batch::default(),
             seen_progress: 0,
+            seen_unlocks: 0,
             guessed: Vec::new(),
-        };
-        match core.run()? {
-            Ended::Orderly => Ok(()),
-            Ended::NotLoaded(error) => Err(error.into()),
         }
     }
+}
+
+/// Starts the loader: it opens all partitions and deals them out to the cores, which answer -LOADING meanwhile.
+fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Arc<Peers>) -> io::Result<()> {
+    let config = config.clone();
+    std::thread::Builder::new().name("loader".into()).spawn(move || {
+        let began = Instant::now();
+        let cores = peers.len();
+        let limits = emberkv_engine::Limits {
+            databases: config.databases as usize,
+            max_value_bytes: usize::try_from(max_bulk_len(&config)).unwrap_or(usize::MAX),
+        };
+        // a new data set has a partition for each core; one that exists keeps those that it has
+        let mut partitions = match emberkv_engine::open(disk, log_options(&config), limits, cores, &progress) {
+            Ok((partitions, report)) => {
+                log_report(&report, began.elapsed());
+                partitions
+            }
+            Err(error) => {
+                peers.send(CoreId::FIRST, Message::NotLoaded(Box::new(error)));
+                return;
+            }
+        };
+        let total = partitions.len() as u16;
+        let readers = if config.direct_reads && cores > 1 {
+            partitions.iter_mut().map(emberkv_engine::Partition::reader).collect()
+        } else {
+            Vec::new()
+        };
+        let horizon = Arc::clone(partitions[0].log().horizon());
+        let mut dealt: Vec<Owned> = (0..cores)
+            .map(|core| Owned {
+                list: Vec::new(),
+                horizon: Arc::clone(&horizon),
+                readers: Vec::clone(&readers),
+                map: Map::new(total, cores, CoreId(core)),
+            })
+            .collect();
+        for (number, partition) in partitions.into_iter().enumerate() {
+            dealt[number % usize::from(cores)].list.push(Own::new(number as u16, partition));
+        }
+        for (core, owned) in dealt.into_iter().enumerate() {
+            peers.send(CoreId(core as u16), Message::Loaded(Box::new(owned)));
+        }
+    })?;
+    Ok(())
 }
 
 /// Without randomness no nonce is safe to use: better to stop.

@@ -1,5 +1,7 @@
 //! The time of a turn.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The wall clock now, in ms since 1970.
@@ -9,30 +11,36 @@ pub(crate) fn wall_clock_ms() -> u64 {
 }
 
 /// Follows the wall clock, but does not go back by less than a second: small corrections must not make a
-/// key that has expired exist again. A larger step back is followed, and logged (D10).
-#[derive(Debug)]
+/// key that has expired exist again. A larger step back is followed, and logged. One for all cores: what one
+/// of them has seen expire exists for none (D10).
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    now_ms: u64,
+    latest_ms: Arc<AtomicU64>,
 }
 
 impl Clock {
     pub fn new() -> Self {
-        Self { now_ms: wall_clock_ms() }
+        Self { latest_ms: Arc::new(AtomicU64::new(wall_clock_ms())) }
     }
 
     /// Reads the wall clock, once a turn.
-    pub fn read(&mut self) -> u64 {
+    pub fn read(&self) -> u64 {
         self.follow(wall_clock_ms())
     }
 
-    fn follow(&mut self, wall_ms: u64) -> u64 {
-        if wall_ms >= self.now_ms {
-            self.now_ms = wall_ms;
-        } else if self.now_ms - wall_ms >= 1000 {
-            tracing::warn!(back_ms = self.now_ms - wall_ms, "the wall clock has gone back");
-            self.now_ms = wall_ms;
+    fn follow(&self, wall_ms: u64) -> u64 {
+        let latest_ms = self.latest_ms.load(Ordering::Acquire);
+        if wall_ms == latest_ms {
+            wall_ms
+        } else if wall_ms > latest_ms {
+            self.latest_ms.fetch_max(wall_ms, Ordering::AcqRel).max(wall_ms)
+        } else if latest_ms - wall_ms >= 1000 {
+            tracing::warn!(back_ms = latest_ms - wall_ms, "the wall clock has gone back");
+            self.latest_ms.store(wall_ms, Ordering::Release);
+            wall_ms
+        } else {
+            latest_ms
         }
-        self.now_ms
     }
 }
 
@@ -42,10 +50,10 @@ mod tests {
 
     #[test]
     fn small_steps_back_are_not_followed() {
-        let mut clock = Clock { now_ms: 10_000 };
+        let clock = Clock { latest_ms: Arc::new(AtomicU64::new(10_000)) };
         assert_eq!(clock.follow(10_500), 10_500);
         assert_eq!(clock.follow(9_600), 10_500);
-        assert_eq!(clock.follow(9_500), 9_500);
+        assert_eq!(clock.clone().follow(9_500), 9_500);
         assert_eq!(clock.follow(9_501), 9_501);
     }
 }

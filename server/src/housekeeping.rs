@@ -1,16 +1,16 @@
-//! The housekeeping thread: what would make a core wait. It never touches a partition's memory but what is
-//! immutable, and answers by message.
+//! The housekeeping thread: what would make a core wait. There is one for all cores. It never touches a partition's
+//! memory but what is immutable, and answers by message to the core that has asked.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use emberkv_index::{Index, IndexError, Reserve};
 use emberkv_log::disk::real::RealDisk;
 use emberkv_log::{Done, Job, JobKind};
 
-use crate::driver::Waker;
+use crate::core::{CoreId, Message, Peers};
 
 type LogFile = Arc<std::fs::File>;
 
@@ -27,24 +27,47 @@ pub(crate) enum Errand {
 
 /// What it answers.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) struct Answer {
+    /// For which of the core's partitions.
+    pub own: u16,
+    pub done: Chore,
+}
+
+/// What it has done.
+#[derive(Debug)]
+pub(crate) enum Chore {
     Log(JobKind, io::Result<Done<LogFile>>),
     Reserved(Result<Reserve, IndexError>),
 }
 
-/// The core's end.
+/// The partition that an errand is for.
+#[derive(Clone, Copy, Debug)]
+struct For {
+    core: CoreId,
+    own: u16,
+}
+
+type Task = (For, Errand);
+
+/// The thread. It ends with the last handle of it.
 #[derive(Debug)]
-pub(crate) struct Housekeeping {
+struct Thread {
     errands: Option<Queue>,
-    answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 enum Queue {
-    Blocking(Sender<Errand>),
+    Blocking(Sender<Task>),
     #[cfg(target_os = "linux")]
-    Uring(tokio::sync::mpsc::UnboundedSender<Errand>),
+    Uring(tokio::sync::mpsc::UnboundedSender<Task>),
+}
+
+/// A core's handle.
+#[derive(Debug)]
+pub(crate) struct Housekeeping {
+    core: CoreId,
+    thread: Arc<Thread>,
 }
 
 impl Housekeeping {
@@ -52,9 +75,9 @@ impl Housekeeping {
     ///
     /// # Errors
     /// If the system has no thread to give.
-    pub fn start(disk: Arc<RealDisk>, waker: Waker, uring: bool) -> io::Result<Self> {
-        let (answer, answers) = channel();
-        let back = Back { answer, waker };
+    pub fn start(disk: Arc<RealDisk>, peers: Arc<Peers>, uring: bool) -> io::Result<Self> {
+        let back = Back { peers };
+        let core = CoreId::FIRST;
         let builder = std::thread::Builder::new().name("housekeeping".into());
         #[cfg(target_os = "linux")]
         if uring {
@@ -63,39 +86,42 @@ impl Housekeeping {
                 give_way();
                 ring::run(disk, receiver, back);
             })?;
-            return Ok(Self { errands: Some(Queue::Uring(sender)), answers, thread: Some(thread) });
+            let thread = Thread { errands: Some(Queue::Uring(sender)), thread: Some(thread) };
+            return Ok(Self { core, thread: Arc::new(thread) });
         }
         let _ = uring;
         let (sender, receiver) = channel();
         let thread = builder.spawn(move || {
             give_way();
-            for errand in receiver {
-                if let Some(answer) = run_blocking(&disk, errand) {
-                    back.send(answer);
+            for (whose, errand) in receiver {
+                if let Some(done) = run_blocking(&disk, errand) {
+                    back.send(whose, done);
                 }
             }
         })?;
-        Ok(Self { errands: Some(Queue::Blocking(sender)), answers, thread: Some(thread) })
+        let thread = Thread { errands: Some(Queue::Blocking(sender)), thread: Some(thread) };
+        Ok(Self { core, thread: Arc::new(thread) })
     }
 
-    /// Hands an errand over.
-    pub fn ask(&self, errand: Errand) {
+    /// Another core's handle of the same thread.
+    pub fn of_core(&self, core: CoreId) -> Self {
+        Self { core, thread: Arc::clone(&self.thread) }
+    }
+
+    /// Hands an errand over, for the core's partition `own`.
+    pub fn ask(&self, own: usize, errand: Errand) {
+        let task = (For { core: self.core, own: own as u16 }, errand);
         // a send fails only when the thread is gone, and a panic anywhere ends the process
-        let _ = match &self.errands {
-            Some(Queue::Blocking(sender)) => sender.send(errand).is_ok(),
+        let _ = match &self.thread.errands {
+            Some(Queue::Blocking(sender)) => sender.send(task).is_ok(),
             #[cfg(target_os = "linux")]
-            Some(Queue::Uring(sender)) => sender.send(errand).is_ok(),
+            Some(Queue::Uring(sender)) => sender.send(task).is_ok(),
             None => false,
         };
     }
-
-    /// An answer, if one has come.
-    pub fn answer(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
-    }
 }
 
-impl Drop for Housekeeping {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.errands = None;
         if let Some(thread) = self.thread.take() {
@@ -106,15 +132,12 @@ impl Drop for Housekeeping {
 
 #[derive(Clone)]
 struct Back {
-    answer: Sender<Answer>,
-    waker: Waker,
+    peers: Arc<Peers>,
 }
 
 impl Back {
-    fn send(&self, answer: Answer) {
-        if self.answer.send(answer).is_ok() {
-            self.waker.wake();
-        }
+    fn send(&self, whose: For, done: Chore) {
+        self.peers.send(whose.core, Message::Chore(Answer { own: whose.own, done }));
     }
 }
 
@@ -129,10 +152,10 @@ fn give_way() {
     let _ = NICE;
 }
 
-fn run_blocking(disk: &RealDisk, errand: Errand) -> Option<Answer> {
+fn run_blocking(disk: &RealDisk, errand: Errand) -> Option<Chore> {
     match errand {
-        Errand::Log(job) => Some(Answer::Log(job.kind(), job.run(disk))),
-        Errand::ReserveIndex => Some(Answer::Reserved(Reserve::new())),
+        Errand::Log(job) => Some(Chore::Log(job.kind(), job.run(disk))),
+        Errand::ReserveIndex => Some(Chore::Reserved(Reserve::new())),
         Errand::DropIndex(index) => {
             drop(index);
             None
@@ -147,35 +170,35 @@ mod ring {
     use tokio::sync::mpsc::UnboundedReceiver;
     use tokio_uring::fs::File;
 
-    use super::{Answer, Arc, Back, Done, Errand, Job, LogFile, RealDisk, io, run_blocking};
+    use super::{Arc, Back, Chore, Done, Errand, Job, LogFile, RealDisk, Task, io, run_blocking};
 
     /// Bytes of zeros that are written at a time.
     const ZEROS: usize = 1 << 20;
 
-    pub(super) fn run(disk: Arc<RealDisk>, mut errands: UnboundedReceiver<Errand>, back: Back) {
+    pub(super) fn run(disk: Arc<RealDisk>, mut errands: UnboundedReceiver<Task>, back: Back) {
         let mut ring = tokio_uring::uring_builder();
         // measured: 110k against 75k operations a cpu second (BASELINE)
         ring.setup_coop_taskrun().setup_single_issuer();
         tokio_uring::builder().entries(64).uring_builder(&ring).start(async move {
-            while let Some(errand) = errands.recv().await {
+            while let Some((whose, errand)) = errands.recv().await {
                 match errand {
                     Errand::Log(Job::Sync { files }) => {
                         let back = back.clone();
                         tokio_uring::spawn(async move {
                             let result = sync_all(files).await.map(|()| Done::Nothing);
-                            back.send(Answer::Log(emberkv_log::JobKind::Sync, result));
+                            back.send(whose, Chore::Log(emberkv_log::JobKind::Sync, result));
                         });
                     }
                     Errand::Log(Job::Prepare { file, size, zero: true }) => {
                         let (disk, back) = (Arc::clone(&disk), back.clone());
                         tokio_uring::spawn(async move {
                             let result = prepare(&disk, file, size).await;
-                            back.send(Answer::Log(emberkv_log::JobKind::Prepare, result));
+                            back.send(whose, Chore::Log(emberkv_log::JobKind::Prepare, result));
                         });
                     }
                     other => {
-                        if let Some(answer) = run_blocking(&disk, other) {
-                            back.send(answer);
+                        if let Some(done) = run_blocking(&disk, other) {
+                            back.send(whose, done);
                         }
                     }
                 }

@@ -27,6 +27,12 @@ pub(crate) fn system_memory_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// Milliseconds of cpu time that the calling thread has used.
+pub(crate) fn thread_cpu_ms() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
 /// Seconds of cpu time that all threads have used: (user, system).
 pub(crate) fn cpu_seconds() -> (f64, f64) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();

@@ -12,6 +12,23 @@ pub(crate) struct ServerStats {
     pub query_buffer_disconnections: u64,
     pub output_buffer_disconnections: u64,
     pub turns: u64,
+    /// Commands over several partitions.
+    pub transactions: u64,
+    /// Requests that were sent to other cores.
+    pub hops: u64,
+    /// The parcels that they went in.
+    pub parcels: u64,
+    /// Requests of other cores' connections that were executed here.
+    pub visits: u64,
+    /// Keys of other cores that were read without a message.
+    pub direct_reads: u64,
+    /// Those of them that have found their key, and those that have not, as far as these count.
+    pub direct_hits: u64,
+    pub direct_misses: u64,
+    /// Sleeping cores that were woken for a message.
+    pub wakes: u64,
+    /// The most messages that one turn has found.
+    pub longest_inbox: usize,
     rate: Rate,
 }
 

@@ -164,6 +164,17 @@ impl Client {
         Err(Error::Protocol(format!("SELECT {database} was answered {reply:?}")))
     }
 
+    /// The cores of the server; one, if it knows nothing of cores.
+    ///
+    /// # Errors
+    /// As [`Client::read_reply`].
+    pub fn cores(&mut self) -> Result<u16> {
+        let info = self.ask("INFO server")?;
+        let text = String::from_utf8_lossy(info.text().unwrap_or_default());
+        let cores = text.lines().find_map(|line| line.strip_prefix("cores:"));
+        Ok(cores.and_then(|cores| cores.trim().parse().ok()).unwrap_or(1))
+    }
+
     /// Sends what is queued and reads until the peer closes: all bytes that came before.
     ///
     /// # Errors

@@ -5,13 +5,19 @@
 //! * [`kill`]: `kill -9` under pipelined writes, and an oracle that says what may be found
 //!   after the restart.
 //! * [`differential`]: the same commands against two servers, replies compared byte by byte.
+//! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
+//! * [`power`]: the ends of logs are taken away, and transactions must be whole.
+//! * [`partition`]: where a key lies.
 //! * [`peers`]: where the servers to compare with are found.
 
 pub mod client;
 pub mod differential;
 pub mod error;
 pub mod kill;
+pub mod linear;
+pub mod partition;
 pub mod peers;
+pub mod power;
 pub mod process;
 pub mod rng;
 pub mod value;

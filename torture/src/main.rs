@@ -1,11 +1,14 @@
 //! `emberkv-torture`: the harnesses from the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use emberkv_torture::differential::{Contest, Differences, Script};
 use emberkv_torture::kill::{self, KillPlan};
+use emberkv_torture::linear::{self, LinearPlan};
+use emberkv_torture::power::{self, PowerPlan};
 use emberkv_torture::{Flavor, Result, ServerSpec, TempDir, peers};
 
 #[derive(Debug, Parser)]
@@ -19,6 +22,10 @@ struct Args {
 enum Torture {
     /// kill -9 under pipelined writes, and an oracle over every acknowledged one
     Kill(KillArgs),
+    /// Concurrent histories, checked for linearizability and for the order of pipelines
+    Linear(LinearArgs),
+    /// Kills and takes the ends of logs away; transactions must be whole
+    Power(PowerArgs),
     /// Runs scripts against a server and a referee, and compares the replies
     Diff(DiffArgs),
     /// Runs random commands against a server and a referee, and compares replies and state
@@ -73,26 +80,95 @@ struct KillArgs {
     /// How many connections write at once
     #[arg(long, default_value_t = 6)]
     connections: usize,
-    /// The sync policy: always, everysec or no
-    #[arg(long, default_value = "everysec")]
-    appendfsync: String,
-    /// The server binary: emberkv, or a redis-server or valkey-server
-    #[arg(long)]
-    server: PathBuf,
-    /// emberkv's i/o driver: auto, uring or epoll
-    #[arg(long, default_value = "auto")]
-    io: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The data directory; a temporary one by default
     #[arg(long)]
     dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct LinearArgs {
+    /// For how long
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Decides the commands
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many connections use the registers; as many again produce and consume jobs
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// Ends every round with kill -9: what was answered before must fit what is found after
+    #[arg(long)]
+    kills: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct PowerArgs {
+    /// How many times the power is lost
+    #[arg(long, default_value_t = 30)]
+    rounds: u64,
+    /// Decides commands, moments and cuts
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many connections write at once
+    #[arg(long, default_value_t = 6)]
+    connections: usize,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The one server under test.
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    /// The server binary: emberkv, or a redis-server or valkey-server
+    #[arg(long)]
+    server: PathBuf,
+    /// The sync policy: always, everysec or no
+    #[arg(long, default_value = "everysec")]
+    appendfsync: String,
+    /// emberkv's i/o driver: auto, uring or epoll
+    #[arg(long, default_value = "auto")]
+    io: String,
+    /// emberkv's number of cores; its own default when it is not given
+    #[arg(long)]
+    cores: Option<u16>,
+    /// Numbers of cores to start emberkv with in turn, as in 2,1,3; the first makes the data set
+    #[arg(long, value_delimiter = ',', conflicts_with = "cores")]
+    vary_cores: Vec<u16>,
     /// More words for the server's command line
     #[arg(last = true)]
     extra: Vec<String>,
 }
 
+impl ServerArgs {
+    fn spec(&self, dir: &Path) -> ServerSpec {
+        let spec = ServerSpec::new(&self.server, dir);
+        let spec = match spec.flavor() {
+            Flavor::Ember => spec.args(["--appendfsync", &self.appendfsync, "--io", &self.io]),
+            Flavor::Redis => spec.args(["--appendonly", "yes", "--appendfsync", &self.appendfsync]),
+        };
+        let cores = self.cores.map(|cores| ["--cores".to_owned(), cores.to_string()]);
+        spec.args(cores.into_iter().flatten()).args(&self.extra)
+    }
+
+    fn describe(&self) -> String {
+        let cores = match (self.cores, &self.vary_cores[..]) {
+            (Some(cores), _) => format!(" on {cores} cores"),
+            (None, []) => String::new(),
+            (None, cores) => format!(" on {cores:?} cores in turn"),
+        };
+        format!("{}{cores}, appendfsync {}", self.server.display(), self.appendfsync)
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Torture::Kill(args) => kill(&args),
+        Torture::Linear(args) => linear(&args),
+        Torture::Power(args) => power(&args),
         Torture::Diff(args) => diff(&args),
         Torture::Random(args) => random(&args),
     };
@@ -109,22 +185,46 @@ fn main() -> ExitCode {
 fn kill(args: &KillArgs) -> Result<bool> {
     let temporary = TempDir::new("kill")?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let mut spec = ServerSpec::new(&args.server, dir);
-    spec = match spec.flavor() {
-        Flavor::Ember => spec.args(["--appendfsync", &args.appendfsync, "--io", &args.io]),
-        Flavor::Redis => spec.args(["--appendonly", "yes", "--appendfsync", &args.appendfsync]),
-    };
-    let mut plan = KillPlan::new(spec.args(&args.extra), args.rounds, args.seed);
+    let mut plan = KillPlan::new(args.server.spec(&dir), args.rounds, args.seed).cores(&args.server.vary_cores);
     plan.connections = args.connections.max(1);
     println!(
-        "kill -9: {} rounds of {} connections, seed {}, appendfsync {}, {}",
+        "kill -9: {} rounds of {} connections, seed {}, {}",
         plan.rounds,
         plan.connections,
         plan.seed,
-        args.appendfsync,
-        args.server.display()
+        args.server.describe()
     );
     let report = kill::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+fn power(args: &PowerArgs) -> Result<bool> {
+    let dir = TempDir::new("power")?;
+    // small segments, for the whole directory is copied each time.
+    let spec = args.server.spec(dir.path()).args(["--segment-size", "1mb"]);
+    let plan = PowerPlan { spec, rounds: args.rounds, connections: args.connections.max(1), seed: args.seed };
+    println!("power loss: {} rounds, seed {}, {}", plan.rounds, plan.seed, args.server.describe());
+    let report = power::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+fn linear(args: &LinearArgs) -> Result<bool> {
+    let dir = TempDir::new("linear")?;
+    let length = Duration::try_from_secs_f64(args.seconds).unwrap_or_default();
+    let mut plan = LinearPlan::new(args.server.spec(dir.path()), length, args.seed);
+    plan.connections = args.connections.max(1);
+    plan.kills = args.kills;
+    plan.cores = args.server.vary_cores.clone();
+    println!(
+        "histories: {:?}, {} connections, seed {}, {}",
+        plan.length,
+        plan.connections,
+        plan.seed,
+        args.server.describe()
+    );
+    let report = linear::run(&plan)?;
     println!("{report}");
     Ok(report.is_clean())
 }

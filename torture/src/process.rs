@@ -53,6 +53,16 @@ impl ServerSpec {
         self
     }
 
+    /// For the `start`th start of a server that gets another number of cores each time; as it is without any.
+    #[must_use]
+    pub fn cores_in_turn(&self, cores: &[u16], start: u64) -> Self {
+        let spec = self.clone();
+        match usize::try_from(start).unwrap_or(0).checked_rem(cores.len()) {
+            Some(at) => spec.args(["--cores".to_owned(), cores[at].to_string()]),
+            None => spec,
+        }
+    }
+
     /// Fixes the port; otherwise a free one is chosen at each start.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {

@@ -8,7 +8,7 @@ use crate::cell::Cell;
 use crate::metric::Metric;
 use crate::server::ServerKind;
 use crate::stats::ratio_to_better;
-use crate::wanted::wanted;
+use crate::wanted::{share_of_one_core, wanted};
 
 /// Cells with the same columns.
 struct Section {
@@ -103,9 +103,9 @@ fn head(report: &Report<'_>, out: &mut String) {
         machine.cores,
         machine.memory_mib,
         machine.kernel,
-        args.server_cpus,
+        args.server_cpus(),
         args.clients,
-        args.client_cpus,
+        args.client_cpus(),
         args.keyspace,
         args.rounds(),
         args.seconds(),
@@ -122,6 +122,10 @@ fn rows(report: &Report<'_>, section: &Section, cells: &[Cell]) -> Vec<Vec<Strin
     let mut headings = vec!["cell", "server", section.first.heading(), "spread"];
     if has_subject_peers {
         headings.push("vs better");
+    }
+    let has_one_core = report.binaries.iter().skip(1).any(|binary| binary.kind == ServerKind::EmberkvOne);
+    if has_one_core {
+        headings.push("vs one core");
     }
     headings.push("wanted");
     headings.extend(section.more.iter().map(|metric| metric.heading()));
@@ -142,7 +146,10 @@ fn rows(report: &Report<'_>, section: &Section, cells: &[Cell]) -> Vec<Vec<Strin
             if has_subject_peers {
                 row.push(ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}x")));
             }
-            row.push(verdict(kind, cell, section.first, first.median, ratio));
+            if has_one_core {
+                row.push(if index == 0 { share(report, cell, section.first, first.median) } else { String::new() });
+            }
+            row.push(verdict(report, kind, cell, section.first, first.median, ratio));
             row.extend(section.more.iter().map(|&metric| {
                 let median = report.results.median(cell, kind, metric);
                 median.map_or_else(|| "-".to_owned(), |value| metric.show(value))
@@ -154,14 +161,33 @@ fn rows(report: &Report<'_>, section: &Section, cells: &[Cell]) -> Vec<Vec<Strin
 }
 
 fn ratio(report: &Report<'_>, cell: Cell, metric: Metric, subject: f64) -> Option<f64> {
-    let peers = report.binaries.iter().skip(1);
+    let peers = report.binaries.iter().skip(1).filter(|binary| !binary.kind.is_ours());
     let medians = peers.filter_map(|b| report.results.median(cell, b.kind, metric));
     ratio_to_better(metric, subject, &medians.collect::<Vec<_>>())
 }
 
+/// What several cores reach of one core's number, and whether that is as wanted.
+fn share(report: &Report<'_>, cell: Cell, metric: Metric, subject: f64) -> String {
+    let Some(one) = report.results.median(cell, ServerKind::EmberkvOne, metric).filter(|one| *one > 0.0) else {
+        return String::new();
+    };
+    let share = subject / one;
+    match share_of_one_core(cell).filter(|_| metric == Metric::OpsPerCpuSecond) {
+        Some(least) => format!("{share:.2}x, >= {least:.2}x {}", if share >= least { "yes" } else { "no" }),
+        None => format!("{share:.2}x"),
+    }
+}
+
 /// What is wanted, and whether it was reached: promises are emberkv's alone.
-fn verdict(kind: ServerKind, cell: Cell, metric: Metric, value: f64, ratio: Option<f64>) -> String {
-    let Some(wanted) = wanted(cell, metric).filter(|_| kind == ServerKind::Emberkv) else {
+fn verdict(
+    report: &Report<'_>,
+    kind: ServerKind,
+    cell: Cell,
+    metric: Metric,
+    value: f64,
+    ratio: Option<f64>,
+) -> String {
+    let Some(wanted) = wanted(cell, metric, report.args.cores).filter(|_| kind == ServerKind::Emberkv) else {
         return String::new();
     };
     let reached = match wanted.is_met(value, ratio) {

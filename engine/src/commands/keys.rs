@@ -10,7 +10,7 @@ use crate::partition::Partition;
 use crate::stop::Stop;
 
 /// FLUSHALL's and FLUSHDB's argument; both ways are the same here, as nothing is freed key by key.
-fn check_flush_mode(args: Args<'_>) -> Result<(), Stop> {
+pub(crate) fn check_flush_mode(args: Args<'_>) -> Result<(), Stop> {
     let known = |name: &[u8]| name.eq_ignore_ascii_case(b"SYNC") || name.eq_ignore_ascii_case(b"ASYNC");
     match args.get(1) {
         None => Ok(()),

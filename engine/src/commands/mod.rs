@@ -1,12 +1,14 @@
 //! The commands on data: one short function each.
 
 mod counters;
+mod direct;
 mod expire;
 mod keys;
 mod scan;
 mod set;
 mod strings;
 
+pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
@@ -15,10 +17,12 @@ use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
+pub(crate) use keys::check_flush_mode;
+
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
 /// hold a lot of it.
-const SHARED_VALUE_BYTES: usize = 256 << 10;
+pub(crate) const SHARED_VALUE_BYTES: usize = 256 << 10;
 
 impl<D: Disk> Partition<D> {
     /// Executes a command on data and writes its reply, which may be sent when what
@@ -31,6 +35,9 @@ impl<D: Disk> Partition<D> {
     /// If the command is not one on data.
     #[inline]
     pub fn execute(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        if !self.locks.is_empty() {
+            self.check_locks(request)?;
+        }
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),

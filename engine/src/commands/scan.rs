@@ -8,6 +8,7 @@ use emberkv_resp::{Args, Reply, format, glob};
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
+use crate::transact::ScanPlace;
 
 /// How often RANDOMKEY draws before it walks: most keys may be another database's, or expired.
 const DRAWS: usize = 64;
@@ -54,12 +55,12 @@ impl<D: Disk> Partition<D> {
 
     /// SCAN's cursor is a place in hash order: see [`emberkv_index::ScanCursor`].
     pub(super) fn scan(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let cursor = std::str::from_utf8(request.args.at(1)).ok().and_then(|text| text.parse::<u64>().ok());
-        let cursor = cursor.ok_or(Stop::error("ERR invalid cursor"))?;
+        let place = ScanPlace::parse(request.args.at(1)).ok_or(Stop::error("ERR invalid cursor"))?;
         let options = Options::parse(request.args.from(2))?;
         self.note_all()?;
         let mut keys = Vec::new();
-        let from = ScanCursor::from_raw(u32::try_from(cursor).unwrap_or(u32::MAX));
+        let partition = self.log.partition();
+        let from = ScanCursor::from_raw(if place.is_beyond(partition) { u32::MAX } else { place.raw });
         let next = self.index.scan(from, options.count, |_, address| {
             if let Some(key) = self.live_key(request.db, address)
                 && options.strings
@@ -69,30 +70,35 @@ impl<D: Disk> Partition<D> {
             }
         });
         reply.array(2);
-        reply.bulk_integer(next.map_or(0, |cursor| i64::from(cursor.raw())));
+        let next = ScanPlace::following(partition, next.map(ScanCursor::raw), self.partitions);
+        reply.bulk_integer(next as i64);
         reply.array(keys.len());
         keys.iter().for_each(|key| reply.bulk(key));
         Ok(())
     }
 
     pub(super) fn keys(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let pattern = request.args.at(1);
         self.note_all()?;
         let mut keys = Vec::new();
-        self.index.scan(ScanCursor::START, usize::MAX, |_, address| {
-            if let Some(key) = self.live_key(request.db, address)
-                && (pattern == b"*" || glob::matches(pattern, key))
-            {
-                keys.push(key);
-            }
-        });
+        self.matching_keys(request.db, request.args.at(1), |key| keys.push(key));
         reply.array(keys.len());
         keys.iter().for_each(|key| reply.bulk(key));
         Ok(())
     }
 
+    /// Calls `found` with each key of the database that matches a pattern.
+    pub(crate) fn matching_keys<'a>(&'a self, db: DbId, pattern: &[u8], mut found: impl FnMut(&'a [u8])) {
+        self.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+            if let Some(key) = self.live_key(db, address)
+                && (pattern == b"*" || glob::matches(pattern, key))
+            {
+                found(key);
+            }
+        });
+    }
+
     /// A key of the database at random; `None` if there is none.
-    pub(super) fn random_key(&mut self, db: DbId) -> Option<Vec<u8>> {
+    pub(crate) fn random_key(&mut self, db: DbId) -> Option<Vec<u8>> {
         if self.dbs[usize::from(db.0)].keys == 0 {
             return None;
         }

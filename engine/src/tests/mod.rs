@@ -2,9 +2,14 @@
 
 mod commands;
 mod expiry;
+mod foreign;
 mod keyspace;
 mod lives;
 mod model;
 mod requests;
 mod rig;
 mod rules;
+
+pub use lives::{lives, with_seeds};
+pub use model::{Held, Model, Name, State};
+pub use rig::{DATABASES, MAX_VALUE_BYTES, START_MS, check_counts, contents};

@@ -111,6 +111,7 @@ impl Rig {
                             reply.error(&text);
                             break;
                         }
+                        Err(Stop::Locked) => panic!("nothing is locked here"),
                         Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
                     }
                     self.run_all();
@@ -188,44 +189,52 @@ impl Rig {
 
     /// All keys that exist, as lookups find them.
     pub fn contents(&self) -> State {
-        let partition = &self.partition;
-        let mut state = State::new();
-        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
-            let record = partition.log.table().record(address);
-            let key = partition.key(record.db(), record.key());
-            let Some(found) = partition.peek(key).live() else { return };
-            assert_eq!(found.address, address, "a key has two entries");
-            let value = match partition.value(found) {
-                Value::Bytes(bytes) => bytes.into(),
-                Value::Int(int) => int.to_string().as_bytes().into(),
-            };
-            let held = Held { value, expires_at_ms: found.expires_at_ms };
-            state.insert((record.db().0, record.key().into()), held);
-        });
-        state
+        contents(&self.partition)
     }
 
     /// What is counted is what is there.
     pub fn check_counts(&self) {
-        let partition = &self.partition;
-        let table = partition.log.table();
-        let mut dbs = BTreeMap::new();
-        let (mut entries, mut live_bytes) = (0, 0);
-        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
-            let record = table.record(address);
-            entries += 1;
-            live_bytes += record.encoded_len() as u64;
-            if table.position(address) >= partition.floors[usize::from(record.db().0)] {
-                dbs.entry(record.db()).or_insert(DbStats::default()).add(record.expires_at_ms());
-            }
-        });
-        for db in 0..DATABASES {
-            let db = DbId(db as u8);
-            assert_eq!(partition.db_stats(db), dbs.get(&db).copied().unwrap_or_default(), "in {db:?}");
-        }
-        assert_eq!(partition.index.len(), entries);
-        assert_eq!(table.live_bytes(), live_bytes);
+        check_counts(&self.partition);
     }
+}
+
+/// All keys that exist in a partition, as lookups find them.
+pub fn contents(partition: &Partition<SimDisk>) -> State {
+    let mut state = State::new();
+    partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+        let record = partition.log.table().record(address);
+        let key = partition.key(record.db(), record.key());
+        let Some(found) = partition.peek(key).live() else { return };
+        assert_eq!(found.address, address, "a key has two entries");
+        let value = match partition.value(found) {
+            Value::Bytes(bytes) => bytes.into(),
+            Value::Int(int) => int.to_string().as_bytes().into(),
+        };
+        let held = Held { value, expires_at_ms: found.expires_at_ms };
+        state.insert((record.db().0, record.key().into()), held);
+    });
+    state
+}
+
+/// What is counted is what is there.
+pub fn check_counts(partition: &Partition<SimDisk>) {
+    let table = partition.log.table();
+    let mut dbs = BTreeMap::new();
+    let (mut entries, mut live_bytes) = (0, 0);
+    partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+        let record = table.record(address);
+        entries += 1;
+        live_bytes += record.encoded_len() as u64;
+        if table.position(address) >= partition.floors[usize::from(record.db().0)] {
+            dbs.entry(record.db()).or_insert(DbStats::default()).add(record.expires_at_ms());
+        }
+    });
+    for db in 0..DATABASES {
+        let db = DbId(db as u8);
+        assert_eq!(partition.db_stats(db), dbs.get(&db).copied().unwrap_or_default(), "in {db:?}");
+    }
+    assert_eq!(partition.index.len(), entries);
+    assert_eq!(table.live_bytes(), live_bytes);
 }
 
 /// The words of a command.

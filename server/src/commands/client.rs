@@ -3,6 +3,7 @@
 use emberkv_resp::{Args, format};
 
 use super::{Outcome, SYNTAX};
+use crate::core::Question;
 use crate::core::connection::Connection;
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
@@ -12,6 +13,14 @@ pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newli
 /// What the name of a client may consist of.
 pub(super) fn is_printable(name: &[u8]) -> bool {
     name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// Which connections CLIENT LIST is to show.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Clients {
+    All,
+    /// By their numbers.
+    Some(Vec<u64>),
 }
 
 impl Connection {
@@ -34,7 +43,7 @@ impl Connection {
                 self.query.len(),
                 self.query.capacity() - self.query.len(),
                 self.output.bytes_capacity(),
-                self.held.len(),
+                self.pieces.len(),
                 self.last_command.map_or("NULL", |id| id.command().name),
                 self.protocol.version(),
             )
@@ -105,13 +114,13 @@ impl Shard {
     /// CLIENT LIST [TYPE type] or [ID id ...].
     pub(super) fn client_list(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         let option = args.get(2).map(<[u8]>::to_ascii_uppercase);
-        let wanted: Box<dyn Fn(&Connection) -> bool> = match (option.as_deref(), args.len()) {
-            (None, _) => Box::new(|_| true),
+        let wanted = match (option.as_deref(), args.len()) {
+            (None, _) => Clients::All,
             (Some(b"TYPE"), 4) => {
                 let kind = args.at(3);
                 match kind.to_ascii_lowercase().as_slice() {
-                    b"normal" => Box::new(|_| true),
-                    b"master" | b"replica" | b"slave" | b"pubsub" => Box::new(|_| false),
+                    b"normal" => Clients::All,
+                    b"master" | b"replica" | b"slave" | b"pubsub" => Clients::Some(Vec::new()),
                     _ => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind))),
                 }
             }
@@ -122,14 +131,21 @@ impl Shard {
                     // an id below zero is nobody's
                     ids.extend(u64::try_from(id).ok());
                 }
-                Box::new(move |connection| ids.contains(&connection.id))
+                Clients::Some(ids)
             }
             _ => return Err(SYNTAX.into()),
         };
-        let mut connections: Vec<_> = self.connections.iter().filter(|connection| wanted(connection)).collect();
-        connections.sort_by_key(|connection| connection.id);
-        let list: Vec<u8> = connections.iter().flat_map(|connection| connection.describe(self.now_ms)).collect();
-        self.with_reply(conn, |reply| reply.verbatim(*b"txt", &list));
+        self.ask_all(conn, Question::Clients(wanted));
         Ok(())
+    }
+
+    /// The lines of this core's connections.
+    pub(crate) fn describe_clients(&self, wanted: &Clients) -> Vec<(u64, Vec<u8>)> {
+        let wanted = |connection: &&Connection| match wanted {
+            Clients::All => true,
+            Clients::Some(ids) => ids.contains(&connection.id),
+        };
+        let line = |connection: &Connection| (connection.id, connection.describe(self.now_ms));
+        self.connections.iter().filter(wanted).map(line).collect()
     }
 }

@@ -1,12 +1,16 @@
 //! CONFIG GET and SET.
 
+use std::sync::{Arc, PoisonError};
+
 use emberkv_log::SyncPolicy;
 use emberkv_resp::Args;
 
 use super::{Outcome, SYNTAX};
-use crate::config::{AppendFsync, Field, SetError};
+use crate::config::{AppendFsync, Config, Field, SetError};
+use crate::core::Question;
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
+use crate::stats::ServerStats;
 
 /// The log's word for `appendfsync`.
 pub(crate) fn sync_policy(appendfsync: AppendFsync) -> SyncPolicy {
@@ -58,29 +62,50 @@ impl Shard {
             return Err(SYNTAX.into());
         }
         let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-        let before = self.config.clone();
-        let changes = self.config.set(&pairs).map_err(|error| error.to_string())?;
+        let peers = Arc::clone(&self.peers);
+        // a panic on any thread ends the process, so the lock is never poisoned
+        let mut shared = peers.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config = shared.config.clone();
+        let changes = config.set(&pairs).map_err(|error| error.to_string())?;
         if changes.contains(Field::MaxClients) {
-            let can = allowed_clients(self.config.maxclients);
-            if can < self.config.maxclients {
-                self.config = before;
+            let can = allowed_clients(config.maxclients);
+            if can < config.maxclients {
                 let reason = format!(
                     "The operating system is not able to handle the specified number of clients, try with {can}"
                 );
                 return Err(SetError::failed(b"maxclients", reason).to_string());
             }
         }
-        if changes.contains(Field::AppendFsync) {
-            let policy = sync_policy(self.config.appendfsync);
-            if let Some(partition) = self.partition() {
-                partition.log_mut().set_policy(policy);
+        if changes.contains(Field::LogLevel) {
+            (self.set_log_level)(config.loglevel);
+        }
+        shared.config.clone_from(&config);
+        shared.version += 1;
+        self.ask_all(conn, Question::Config { config, version: shared.version });
+        Ok(())
+    }
+
+    /// Does from now on as the configuration says, unless this core has heard of a later one already.
+    pub(crate) fn take_over(&mut self, config: &Config, version: u64) {
+        if version <= self.config_version {
+            return;
+        }
+        self.config_version = version;
+        if config.appendfsync != self.config.appendfsync {
+            let policy = sync_policy(config.appendfsync);
+            for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+                own.partition.log_mut().set_policy(policy);
             }
         }
-        if changes.contains(Field::LogLevel) {
-            (self.set_log_level)(self.config.loglevel);
-        }
+        self.config.clone_from(config);
         self.apply_limits();
-        self.with_reply(conn, |reply| reply.ok());
-        Ok(())
+    }
+
+    /// What CONFIG RESETSTAT resets of this core.
+    pub(crate) fn reset_stats(&mut self) {
+        self.stats = ServerStats::default();
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            own.partition.reset_stats();
+        }
     }
 }

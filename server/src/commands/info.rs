@@ -2,16 +2,57 @@
 
 use std::fmt::Write;
 
+use emberkv_engine::{DbStats, Stats};
 use emberkv_log::DbId;
 use emberkv_resp::Args;
 
 use super::{Outcome, REDIS_VERSION};
 use crate::config::AppendFsync;
+use crate::core::Question;
+use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
 use crate::process;
+use crate::stats::{Rates, ServerStats};
 
-const SECTIONS: [&str; 8] = ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "keyspace"];
+/// In their order; the last is shown only when it is asked for, or everything is.
+const SECTIONS: [&str; 9] =
+    ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "keyspace", "cores"];
+
+/// What INFO tells of one core.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub core: u16,
+    clients: usize,
+    longest_input: usize,
+    longest_output: usize,
+    waiting: usize,
+    stats: ServerStats,
+    rates: Rates,
+    /// What is at other cores.
+    away: usize,
+    busy_ms: u64,
+    /// `None`: they are being loaded.
+    partitions: Option<Vec<PartitionSnapshot>>,
+}
+
+/// And of one partition.
+#[derive(Debug)]
+struct PartitionSnapshot {
+    number: u16,
+    stats: Stats,
+    dbs: Vec<DbStats>,
+    /// Of segments, index and expiry.
+    memory_bytes: (u64, u64, u64),
+    live_bytes: u64,
+    segments: usize,
+    log_bytes: u64,
+    tail: u64,
+    written: u64,
+    synced: u64,
+    is_read_only: bool,
+    no_space: Option<String>,
+}
 
 /// Appends lines of `name:value` to a string.
 macro_rules! lines {
@@ -32,12 +73,61 @@ fn for_people(bytes: u64) -> String {
 
 impl Shard {
     pub(super) fn info(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
-        let wanted: Vec<String> =
-            args.from(1).iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
-        let all = wanted.is_empty() || wanted.iter().any(|name| ["all", "everything", "default"].contains(&&**name));
+        let sections = args.from(1).iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+        self.ask_all(conn, Question::Info(sections));
+        Ok(())
+    }
+
+    /// What INFO tells of this core.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let databases = self.config.databases;
+        let partitions = match &self.data {
+            Data::Loading { .. } => None,
+            Data::Ready(owned) => Some(&owned.list),
+        };
+        let partitions = partitions.map(|list| {
+            let one = |own: &crate::core::Own| {
+                let (partition, log) = (&own.partition, own.partition.log());
+                let (segments, log_bytes) = log.segments();
+                PartitionSnapshot {
+                    number: own.number,
+                    stats: partition.stats(),
+                    dbs: (0..databases).map(|db| partition.db_stats(DbId(db as u8))).collect(),
+                    memory_bytes: partition.memory(),
+                    live_bytes: log.table().live_bytes(),
+                    segments,
+                    log_bytes,
+                    tail: log.tail().0,
+                    written: log.written().0,
+                    synced: log.synced().0,
+                    is_read_only: log.read_only().is_some(),
+                    no_space: log.no_space().map(ToString::to_string),
+                }
+            };
+            list.iter().map(one).collect()
+        });
+        Snapshot {
+            core: self.me.0,
+            clients: self.connections.len(),
+            longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
+            longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
+            waiting: self.waiting.len() + self.locked_out.len(),
+            stats: self.stats.clone(),
+            rates: self.stats.rates(),
+            away: self.away.load.requests,
+            busy_ms: process::thread_cpu_ms(),
+            partitions,
+        }
+    }
+
+    /// The text of INFO, out of what all cores have told.
+    pub(crate) fn info_text(&self, wanted: &[String], cores: &[Snapshot]) -> String {
+        let asked = |names: &[&str]| wanted.iter().any(|name| names.contains(&&**name));
+        let usual = wanted.is_empty() || asked(&["default"]);
+        let everything = asked(&["all", "everything"]);
         let mut text = String::new();
         for section in SECTIONS {
-            if !all && !wanted.iter().any(|name| name == section) {
+            if !(everything || usual && section != "cores" || asked(&[section])) {
                 continue;
             }
             if !text.is_empty() {
@@ -52,17 +142,17 @@ impl Shard {
             let _ = write!(text, "# {heading}\r\n");
             match section {
                 "server" => self.info_server(&mut text),
-                "clients" => self.info_clients(&mut text),
-                "memory" => self.info_memory(&mut text),
-                "persistence" => self.info_persistence(&mut text),
-                "stats" => self.info_stats(&mut text),
-                "replication" => Self::info_replication(&mut text),
-                "cpu" => Self::info_cpu(&mut text),
-                _ => self.info_keyspace(&mut text),
+                "clients" => self.info_clients(&mut text, cores),
+                "memory" => self.info_memory(&mut text, cores),
+                "persistence" => self.info_persistence(&mut text, cores),
+                "stats" => info_stats(&mut text, cores),
+                "replication" => info_replication(&mut text),
+                "cpu" => info_cpu(&mut text),
+                "keyspace" => self.info_keyspace(&mut text, cores),
+                _ => info_cores(&mut text, cores),
             }
         }
-        self.with_reply(conn, |reply| reply.verbatim(*b"txt", text.as_bytes()));
-        Ok(())
+        text
     }
 
     fn info_server(&self, text: &mut String) {
@@ -74,6 +164,7 @@ impl Shard {
             "os": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "arch_bits": usize::BITS,
             "io_driver": self.facts.driver,
+            "cores": self.peers.len(),
             "process_id": std::process::id(),
             "run_id": self.facts.run_id,
             "tcp_port": self.facts.port,
@@ -87,29 +178,19 @@ impl Shard {
         }
     }
 
-    fn info_clients(&self, text: &mut String) {
-        let input = self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0);
-        let output = self.connections.iter().map(crate::core::connection::Connection::unsent).max().unwrap_or(0);
+    fn info_clients(&self, text: &mut String, cores: &[Snapshot]) {
         lines! { text,
-            "connected_clients": self.connections.len(),
+            "connected_clients": sum(cores, |core| core.clients),
             "maxclients": self.config.maxclients,
-            "client_recent_max_input_buffer": input,
-            "client_recent_max_output_buffer": output,
-            "blocked_clients": self.waiting.len(),
+            "client_recent_max_input_buffer": cores.iter().map(|core| core.longest_input).max().unwrap_or(0),
+            "client_recent_max_output_buffer": cores.iter().map(|core| core.longest_output).max().unwrap_or(0),
+            "blocked_clients": sum(cores, |core| core.waiting),
         }
     }
 
-    fn info_memory(&self, text: &mut String) {
+    fn info_memory(&self, text: &mut String, cores: &[Snapshot]) {
         let rss = process::resident_bytes();
         let peak = process::peak_resident_bytes().max(rss);
-        let (segments, index, expiry) = match &self.data {
-            Data::Ready(partition) => partition.memory(),
-            Data::Loading { .. } => (0, 0, 0),
-        };
-        let live = match &self.data {
-            Data::Ready(partition) => partition.log().table().live_bytes(),
-            Data::Loading { .. } => 0,
-        };
         lines! { text,
             "used_memory": rss,
             "used_memory_human": for_people(rss),
@@ -117,10 +198,10 @@ impl Shard {
             "used_memory_rss_human": for_people(rss),
             "used_memory_peak": peak,
             "used_memory_peak_human": for_people(peak),
-            "used_memory_dataset": live,
-            "used_memory_index": index,
-            "used_memory_expiry": expiry,
-            "log_segment_bytes": segments,
+            "used_memory_dataset": total(cores, |partition| partition.live_bytes),
+            "used_memory_index": total(cores, |partition| partition.memory_bytes.1),
+            "used_memory_expiry": total(cores, |partition| partition.memory_bytes.2),
+            "log_segment_bytes": total(cores, |partition| partition.memory_bytes.0),
             "total_system_memory": process::system_memory_bytes(),
             "total_system_memory_human": for_people(process::system_memory_bytes()),
             "maxmemory": self.config.maxmemory,
@@ -132,7 +213,7 @@ impl Shard {
         }
     }
 
-    fn info_persistence(&self, text: &mut String) {
+    fn info_persistence(&self, text: &mut String, cores: &[Snapshot]) {
         let fsync = match self.config.appendfsync {
             AppendFsync::Always => "always",
             AppendFsync::EverySec => "everysec",
@@ -154,10 +235,9 @@ impl Shard {
                     "loading_replayed_records": records,
                 }
             }
-            Data::Ready(partition) => {
-                let log = partition.log();
-                let (segments, bytes) = log.segments();
-                let status = if log.read_only().is_some() { "err" } else { "ok" };
+            Data::Ready(_) => {
+                let status = if partitions(cores).any(|partition| partition.is_read_only) { "err" } else { "ok" };
+                let no_space = partitions(cores).find_map(|partition| partition.no_space.as_deref());
                 lines! { text,
                     "loading": 0,
                     "async_loading": 0,
@@ -168,74 +248,111 @@ impl Shard {
                     "aof_enabled": 1,
                     "aof_rewrite_in_progress": 0,
                     "aof_last_write_status": status,
-                    "aof_current_size": bytes,
+                    "aof_current_size": total(cores, |partition| partition.log_bytes),
                     "log_appendfsync": fsync,
-                    "log_segments": segments,
-                    "log_tail": log.tail().0,
-                    "log_written": log.written().0,
-                    "log_synced": log.synced().0,
-                    "log_space": log.no_space().unwrap_or("ok"),
+                    "log_segments": total(cores, |partition| partition.segments as u64),
+                    "log_tail": total(cores, |partition| partition.tail),
+                    "log_written": total(cores, |partition| partition.written),
+                    "log_synced": total(cores, |partition| partition.synced),
+                    "log_space": no_space.unwrap_or("ok"),
                 }
             }
         }
     }
 
-    fn info_stats(&self, text: &mut String) {
-        let rates = self.stats.rates();
-        let engine = match &self.data {
-            Data::Ready(partition) => partition.stats(),
-            Data::Loading { .. } => emberkv_engine::Stats::default(),
-        };
-        lines! { text,
-            "total_connections_received": self.stats.connections,
-            "total_commands_processed": self.stats.commands,
-            "instantaneous_ops_per_sec": rates.commands,
-            "total_net_input_bytes": self.stats.bytes_in,
-            "total_net_output_bytes": self.stats.bytes_out,
-            "instantaneous_input_kbps": format!("{:.2}", rates.kib_in),
-            "instantaneous_output_kbps": format!("{:.2}", rates.kib_out),
-            "rejected_connections": self.stats.rejected_connections,
-            "expired_keys": engine.expired,
-            "evicted_keys": 0,
-            "keyspace_hits": engine.hits,
-            "keyspace_misses": engine.misses,
-            "pubsub_channels": 0,
-            "pubsub_patterns": 0,
-            "total_error_replies": self.stats.error_replies,
-            "client_query_buffer_limit_disconnections": self.stats.query_buffer_disconnections,
-            "client_output_buffer_limit_disconnections": self.stats.output_buffer_disconnections,
-            "total_turns": self.stats.turns,
-        }
-    }
-
-    fn info_replication(text: &mut String) {
-        lines! { text,
-            "role": "master",
-            "connected_slaves": 0,
-        }
-    }
-
-    fn info_cpu(text: &mut String) {
-        let (user, system) = process::cpu_seconds();
-        lines! { text,
-            "used_cpu_sys": format!("{system:.6}"),
-            "used_cpu_user": format!("{user:.6}"),
-        }
-    }
-
-    fn info_keyspace(&self, text: &mut String) {
-        let Data::Ready(partition) = &self.data else { return };
-        for db in 0..self.config.databases {
-            let stats = partition.db_stats(DbId(db as u8));
-            if stats.keys > 0 {
+    fn info_keyspace(&self, text: &mut String, cores: &[Snapshot]) {
+        for db in 0..self.config.databases as usize {
+            let mut all = DbStats::default();
+            for stats in partitions(cores).filter_map(|partition| partition.dbs.get(db)) {
+                all.keys += stats.keys;
+                all.expires += stats.expires;
+                all.expiry_sum_ms += stats.expiry_sum_ms;
+            }
+            if all.keys > 0 {
                 let _ = write!(
                     text,
                     "db{db}:keys={},expires={},avg_ttl={},subexpiry=0\r\n",
-                    stats.keys,
-                    stats.expires,
-                    stats.average_ttl_ms(self.now_ms)
+                    all.keys,
+                    all.expires,
+                    all.average_ttl_ms(self.now_ms)
                 );
             }
         }
+    }
+}
+
+fn partitions(cores: &[Snapshot]) -> impl Iterator<Item = &PartitionSnapshot> {
+    cores.iter().filter_map(|core| core.partitions.as_ref()).flatten()
+}
+
+fn total(cores: &[Snapshot], of: impl Fn(&PartitionSnapshot) -> u64) -> u64 {
+    partitions(cores).map(of).sum()
+}
+
+fn sum<N: std::iter::Sum>(cores: &[Snapshot], of: impl Fn(&Snapshot) -> N) -> N {
+    cores.iter().map(of).sum()
+}
+
+fn info_stats(text: &mut String, cores: &[Snapshot]) {
+    lines! { text,
+        "total_connections_received": sum(cores, |core| core.stats.connections),
+        "total_commands_processed": sum(cores, |core| core.stats.commands),
+        "instantaneous_ops_per_sec": sum(cores, |core| core.rates.commands),
+        "total_net_input_bytes": sum(cores, |core| core.stats.bytes_in),
+        "total_net_output_bytes": sum(cores, |core| core.stats.bytes_out),
+        "instantaneous_input_kbps": format!("{:.2}", sum(cores, |core| core.rates.kib_in)),
+        "instantaneous_output_kbps": format!("{:.2}", sum(cores, |core| core.rates.kib_out)),
+        "rejected_connections": sum(cores, |core| core.stats.rejected_connections),
+        "expired_keys": total(cores, |partition| partition.stats.expired),
+        "evicted_keys": 0,
+        "keyspace_hits": total(cores, |partition| partition.stats.hits) + sum(cores, |core| core.stats.direct_hits),
+        "keyspace_misses": total(cores, |partition| partition.stats.misses) + sum(cores, |core| core.stats.direct_misses),
+        "pubsub_channels": 0,
+        "pubsub_patterns": 0,
+        "total_error_replies": sum(cores, |core| core.stats.error_replies),
+        "client_query_buffer_limit_disconnections": sum(cores, |core| core.stats.query_buffer_disconnections),
+        "client_output_buffer_limit_disconnections": sum(cores, |core| core.stats.output_buffer_disconnections),
+        "total_turns": sum(cores, |core| core.stats.turns),
+    }
+}
+
+fn info_replication(text: &mut String) {
+    lines! { text,
+        "role": "master",
+        "connected_slaves": 0,
+    }
+}
+
+fn info_cpu(text: &mut String) {
+    let (user, system) = process::cpu_seconds();
+    lines! { text,
+        "used_cpu_sys": format!("{system:.6}"),
+        "used_cpu_user": format!("{user:.6}"),
+    }
+}
+
+/// A line for each core. `ops`: commands of its connections; `hops`: those of them that were sent to other cores, in so
+/// many `parcels`; `visits`: commands that others have sent; `away`: those not answered yet; `busy_ms`: cpu time of
+/// its thread.
+fn info_cores(text: &mut String, cores: &[Snapshot]) {
+    for Snapshot { core, clients, stats, rates, away, busy_ms, partitions, .. } in cores {
+        let partitions: Vec<String> =
+            partitions.iter().flatten().map(|partition| partition.number.to_string()).collect();
+        let _ = write!(
+            text,
+            "core{core}:partitions={},clients={clients},ops={},ops_per_sec={},hops={},parcels={},visits={},\
+             direct_reads={},transactions={},away={away},longest_inbox={},wakes={},turns={},busy_ms={busy_ms}\r\n",
+            partitions.join("/"),
+            stats.commands,
+            rates.commands,
+            stats.hops,
+            stats.parcels,
+            stats.visits,
+            stats.direct_reads,
+            stats.transactions,
+            stats.longest_inbox,
+            stats.wakes,
+            stats.turns,
+        );
     }
 }

@@ -2,15 +2,20 @@
 
 mod client;
 mod config;
-pub(crate) use config::{allowed_clients, sync_policy};
 mod connection;
 mod info;
 
+pub(crate) use client::Clients;
+pub(crate) use config::{allowed_clients, sync_policy};
+pub(crate) use info::Snapshot;
+
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use emberkv_resp::schema::{self, Command, CommandId};
 use emberkv_resp::{Args, Reply};
 
+use crate::core::Question;
 use crate::core::shard::{Shard, Shutdown};
 use crate::driver::ConnId;
 
@@ -33,7 +38,7 @@ impl Shard {
     }
 
     /// Writes to a connection.
-    fn with_reply(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
+    pub(crate) fn with_reply(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
         if let Some(connection) = self.connections.get_mut(conn) {
             write(&mut Reply::new(&mut connection.output, connection.protocol));
         }
@@ -49,6 +54,10 @@ impl Shard {
             CommandId::ClientSetinfo => self.client_setinfo(conn, args),
             CommandId::ClientSetname => self.client_setname(conn, args),
             CommandId::ConfigGet => self.config_get(conn, args),
+            CommandId::ConfigResetstat => {
+                self.ask_all(conn, Question::ResetStats);
+                Ok(())
+            }
             CommandId::ConfigSet => self.config_set(conn, args),
             CommandId::ClientHelp | CommandId::ConfigHelp => {
                 if let Some(container) = command.container() {
@@ -112,8 +121,8 @@ impl Shard {
         if abort {
             return Err("ERR No shutdown in progress.".into());
         }
-        let read_only = self.partition().is_some_and(|partition| partition.log().read_only().is_some());
-        if read_only && !force {
+        let read_only = self.owned().is_some_and(|owned| owned.is_read_only());
+        if (read_only || self.peers.read_only.load(Ordering::Relaxed)) && !force {
             return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
         }
         self.shutdown = Some(Shutdown { force });

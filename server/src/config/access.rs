@@ -112,6 +112,16 @@ impl SetError {
 }
 
 impl Config {
+    /// How many cores serve.
+    #[must_use]
+    pub fn cores(&self) -> u16 {
+        if self.cores > 0 {
+            return self.cores;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        u16::try_from(processors).unwrap_or(u16::MAX).min(1024)
+    }
+
     /// What CONFIG GET answers: name and value of each directive that a pattern matches, none
     /// twice. A pattern without `*?[` is a name, which comes back in the letters of the client,
     /// as in redis; a directive with an alias is there under both names.

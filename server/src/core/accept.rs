@@ -7,8 +7,9 @@ use emberkv_resp::{Protocol, Reply};
 use socket2::SockRef;
 
 use crate::core::connection::{Connection, Fate};
+use crate::core::message::{Adopt, Message};
 use crate::core::shard::Shard;
-use crate::driver::{Driver, ListenerId, listen};
+use crate::driver::{ConnId, Driver, ListenerId, listen};
 
 /// What a listener is.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ const PROTECTED: &str = "DENIED Redis is running in protected mode because prote
     need to do one of the above things in order for the server to start accepting connections from the outside.";
 
 impl Shard {
-    /// Takes a connection in, or tells it why not and closes it.
+    /// Gives a new connection to the core with the fewest, or tells it why not and closes it.
     pub fn accept<D: Driver>(&mut self, doors: &[Door], listener: ListenerId, socket: OwnedFd, driver: &mut D) {
         let door = &doors[usize::from(listener.0)];
         let socket_ref = SockRef::from(&socket);
@@ -51,15 +52,17 @@ impl Shard {
             tracing::debug!(%error, "a connection was gone before it was accepted");
             return;
         }
-        let refusal = if self.connections.len() >= self.config.maxclients as usize {
+        let refusal = if self.is_draining {
+            return;
+        } else if self.peers.clients() >= self.config.maxclients as usize {
             Some("ERR max number of clients reached")
         } else if self.is_protected_from(is_unix, peer.map(|address| address.ip())) {
             Some(PROTECTED)
         } else {
             None
         };
-        self.next_connection += 1;
-        let mut connection = Connection::new(self.next_connection, address, local_address, is_unix, self.now_ms);
+        let id = self.peers.next_client();
+        let mut connection = Connection::new(id, address, local_address, is_unix, self.now_ms);
         connection.authenticated = self.config.requirepass.is_empty();
         if let Some(text) = refusal {
             Reply::new(&mut connection.output, Protocol::Resp2).error(text);
@@ -67,12 +70,35 @@ impl Shard {
             self.stats.rejected_connections += 1;
         }
         self.stats.connections += 1;
-        let conn = self.connections.insert(connection);
-        if let Err(error) = driver.attach(conn, socket) {
+        let adopt = Adopt { connection, socket };
+        if refusal.is_some() {
+            self.peers.add_client(self.me);
+            return self.adopt(adopt, driver);
+        }
+        let core = self.peers.deal_client();
+        if core == self.me {
+            self.adopt(adopt, driver);
+        } else {
+            self.peers.send(core, Message::Adopt(Box::new(adopt)));
+        }
+    }
+
+    /// Serves a new connection.
+    pub fn adopt<D: Driver>(&mut self, adopt: Adopt, driver: &mut D) {
+        let conn = self.connections.insert(adopt.connection);
+        if let Err(error) = driver.attach(conn, adopt.socket) {
             tracing::warn!(%error, "a new connection can't be served");
-            self.connections.remove(conn);
-        } else if refusal.is_some() {
+            self.forget(conn);
+        } else {
+            // it may have an error to get
             self.touch(conn);
+        }
+    }
+
+    /// A connection is closed, and its place is free.
+    pub fn forget(&mut self, conn: ConnId) {
+        if self.connections.remove(conn).is_some() {
+            self.peers.remove_client(self.me);
         }
     }
 

@@ -1,10 +1,12 @@
 //! A client's connection, as its core sees it.
 
-use std::collections::VecDeque;
-
-use emberkv_log::{DbId, LogPosition};
+use emberkv_log::DbId;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Parser, Protocol};
+
+use crate::core::away::{Load, Open};
+use crate::core::depends::Depends;
+use crate::core::pieces::Pieces;
 
 /// Why a connection is not served for the moment. What it has sent stays in its query buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +15,14 @@ pub(crate) enum Stall {
     Log,
     /// It has to read its replies first.
     Output,
+    /// Too many requests are at other cores.
+    Away,
+    /// A transaction has the key of its next command.
+    Locked,
+    /// A command over several partitions is under way, or its turn has not come: it begins when all that was
+    /// asked before is answered, and what is asked after it begins when it has ended. So others see the effects in the
+    /// order of the requests.
+    Several,
 }
 
 /// What happens to a connection when its output is sent.
@@ -61,9 +71,13 @@ pub(crate) struct Connection {
     /// Replies of this turn.
     pub output: Output,
     /// What they depend on.
-    pub depends: LogPosition,
-    /// Replies of earlier turns that still wait for the log, in order.
-    pub held: VecDeque<(Output, LogPosition)>,
+    pub depends: Depends,
+    /// What goes before them: replies that still wait for the log, and places for the answers of other cores.
+    pub pieces: Pieces,
+    /// Its requests at other cores.
+    pub away: Load,
+    /// The run that the next of those may join.
+    pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
     pub ready: Output,
     /// Bytes of the output that the driver has; zero: none.
@@ -104,8 +118,10 @@ impl Connection {
             bytes_in: 0,
             bytes_out: 0,
             output: Output::new(),
-            depends: LogPosition(0),
-            held: VecDeque::new(),
+            depends: Depends::default(),
+            pieces: Pieces::default(),
+            away: Load::default(),
+            open: None,
             ready: Output::new(),
             sending: 0,
             spare: Output::new(),
@@ -118,12 +134,11 @@ impl Connection {
 
     /// Bytes of replies that are not sent yet.
     pub fn unsent(&self) -> usize {
-        let held: usize = self.held.iter().map(|(output, _)| output.len()).sum();
-        self.output.len() + held + self.ready.len() + self.sending
+        self.output.len() + self.pieces.bytes() + self.ready.len() + self.sending
     }
 
     /// Whether nothing is left to be sent.
     pub fn is_flushed(&self) -> bool {
-        self.unsent() == 0
+        self.unsent() == 0 && !self.pieces.is_awaiting()
     }
 }

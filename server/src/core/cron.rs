@@ -1,5 +1,7 @@
 //! What is looked at now and then, not every turn.
 
+use std::sync::atomic::Ordering;
+
 use crate::core::connection::{Fate, Stall};
 use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, Driver};
@@ -31,8 +33,8 @@ impl Cron {
         shard.stats.sample(shard.now_ms);
         shard.drop_hopeless();
         if self.ticks.is_multiple_of(10) {
-            if let Some(partition) = shard.partition() {
-                partition.log_mut().tick();
+            for own in shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
+                own.partition.log_mut().tick();
             }
             shard.close_idle(driver);
             shard.check_output_limits();
@@ -43,18 +45,23 @@ impl Cron {
 impl Shard {
     /// Removes what has expired or was flushed, a slice of it. Returns whether there is more to do at once.
     pub fn clear_away(&mut self) -> bool {
-        let Data::Ready(partition) = &mut self.data else { return false };
-        let expiring = partition.expire(EXPIRE_PER_TURN);
-        partition.sweep(SWEEP_PER_TURN) || expiring
+        let mut more = false;
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            more |= own.partition.expire(EXPIRE_PER_TURN);
+            more |= own.partition.sweep(SWEEP_PER_TURN);
+        }
+        more
     }
 
     /// Once the log is read-only, replies that wait for it never leave: their clients must not wait for ever.
     /// Whether what they asked for was done is not known, which is what a closed connection says.
     fn drop_hopeless(&mut self) {
-        if let Data::Ready(partition) = &self.data
-            && partition.log().read_only().is_some()
+        if let Data::Ready(owned) = &self.data
+            && owned.is_read_only()
         {
+            self.peers.read_only.store(true, Ordering::Relaxed);
             self.condemned.append(&mut self.holding.clone());
+            self.answer_visitors(true);
         }
     }
 
@@ -68,7 +75,8 @@ impl Shard {
                 if limit_ms > 0
                     && quiet > limit_ms
                     && connection.fate != Fate::Closing
-                    && connection.stall != Some(Stall::Log)
+                    && !matches!(connection.stall, Some(Stall::Log | Stall::Locked | Stall::Several))
+                    && !connection.pieces.is_awaiting()
                 {
                     idle.push(conn);
                 } else if connection.query.is_empty() && connection.query.capacity() > 1 << 16 {

@@ -1,16 +1,42 @@
-//! A core: one thread, one driver, one partition. The loop is ours, because the batch of a turn is the unit
-//! of durability and no runtime has a hook for it.
+//! A core: one thread, one driver, the partitions dealt to it. The loop is ours, because the batch of a turn is the
+//! unit of durability and no runtime has a hook for it.
 
 mod accept;
+mod atomics;
+mod away;
 pub(crate) mod connection;
 pub(crate) mod cron;
+mod depends;
 pub(crate) mod direct;
+mod ending;
+mod foreign;
+mod gather;
+mod inbox;
+#[cfg(test)]
+mod inbox_model;
 mod jobs;
+mod message;
+mod owned;
+mod parcel;
+mod peers;
+mod pieces;
 pub(crate) mod pipeline;
 mod release;
+mod route;
+mod several;
 pub(crate) mod shard;
 pub(crate) mod table;
 mod turn;
+mod visitors;
 
 pub(crate) use accept::Door;
+pub(crate) use away::Away;
+pub(crate) use ending::Ending;
+pub(crate) use gather::{Gathers, Question};
+pub(crate) use message::{CoreId, Message};
+pub(crate) use owned::{Own, Owned};
+pub(crate) use peers::Peers;
+pub(crate) use pieces::Spares;
+pub(crate) use route::Map;
 pub(crate) use turn::{Batch, Core, Ended};
+pub(crate) use visitors::Visitors;

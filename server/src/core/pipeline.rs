@@ -1,11 +1,16 @@
 //! From received bytes to staged replies: requests are parsed, prefetched and executed in groups.
 
+use crossbeam_epoch::Guard;
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
+use emberkv_log::DbId;
 use emberkv_resp::schema::{Command, Flags, Runs, resolve};
 use emberkv_resp::{Args, Parsed as Found, Parser, Reply, Span};
 
+use crate::core::away::Routed;
 use crate::core::connection::{Connection, Fate, Stall};
+use crate::core::owned::{Own, Owned};
+use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
 
@@ -27,8 +32,10 @@ pub(crate) struct Parsed {
     end: usize,
     spans: (u32, u32),
     /// `None`: it is no command that can be executed, and the answer says why.
-    command: Option<&'static Command>,
-    fingerprint: Fingerprint,
+    pub command: Option<&'static Command>,
+    pub fingerprint: Fingerprint,
+    /// Where its first key is, if that was looked up, and the database that the fingerprint is for.
+    pub place: Option<(Place, DbId)>,
 }
 
 /// What became of a buffer.
@@ -38,6 +45,14 @@ pub(crate) struct Processed {
     pub consumed: usize,
     /// Bytes that the request that has begun still lacks, at least.
     pub needed: usize,
+}
+
+/// What about the request after one that was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    GoesOn,
+    /// The connection is stalled.
+    Waits,
 }
 
 enum Step {
@@ -93,8 +108,12 @@ impl Shard {
                 None => {}
                 Some(Ok(Found::Inline { consumed, args })) => {
                     let parsed = Parsed::of(at, consumed, args.args());
-                    match self.execute_one(conn, &parsed, args.args()) {
-                        Ok(()) => at += consumed,
+                    match self.execute(conn, &parsed, args.args()) {
+                        Ok(Next::GoesOn) => at += consumed,
+                        Ok(Next::Waits) => {
+                            at += consumed;
+                            break;
+                        }
                         Err(()) => break,
                     }
                 }
@@ -121,6 +140,7 @@ impl Shard {
             }
         }
         (self.spans, self.group) = (spans, group);
+        self.guard = None;
         self.touch(conn);
         Processed { consumed: at, needed }
     }
@@ -131,9 +151,16 @@ impl Shard {
         if group.len() < 2 {
             return;
         }
-        let (Data::Ready(partition), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
+        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
             return;
         };
+        if !self.is_single {
+            if !owned.readers.is_empty() {
+                self.guard.get_or_insert_with(crossbeam_epoch::pin);
+            }
+            return prefetch_placed(owned, self.guard.as_ref(), connection.db, buf, spans, group);
+        }
+        let partition = &owned.list[0].partition;
         for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
             let key = spans[parsed.spans.0 as usize + 1].of(buf);
             parsed.fingerprint = partition.prefetch_row(connection.db, key);
@@ -146,8 +173,10 @@ impl Shard {
     fn execute_group(&mut self, conn: ConnId, buf: &[u8], spans: &[Span], group: &[Parsed]) -> Step {
         for parsed in group {
             let args = Args::new(buf, &spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
-            if self.execute_one(conn, parsed, args).is_err() {
-                return Step::StopAt(parsed.from);
+            match self.execute(conn, parsed, args) {
+                Ok(Next::GoesOn) => {}
+                Ok(Next::Waits) => return Step::StopAt(parsed.end),
+                Err(()) => return Step::StopAt(parsed.from),
             }
             if let Some(connection) = self.connections.get_mut(conn)
                 && connection.output.len() > OUTPUT_PAUSE_BYTES
@@ -160,9 +189,24 @@ impl Shard {
         Step::GoOn
     }
 
-    /// Executes a request and stages its reply. An error: it was not executed, and has to be once more later.
+    /// Executes a request and stages its reply, or sends it to where its keys are. An error: it was not executed,
+    /// and has to be once more later.
     #[inline]
-    fn execute_one(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+    fn execute(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<Next, ()> {
+        if self.is_single {
+            return self.execute_here(conn, parsed, args, 0).map(|()| Next::GoesOn);
+        }
+        match self.route(conn, parsed, args) {
+            Routed::Here(own) => self.execute_here(conn, parsed, args, own).map(|()| Next::GoesOn),
+            Routed::Done => Ok(Next::GoesOn),
+            Routed::Stalled => Ok(Next::Waits),
+            Routed::Later => Err(()),
+        }
+    }
+
+    /// The same, in this core's partition `own` if it is a command on data.
+    #[inline]
+    fn execute_here(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>, own: usize) -> Result<(), ()> {
         let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
         if connection.fate != Fate::Open {
             return Ok(()); // sent after QUIT: not looked at
@@ -170,18 +214,24 @@ impl Shard {
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
             && connection.authenticated
-            && let Data::Ready(partition) = &mut self.data
+            && let Data::Ready(owned) = &mut self.data
+            && let Some(Own { partition, .. }) = owned.list.get_mut(own)
         {
             // the way of nearly every request
             let request = Request { id: command.id, db: connection.db, args };
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}
-                Err(Stop::Wait) => {
+                Err(stop @ (Stop::Wait | Stop::Locked)) => {
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
-                    connection.stall = Some(Stall::Log);
-                    self.waiting.push_back(conn);
+                    let (stall, line) = if stop == Stop::Wait {
+                        (Stall::Log, &mut self.waiting)
+                    } else {
+                        (Stall::Locked, &mut self.locked_out)
+                    };
+                    connection.stall = Some(stall);
+                    line.push_back(conn);
                     return Err(());
                 }
                 Err(Stop::Error(text)) => {
@@ -189,7 +239,7 @@ impl Shard {
                     self.stats.error_replies += 1;
                 }
             }
-            connection.depends = connection.depends.max(partition.take_dependency());
+            connection.depends.add(own as u16, partition.take_dependency());
             connection.commands += 1;
             connection.last_command = Some(command.id);
             self.stats.commands += 1;
@@ -219,6 +269,21 @@ impl Shard {
     }
 }
 
+/// Hash, rows, records of the keys that can be looked up here.
+fn prefetch_placed(owned: &Owned, guard: Option<&Guard>, db: DbId, buf: &[u8], spans: &[Span], group: &mut [Parsed]) {
+    for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
+        let key = spans[parsed.spans.0 as usize + 1].of(buf);
+        let place = owned.map.place_of_key(key);
+        parsed.place = Some((place, db));
+        parsed.fingerprint = owned.prefetch_row(guard, place, db, key);
+    }
+    for parsed in group.iter() {
+        if let Some((place, _)) = parsed.place {
+            owned.prefetch_record(guard, place, parsed.fingerprint);
+        }
+    }
+}
+
 fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<&'static str> {
     if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
         return Some("NOAUTH Authentication required.");
@@ -242,6 +307,7 @@ impl Parsed {
             spans: (0, 0),
             command: resolve(args).ok(),
             fingerprint: Fingerprint::from_raw(0),
+            place: None,
         }
     }
 

@@ -3,29 +3,39 @@
 use emberkv_log::LogPosition;
 
 use crate::core::connection::{Connection, Fate};
-use crate::core::shard::Shard;
+use crate::core::depends::Depends;
+use crate::core::pieces::{Spares, Waits};
+use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, Driver};
 
 impl Connection {
-    /// Moves the replies of this turn, and of earlier ones, to where they may be sent from, as far as `gate`
-    /// allows. Returns whether some have to wait.
-    fn release(&mut self, gate: LogPosition) -> bool {
-        while let Some((_, depends)) = self.held.front()
-            && *depends <= gate
-        {
-            if let Some((mut output, _)) = self.held.pop_front() {
-                self.ready.append(&mut output);
-            }
+    /// Moves the replies of this turn, and of earlier ones, to where they may be sent from, as far as `gates`
+    /// allow. Returns whether some have to wait for the log.
+    fn release(&mut self, gates: &[LogPosition], spares: &mut Spares) -> bool {
+        self.open = None;
+        let mut waits = Waits::Nothing;
+        if !self.pieces.is_empty() {
+            waits = self.pieces.release(gates, &mut self.ready, spares);
         }
-        if !self.output.is_empty() {
-            if self.held.is_empty() && self.depends <= gate {
-                self.ready.append(&mut self.output);
-            } else {
-                self.held.push_back((self.output.take(), self.depends));
-            }
+        if self.output.is_empty() {
+            self.depends = Depends::default();
+        } else if waits == Waits::Nothing && self.depends.is_reached(gates) {
+            self.ready.append(&mut self.output);
+            self.depends = Depends::default();
+        } else {
+            let output = std::mem::replace(&mut self.output, spares.take());
+            self.pieces.stage(output, self.depends.take());
+            waits = self.pieces.waits(gates);
         }
-        self.depends = LogPosition(0);
-        !self.held.is_empty()
+        waits == Waits::Log
+    }
+
+    /// Everything is durable: all replies may be sent that are here.
+    pub fn release_all(&mut self) {
+        self.pieces.release_all(&mut self.ready);
+        if self.pieces.is_empty() {
+            self.ready.append(&mut self.output);
+        }
     }
 
     /// Hands the driver what is ready, unless it is still at the last piece.
@@ -44,28 +54,30 @@ impl Connection {
 impl Shard {
     /// The end of a turn: sends what may be sent.
     pub fn release_replies<D: Driver>(&mut self, driver: &mut D) {
-        let gate = self.gate();
-        let moved = std::mem::replace(&mut self.last_gate, gate) != gate;
+        let moved = match &mut self.data {
+            Data::Ready(owned) => owned.gates(&mut self.gates),
+            Data::Loading { .. } => false,
+        };
         let holding = if moved { std::mem::take(&mut self.holding) } else { Vec::new() };
         let mut touched = std::mem::take(&mut self.touched);
         for conn in holding.iter().copied() {
             if let Some(connection) = self.connections.get_mut(conn) {
                 connection.holding = false;
-                self.release_one(conn, gate, driver);
+                self.release_one(conn, driver);
             }
         }
         for conn in touched.drain(..) {
             if let Some(connection) = self.connections.get_mut(conn) {
                 connection.touched = false;
-                self.release_one(conn, gate, driver);
+                self.release_one(conn, driver);
             }
         }
         self.touched = touched;
     }
 
-    fn release_one<D: Driver>(&mut self, conn: ConnId, gate: LogPosition, driver: &mut D) {
+    fn release_one<D: Driver>(&mut self, conn: ConnId, driver: &mut D) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if connection.release(gate) && !connection.holding {
+        if connection.release(&self.gates, &mut self.spares) && !connection.holding {
             connection.holding = true;
             self.holding.push(conn);
         }

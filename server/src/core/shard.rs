@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use emberkv_engine::Partition;
-use emberkv_log::disk::real::RealDisk;
+use emberkv_engine::transact::Coordinator;
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::{Limits, Span};
 
 use crate::clock::Clock;
 use crate::config::{Config, LogLevel};
-use crate::core::direct::DirectTail;
+use crate::core::away::Away;
+use crate::core::gather::Gathers;
+use crate::core::message::{CoreId, Message};
+use crate::core::owned::Owned;
+use crate::core::peers::Peers;
+use crate::core::pieces::Spares;
 use crate::core::pipeline::Parsed;
+use crate::core::several::Asks;
 use crate::core::table::Connections;
+use crate::core::visitors::Visitors;
 use crate::driver::ConnId;
 use crate::stats::ServerStats;
 
@@ -20,7 +26,7 @@ use crate::stats::ServerStats;
 #[derive(Debug)]
 pub(crate) enum Data {
     Loading { progress: Arc<Progress>, since_ms: u64 },
-    Ready(Box<Partition<RealDisk>>),
+    Ready(Box<Owned>),
 }
 
 /// Facts about this server that do not change.
@@ -36,21 +42,26 @@ pub(crate) struct Facts {
 
 /// See the module.
 pub(crate) struct Shard {
+    pub me: CoreId,
+    pub peers: Arc<Peers>,
     pub config: Config,
-    pub facts: Facts,
+    /// Which of [`crate::core::peers::Shared`]'s configurations that is.
+    pub config_version: u64,
+    pub facts: Arc<Facts>,
     pub clock: Clock,
     pub now_ms: u64,
     pub data: Data,
+    /// Whether one partition is all that there is, and it is here.
+    pub is_single: bool,
     pub connections: Connections,
-    pub next_connection: u64,
     pub stats: ServerStats,
     pub limits: Limits,
     /// Connections with something to send at the end of this turn.
     pub touched: Vec<ConnId>,
     /// Connections with replies that wait for the log.
     pub holding: Vec<ConnId>,
-    /// The gate when they were looked at last.
-    pub last_gate: LogPosition,
+    /// The gates of this core's partitions when they were looked at last.
+    pub gates: Vec<LogPosition>,
     /// Connections whose next command waits for the log, in the order in which they came.
     pub waiting: VecDeque<ConnId>,
     /// Connections to close, whatever they still have to get.
@@ -59,10 +70,29 @@ pub(crate) struct Shard {
     pub shutdown: Option<Shutdown>,
     /// Changes how much is logged.
     pub set_log_level: fn(LogLevel),
-    /// Past the page cache, for `appendfsync always`.
-    pub direct: DirectTail,
-    /// Whether memory for the index's growth was asked for.
-    pub reserve_asked: bool,
+    /// What this core's connections have at other cores.
+    pub away: Away,
+    /// Keeps what is read of other cores' partitions; for a group of requests at most, and never over a system call (D12).
+    pub guard: Option<crossbeam_epoch::Guard>,
+    /// Whether this core has changed its partitions since the last fence (D9).
+    pub has_written: bool,
+    /// Of commands over several partitions.
+    pub coordinator: Coordinator<Asks>,
+    /// Connections whose next command waits for the coordinator to have fewer.
+    pub for_coordinator: VecDeque<ConnId>,
+    /// Connections that may go on after a [`crate::core::connection::Stall::Several`].
+    pub resumable: Vec<ConnId>,
+    /// Connections whose next command is on a key that a transaction has.
+    pub locked_out: VecDeque<ConnId>,
+    /// What other cores' connections have here.
+    pub visitors: Visitors,
+    /// Questions to all cores that are not answered yet.
+    pub gathers: Gathers,
+    /// The server ends: no new requests.
+    pub is_draining: bool,
+    pub spares: Spares,
+    /// Messages of a turn; a vector that is used anew.
+    pub messages: Vec<Message>,
     // vectors that are used anew for each group
     pub spans: Vec<Span>,
     pub group: Vec<Parsed>,
@@ -81,19 +111,11 @@ pub(crate) struct Shutdown {
 }
 
 impl Shard {
-    /// The partition, when it is loaded.
-    pub fn partition(&mut self) -> Option<&mut Partition<RealDisk>> {
+    /// The partitions, when they are loaded.
+    pub fn owned(&mut self) -> Option<&mut Owned> {
         match &mut self.data {
-            Data::Ready(partition) => Some(partition),
+            Data::Ready(owned) => Some(owned),
             Data::Loading { .. } => None,
-        }
-    }
-
-    /// All before this position has reached the level that the sync policy promises.
-    pub fn gate(&self) -> LogPosition {
-        match &self.data {
-            Data::Ready(partition) => partition.log().gate(),
-            Data::Loading { .. } => LogPosition(0),
         }
     }
 
@@ -104,8 +126,8 @@ impl Shard {
             databases: self.config.databases as usize,
             max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
         };
-        if let Some(partition) = self.partition() {
-            partition.set_limits(limits);
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            own.partition.set_limits(limits);
         }
     }
 

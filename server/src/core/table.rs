@@ -35,6 +35,11 @@ impl Connections {
         self.slots.get_mut(conn.0 as usize)?.as_mut()
     }
 
+    #[inline]
+    pub fn get(&self, conn: ConnId) -> Option<&Connection> {
+        self.slots.get(conn.0 as usize)?.as_ref()
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }

@@ -3,21 +3,23 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use emberkv_engine::{OpenError, Partition};
+use emberkv_engine::OpenError;
 use emberkv_index::Fingerprint;
-use emberkv_log::disk::real::RealDisk;
 use emberkv_resp::first_key;
 
 use crate::commands::sync_policy;
 use crate::core::accept::Door;
 use crate::core::connection::{Fate, Stall};
 use crate::core::cron::{Cron, PERIOD_MS};
+use crate::core::ending::Ending;
+use crate::core::message::{CoreId, Message};
+use crate::core::owned::Owned;
 use crate::core::pipeline::OUTPUT_PAUSE_BYTES;
+use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
-use crate::driver::{ConnId, Driver, Event, ListenerId, Received, Wait};
+use crate::driver::{ConnId, Driver, Event, Received, Wait};
 use crate::housekeeping::Housekeeping;
 
 /// Waiting a little for more clients' requests shares a turn's cost among them: a prototype had 26% more
@@ -29,8 +31,9 @@ const GATHER_EVENTS: u32 = 64;
 /// Requests per received buffer from which on a turn counts as large.
 const LARGE_BATCH: u64 = 4;
 
-/// What a loader thread brings.
-pub(crate) type Loaded = Result<Partition<RealDisk>, OpenError>;
+/// A stalled connection's socket is not read any more when so much of it waits: most stalls are over sooner, and to
+/// stop and begin again costs two system calls.
+const PAUSE_QUERY_BYTES: usize = 64 << 10;
 
 /// Why a core's loop has ended.
 #[derive(Debug)]
@@ -47,15 +50,17 @@ pub(crate) struct Core<D: Driver> {
     pub shard: Shard,
     pub housekeeping: Housekeeping,
     pub doors: Vec<Door>,
-    pub loader: Receiver<Loaded>,
     pub terminate: Arc<AtomicBool>,
     pub cron: Cron,
+    pub ending: Ending,
     /// Requests and received buffers lately: whether to gather.
     pub batch: Batch,
-    /// [`emberkv_log::Log::progress`] when waiting commands were tried last.
+    /// [`Owned::progress`] when waiting commands were tried last.
     pub seen_progress: u64,
+    /// [`Shard::unlocks`] when commands that were locked out were tried last.
+    pub seen_unlocks: u64,
     /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
-    pub guessed: Vec<Fingerprint>,
+    pub guessed: Vec<(Place, Fingerprint)>,
 }
 
 /// How many requests a received buffer held lately.
@@ -92,9 +97,16 @@ impl<D: Driver> Core<D> {
             self.driver.poll(wait, &mut events)?;
             self.shard.now_ms = self.shard.clock.read();
             let now_ms = self.shard.now_ms;
-            if let Some(partition) = self.shard.partition() {
-                partition.begin_turn(now_ms);
+            for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
+                own.partition.begin_turn(now_ms);
             }
+            // sockets were harvested before the inbox is, and both before a command is executed here: what led to a
+            // request has arrived before it (D8)
+            if let Some(ended) = self.take_messages()? {
+                return Ok(ended);
+            }
+            self.shard.execute_arrived();
+            self.resume_answered();
             let (commands, mut receives) = (self.shard.stats.commands, 0);
             self.prefetch(&events);
             for event in events.drain(..) {
@@ -103,30 +115,89 @@ impl<D: Driver> Core<D> {
             }
             self.batch.note(self.shard.stats.commands - commands, receives);
             self.shard.stats.turns += 1;
-            self.shard.take_answers(&self.housekeeping);
-            if let Some(ended) = self.take_loaded() {
-                return Ok(ended);
-            }
-            self.retry_waiting();
+            self.retry();
+            self.shard.flush_all();
+            let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
-            busy = self.shard.clear_away();
+            busy = self.shard.clear_away() || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             self.shard.release_replies(&mut self.driver);
+            self.shard.answer_visitors(false);
+            self.shard.answer_coordinators();
             for conn in std::mem::take(&mut self.shard.condemned) {
                 self.shard.close_now(conn, &mut self.driver);
             }
-            if self.terminate.load(Ordering::Relaxed) && self.shard.shutdown.is_none() {
+            if self.shard.me == CoreId::FIRST && self.terminate.swap(false, Ordering::Relaxed) {
                 tracing::info!("asked to terminate");
                 self.shard.shutdown = Some(Shutdown { force: false });
             }
-            if let Some(shutdown) = self.shard.shutdown.take() {
+            if let Some(shutdown) = self.go_on_ending() {
                 self.end(shutdown)?;
                 return Ok(Ended::Orderly);
             }
         }
     }
 
+    /// Takes what other threads have said.
+    fn take_messages(&mut self) -> io::Result<Option<Ended>> {
+        let mut messages = std::mem::take(&mut self.shard.messages);
+        self.shard.peers.take(self.shard.me, &mut messages);
+        self.shard.stats.longest_inbox = self.shard.stats.longest_inbox.max(messages.len());
+        let mut ended = None;
+        for message in messages.drain(..) {
+            match message {
+                Message::Parcel(parcel) if parcel.home == self.shard.me => self.shard.take_answers(parcel),
+                Message::Parcel(parcel) => self.shard.visitors.arrived.push(parcel),
+                Message::ToOwner(partition, message) => self.shard.to_owner(partition, message),
+                Message::ToCoordinator(answer) => self.shard.to_coordinator(answer),
+                Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
+                Message::Chore(answer) => self.shard.take_chore(answer),
+                Message::Asked { gather, question } => self.shard.asked(gather, &question),
+                Message::Told { gather, told } => self.shard.told(gather, told),
+                Message::Loaded(owned) => self.loaded(owned),
+                Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
+                Message::Shutdown(shutdown) => self.shard.shutdown = Some(shutdown),
+                Message::Drain => self.drain(),
+                Message::Drained => self.ending.drained(),
+                Message::Close(shutdown) => self.ending = Ending::Closing(shutdown),
+                Message::Broken(error) => return Err(error),
+            }
+        }
+        self.shard.messages = messages;
+        Ok(ended)
+    }
+
+    /// Goes on with connections that waited for answers of other cores.
+    fn resume_answered(&mut self) {
+        for conn in std::mem::take(&mut self.shard.resumable) {
+            self.resume_from(conn, Stall::Several);
+        }
+        for _ in 0..self.shard.for_coordinator.len() {
+            if self.shard.coordinator.is_full() {
+                break;
+            }
+            let Some(conn) = self.shard.for_coordinator.pop_front() else { break };
+            self.resume_from(conn, Stall::Several);
+        }
+        // each once: it may be too much again at once
+        for _ in 0..self.shard.away.crowded.len() {
+            let Some(conn) = self.shard.next_uncrowded() else { break };
+            self.resume_from(conn, Stall::Away);
+        }
+    }
+
+    fn resume_from(&mut self, conn: ConnId, stall: Stall) {
+        if let Some(connection) = self.shard.connections.get_mut(conn)
+            && connection.stall == Some(stall)
+            && !self.shard.is_draining
+        {
+            connection.stall = None;
+            self.resume(conn);
+        }
+    }
+
     fn wait(&self, busy: bool) -> Wait {
+        let busy = busy || !self.shard.peers.sleep(self.shard.me);
         let timeout = if busy { Duration::ZERO } else { Duration::from_millis(PERIOD_MS) };
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };
@@ -136,25 +207,28 @@ impl<D: Driver> Core<D> {
     /// Without pipelines each connection brings one request: then it is the turn that is the group whose cache
     /// misses overlap, by a guess at the keys.
     fn prefetch(&mut self, events: &[Event]) {
-        let Data::Ready(partition) = &self.shard.data else { return };
+        let Data::Ready(owned) = &self.shard.data else { return };
         if self.batch.is_large() {
             return; // each pipeline is a group of its own
         }
         self.guessed.clear();
+        let guard = (!owned.readers.is_empty()).then(crossbeam_epoch::pin);
         for event in events {
             if let Event::Received(conn, received) = event
                 && let Some(connection) = self.shard.connections.get_mut(*conn)
                 && let Some(key) = first_key(self.driver.bytes(received))
             {
-                self.guessed.push(partition.prefetch_row(connection.db, key));
+                let place = owned.map.place_of_key(key);
+                let fingerprint = owned.prefetch_row(guard.as_ref(), place, connection.db, key);
+                self.guessed.push((place, fingerprint));
             }
         }
-        for fingerprint in &self.guessed {
-            partition.prefetch_record(*fingerprint);
+        for (place, fingerprint) in &self.guessed {
+            owned.prefetch_record(guard.as_ref(), *place, *fingerprint);
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         match event {
             Event::Received(conn, received) => self.received(conn, received),
             Event::Sent(conn, output) => self.sent(conn, output),
@@ -172,18 +246,21 @@ impl<D: Driver> Core<D> {
                 self.shard.close_now(conn, &mut self.driver);
             }
             Event::Closed(conn) => {
-                self.shard.connections.remove(conn);
+                self.shard.forget(conn);
                 self.shard.holding.retain(|other| *other != conn);
                 self.shard.waiting.retain(|other| *other != conn);
+                self.shard.away.crowded.retain(|other| *other != conn);
+                self.shard.for_coordinator.retain(|other| *other != conn);
+                self.shard.locked_out.retain(|other| *other != conn);
             }
-            Event::DiskDone(_, result) => self.shard.tail_written(result),
+            Event::DiskDone(token, result) => self.shard.tail_written(token, result),
             Event::Woken => {}
         }
     }
 
     fn received(&mut self, conn: ConnId, received: Received) {
         let now_ms = self.shard.now_ms;
-        let Some(connection) = self.shard.connections.get_mut(conn) else {
+        let Some(connection) = self.shard.connections.get_mut(conn).filter(|_| !self.shard.is_draining) else {
             self.driver.recycle(received);
             return;
         };
@@ -229,11 +306,15 @@ impl<D: Driver> Core<D> {
         // the offsets of a request's arguments have 32 bits
         let limit = self.shard.config.client_query_buffer_limit.min(3 << 30);
         let Some(connection) = self.shard.connections.get_mut(conn) else { return };
-        if connection.query.len() as u64 > limit {
+        let waiting = connection.query.len();
+        if waiting as u64 > limit {
             tracing::warn!(client = connection.id, "client closed: over client-query-buffer-limit");
             self.shard.stats.query_buffer_disconnections += 1;
             self.shard.condemned.push(conn);
-        } else if connection.stall.is_some() && !connection.paused && !connection.eof {
+        } else if connection.stall.is_some_and(|stall| stall == Stall::Output || waiting > PAUSE_QUERY_BYTES)
+            && !connection.paused
+            && !connection.eof
+        {
             connection.paused = true;
             self.driver.pause(conn);
         }
@@ -264,12 +345,33 @@ impl<D: Driver> Core<D> {
         }
     }
 
-    /// Tries the commands again that waited for the log, first come first served.
-    fn retry_waiting(&mut self) {
-        let progress = self.shard.partition().map_or(0, |partition| partition.log().progress());
-        if std::mem::replace(&mut self.seen_progress, progress) == progress {
-            return; // nothing has changed for them
+    /// Tries the commands again that waited for the log, or for a transaction, if there is news for them.
+    fn retry(&mut self) {
+        let progress = self.shard.owned().map_or(0, |owned| owned.progress());
+        let log_moved = std::mem::replace(&mut self.seen_progress, progress) != progress;
+        let unlocks = self.shard.unlocks();
+        let unlocked = std::mem::replace(&mut self.seen_unlocks, unlocks) != unlocks;
+        if !log_moved && !unlocked {
+            return;
         }
+        self.shard.retry_visitors();
+        if self.shard.is_draining {
+            return;
+        }
+        for _ in 0..self.shard.locked_out.len() {
+            let Some(conn) = self.shard.locked_out.pop_front() else { break };
+            if let Some(connection) = self.shard.connections.get_mut(conn) {
+                connection.stall = None;
+                self.resume(conn);
+            }
+        }
+        if log_moved {
+            self.retry_waiting();
+        }
+    }
+
+    /// First come first served.
+    fn retry_waiting(&mut self) {
         for _ in 0..self.shard.waiting.len() {
             let Some(conn) = self.shard.waiting.pop_front() else { return };
             if let Some(connection) = self.shard.connections.get_mut(conn) {
@@ -287,107 +389,20 @@ impl<D: Driver> Core<D> {
         }
     }
 
-    fn take_loaded(&mut self) -> Option<Ended> {
-        if !matches!(self.shard.data, Data::Loading { .. }) {
-            return None;
+    fn loaded(&mut self, owned: Box<Owned>) {
+        let map = owned.map;
+        self.shard.is_single = map.is_single();
+        self.shard.data = Data::Ready(owned);
+        let (now_ms, policy) = (self.shard.now_ms, sync_policy(self.shard.config.appendfsync));
+        for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            own.partition.begin_turn(now_ms);
+            // CONFIG SET may have changed it meanwhile
+            own.partition.log_mut().set_policy(policy);
         }
-        match self.loader.try_recv().ok()? {
-            Ok(mut partition) => {
-                partition.begin_turn(self.shard.now_ms);
-                // CONFIG SET may have changed it meanwhile
-                partition.log_mut().set_policy(sync_policy(self.shard.config.appendfsync));
-                self.shard.data = Data::Ready(Box::new(partition));
-                self.shard.apply_limits();
-                tracing::info!(driver = D::NAME, port = self.shard.facts.port, "ready to accept connections");
-                None
-            }
-            Err(error) => Some(Ended::NotLoaded(error)),
+        self.shard.apply_limits();
+        if self.shard.me == CoreId::FIRST {
+            let (cores, partitions, port) = (self.shard.peers.len(), map.partitions(), self.shard.facts.port);
+            tracing::info!(driver = D::NAME, cores, partitions, port, "ready to accept connections");
         }
-    }
-
-    /// Ends the server: no new clients, everything executed so far written and synced, its replies sent.
-    fn end(mut self, shutdown: Shutdown) -> io::Result<()> {
-        for listener in 0..self.doors.len() as u8 {
-            self.driver.unlisten(ListenerId(listener));
-        }
-        let gone = Data::Loading { progress: Arc::default(), since_ms: self.shard.now_ms };
-        if let Data::Ready(mut partition) = std::mem::replace(&mut self.shard.data, gone) {
-            // jobs that are under way end first, so that nothing is written behind the last sync
-            while partition.log().is_busy() {
-                self.finish_jobs(&mut partition)?;
-            }
-            match partition.close() {
-                Ok(()) => self.send_last_replies()?,
-                Err(error) if shutdown.force => {
-                    tracing::error!(%error, "the log could not be synced, and the end was forced");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        tracing::info!("bye bye");
-        Ok(())
-    }
-
-    fn finish_jobs(&mut self, partition: &mut Partition<RealDisk>) -> io::Result<()> {
-        let mut events = Vec::new();
-        self.driver.poll(
-            Wait { timeout: Duration::from_millis(10), gather_time: Duration::ZERO, gather_events: 0 },
-            &mut events,
-        )?;
-        for event in events {
-            match event {
-                Event::DiskDone(_, result) => {
-                    let result = result.map(|()| emberkv_log::Done::Nothing);
-                    partition.log_mut().complete(emberkv_log::JobKind::Write, result);
-                }
-                Event::Received(_, received) => self.driver.recycle(received),
-                Event::Sent(conn, output) => self.sent(conn, output),
-                other => self.handle(other),
-            }
-        }
-        while let Some(answer) = self.housekeeping.answer() {
-            if let crate::housekeeping::Answer::Log(kind, result) = answer {
-                partition.log_mut().complete(kind, result);
-            }
-        }
-        if partition.log().is_rewriting() {
-            // the files that the unsynced bytes went to have yet to be named in the manifest
-            partition.log_mut().end_turn();
-        }
-        while let Some(job) = partition.log_mut().next_job() {
-            self.housekeeping.ask(crate::housekeeping::Errand::Log(job));
-        }
-        Ok(())
-    }
-
-    /// Everything is durable: the replies that waited may go, for a second at most.
-    fn send_last_replies(&mut self) -> io::Result<()> {
-        let mut events = Vec::new();
-        for _ in 0..100 {
-            for conn in self.shard.connections.ids() {
-                if let Some(connection) = self.shard.connections.get_mut(conn) {
-                    while let Some((mut output, _)) = connection.held.pop_front() {
-                        connection.ready.append(&mut output);
-                    }
-                    let mut output = connection.output.take();
-                    connection.ready.append(&mut output);
-                    connection.send(conn, &mut self.driver);
-                }
-            }
-            if self.shard.connections.iter().all(|connection| connection.is_flushed()) {
-                return Ok(());
-            }
-            self.driver.poll(
-                Wait { timeout: Duration::from_millis(10), gather_time: Duration::ZERO, gather_events: 0 },
-                &mut events,
-            )?;
-            for event in events.drain(..) {
-                match event {
-                    Event::Received(_, received) => self.driver.recycle(received),
-                    other => self.handle(other),
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -1,10 +1,10 @@
-//! After a restart: is what is found what the acknowledged commands, plus some first part of the
-//! unanswered ones, would have left?
+//! After a restart: is what is found what the acknowledged commands, plus some of the unanswered ones, would have left?
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::model::{Found, Key, Model, Moment};
 use super::op::Op;
+use super::survivors::{self, Chain, Order};
 use super::worker::{InFlight, unix_ms};
 use crate::value::escape;
 use crate::{Client, Error, Result, Value};
@@ -79,91 +79,85 @@ pub struct Findings {
     pub survived: usize,
 }
 
-/// Looks for the first part of `in_flight` that explains every key of the connection at once:
-/// one connection's commands are executed in order, and a multi-key command entirely or not at
-/// all. `died_ms` is when the server was surely dead. Afterwards `model` is what was found.
+/// Looks for the unanswered commands that explain every key of the connection at once: each entirely or not at all,
+/// and in the order that `order` says. `died_ms` is when the server was surely dead. Afterwards `model` is what was
+/// found.
 #[must_use]
-pub fn explain(model: &mut Model, in_flight: &[InFlight], snapshot: &Snapshot, died_ms: i64) -> Findings {
-    let mut findings = Findings::default();
+pub fn explain(model: &mut Model, in_flight: &[InFlight], snapshot: &Snapshot, died_ms: i64, order: Order) -> Findings {
     let acked = model.clone();
-    // keys that only unanswered commands touch count too: they must be absent at first.
-    let mut wrong: HashSet<Key> = model
-        .keys()
-        .chain(in_flight.iter().flat_map(|f| f.op.keys()))
-        .filter(|key| !snapshot.fits(model, key))
-        .cloned()
-        .collect();
-    let mut survived = 0;
-    let mut explained = wrong.is_empty();
-    // how many commands ahead each wrong key would need, for the report.
-    let mut fits_after: HashMap<Key, usize> = HashMap::new();
-    for (number, InFlight { op, sent_ms }) in in_flight.iter().enumerate() {
-        if explained {
-            break;
-        }
-        model.apply(op, Moment { earliest_ms: *sent_ms, latest_ms: died_ms });
-        let changed: Vec<Key> = match op {
-            Op::FlushDb => model.keys().cloned().collect(),
-            op => op.keys().into_iter().cloned().collect(),
-        };
-        for key in changed {
-            if snapshot.fits(model, &key) {
-                wrong.remove(&key);
-                fits_after.entry(key).or_insert(number + 1);
-            } else {
-                wrong.insert(key);
-            }
-        }
-        survived = number + 1;
-        explained = wrong.is_empty();
+    let ops: Vec<&Op> = in_flight.iter().map(|flight| &flight.op).collect();
+    let chains = chains(model, in_flight, snapshot, died_ms);
+    let mut findings = Findings::default();
+    match survivors::least(&chains, &order.before(&ops)) {
+        Ok(survived) => findings.survived = survived.into_iter().filter(|survived| *survived).count(),
+        Err(first) => findings.violations = describe(&acked, &ops, snapshot, &chains, first),
     }
-    if explained {
-        findings.survived = survived;
-    } else {
-        findings.violations = describe(&acked, in_flight, snapshot, &fits_after);
-    }
-    let keys: Vec<Key> = model.keys().cloned().chain(in_flight.iter().flat_map(|f| f.op.keys()).cloned()).collect();
-    for key in keys {
-        model.adopt(&key, snapshot.get(&key));
+    for chain in chains {
+        model.adopt(&chain.key, snapshot.get(&chain.key));
     }
     findings
 }
 
-fn describe(
-    acked: &Model,
-    in_flight: &[InFlight],
-    snapshot: &Snapshot,
-    fits_after: &HashMap<Key, usize>,
-) -> Vec<String> {
-    let touched: HashSet<&Key> = in_flight.iter().flat_map(|f| f.op.keys()).collect();
-    let mut lines = Vec::new();
-    let mut bad = 0_usize;
-    for key in acked.keys().chain(touched.iter().copied().filter(|key| !acked.knows(key))) {
-        if snapshot.fits(acked, key) {
-            continue;
-        }
-        if fits_after.contains_key(key) && bad > 0 {
-            // explained by some unanswered command on its own: not what breaks the whole.
-            continue;
-        }
-        bad += 1;
-        if lines.len() < MAX_SHOWN {
-            let found = snapshot.get(key).map_or("absent".into(), |f| show(&f.value, f.expiry_ms));
-            let due = acked.get(key).map_or("absent".into(), |e| show(&e.value, e.expiry.map(|m| m.earliest_ms)));
-            let hint = match fits_after.get(key) {
-                Some(number) => format!("; unanswered command {number} alone would explain it"),
-                None if touched.contains(key) => "; no unanswered command explains it".into(),
-                None => "; no unanswered command touched it".into(),
-            };
-            lines.push(format!("{}: found {found}, acknowledged {due}{hint}", escape(key)));
+/// Every key with the commands on it, and after how many of them it would be what was found.
+fn chains(model: &mut Model, in_flight: &[InFlight], snapshot: &Snapshot, died_ms: i64) -> Vec<Chain> {
+    // keys that only unanswered commands touch count too: they must be absent at first.
+    let keys = model.keys().chain(in_flight.iter().flat_map(|flight| flight.op.keys()));
+    let mut chains: HashMap<Key, Chain> = HashMap::new();
+    for key in keys {
+        let fits = || vec![snapshot.fits(model, key)];
+        chains.entry(key.clone()).or_insert_with(|| Chain { key: key.clone(), commands: Vec::new(), fits: fits() });
+    }
+    for (number, InFlight { op, sent_ms }) in in_flight.iter().enumerate() {
+        model.apply(op, Moment { earliest_ms: *sent_ms, latest_ms: died_ms });
+        let changed: BTreeSet<Key> = match op {
+            Op::FlushDb => model.keys().cloned().collect(),
+            op => op.keys().into_iter().cloned().collect(),
+        };
+        for key in changed {
+            if let Some(chain) = chains.get_mut(&key) {
+                chain.commands.push(number);
+                chain.fits.push(snapshot.fits(model, &key));
+            }
         }
     }
+    chains.into_values().collect()
+}
+
+/// Keys that no number of the commands on them explains; if each is explained on its own, the one where the search
+/// ended.
+fn describe(acked: &Model, ops: &[&Op], snapshot: &Snapshot, chains: &[Chain], first: usize) -> Vec<String> {
+    let mut bad: Vec<&Chain> = chains.iter().filter(|chain| !chain.fits.contains(&true)).collect();
+    let alone = bad.len();
+    if bad.is_empty() {
+        bad.push(&chains[first]);
+    }
+    let mut lines = Vec::new();
+    for Chain { key, commands, fits } in bad.iter().take(MAX_SHOWN) {
+        let found = snapshot.get(key).map_or("absent".into(), |f| show(&f.value, f.expiry_ms));
+        let due = acked.get(key).map_or("absent".into(), |e| show(&e.value, e.expiry.map(|m| m.earliest_ms)));
+        let after: Vec<usize> = (0..fits.len()).filter(|count| fits[*count]).collect();
+        let hint = match (commands.len(), &after[..]) {
+            (0, _) => "no unanswered command touched it".into(),
+            (count, []) => format!("none of the {count} unanswered commands on it explains it"),
+            (count, after) => format!(
+                "after {after:?} of the {count} unanswered commands on it ({}) it would be so, but other keys deny that",
+                commands.iter().map(|number| told(ops[*number], *number)).collect::<Vec<_>>().join("; ")
+            ),
+        };
+        lines.push(format!("{}: found {found}, acknowledged {due}; {hint}", escape(key)));
+    }
     lines.push(format!(
-        "in all {bad} keys are not what the acknowledged commands plus a first part of the {} \
-         unanswered ones leave",
-        in_flight.len()
+        "in all {alone} keys are not what the acknowledged commands and some of the {} unanswered ones leave{}",
+        ops.len(),
+        if alone == 0 { ", but together the keys are not: a command is half there, or out of order" } else { "" }
     ));
     lines
+}
+
+fn told(op: &Op, number: usize) -> String {
+    let words = op.args();
+    let words: Vec<String> = words.iter().take(12).map(|word| escape(&word[..word.len().min(24)])).collect();
+    format!("{number}: {}", words.join(" "))
 }
 
 fn show(value: &[u8], expiry_ms: Option<i64>) -> String {
@@ -234,7 +228,7 @@ mod tests {
         let mut model = acked(&[set("a", "1")]);
         let flight = in_flight(vec![set("a", "2"), set("b", "1"), set("c", "1")]);
         let found = snapshot(&[("a", Some("2")), ("b", Some("1")), ("c", None)]);
-        let findings = explain(&mut model, &flight, &found, 2);
+        let findings = explain(&mut model, &flight, &found, 2, Order::Whole);
         assert!(findings.violations.is_empty(), "{findings:?}");
         assert_eq!(findings.survived, 2);
     }
@@ -242,7 +236,7 @@ mod tests {
     #[test]
     fn a_lost_acknowledged_write_is_found() {
         let mut model = acked(&[set("a", "1"), set("a", "2")]);
-        let findings = explain(&mut model, &[], &snapshot(&[("a", Some("1"))]), 2);
+        let findings = explain(&mut model, &[], &snapshot(&[("a", Some("1"))]), 2, Order::Whole);
         assert!(!findings.violations.is_empty());
     }
 
@@ -250,7 +244,7 @@ mod tests {
     fn an_invented_value_is_found() {
         let mut model = acked(&[set("a", "1")]);
         let flight = in_flight(vec![set("a", "2")]);
-        let findings = explain(&mut model, &flight, &snapshot(&[("a", Some("3"))]), 2);
+        let findings = explain(&mut model, &flight, &snapshot(&[("a", Some("3"))]), 2, Order::Whole);
         assert!(!findings.violations.is_empty());
     }
 
@@ -259,7 +253,7 @@ mod tests {
         let mut model = Model::default();
         let flight = in_flight(vec![set("a", "1"), set("b", "1")]);
         let found = snapshot(&[("a", None), ("b", Some("1"))]);
-        assert!(!explain(&mut model, &flight, &found, 2).violations.is_empty());
+        assert!(!explain(&mut model, &flight, &found, 2, Order::Whole).violations.is_empty());
     }
 
     #[test]
@@ -268,19 +262,41 @@ mod tests {
         for (a, b) in [(Some("1"), None), (None, None), (None, Some("1"))] {
             let mut model = acked(&[set("a", "1")]);
             let found = snapshot(&[("a", a), ("b", b)]);
-            assert!(explain(&mut model, &flight, &found, 2).violations.is_empty());
+            assert!(explain(&mut model, &flight, &found, 2, Order::Whole).violations.is_empty());
         }
         let mut model = acked(&[set("a", "1")]);
         let found = snapshot(&[("a", Some("1")), ("b", Some("1"))]);
-        assert!(!explain(&mut model, &flight, &found, 2).violations.is_empty());
+        assert!(!explain(&mut model, &flight, &found, 2, Order::Whole).violations.is_empty());
     }
 
     #[test]
-    fn half_an_mset_is_found() {
-        let mut model = Model::default();
-        let pairs = vec![(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())];
-        let found = snapshot(&[("a", Some("1")), ("b", None)]);
+    fn half_an_mset_is_found_however_many_partitions() {
+        let pairs = vec![(b"foo".to_vec(), b"1".to_vec()), (b"bar".to_vec(), b"1".to_vec())];
         let flight = in_flight(vec![Op::MSet(pairs)]);
-        assert!(!explain(&mut model, &flight, &found, 2).violations.is_empty());
+        for order in [Order::Whole, Order::Partitions(2)] {
+            for (foo, bar) in [(Some("1"), None), (None, Some("1"))] {
+                let found = snapshot(&[("foo", foo), ("bar", bar)]);
+                assert!(!explain(&mut Model::default(), &flight, &found, 2, order).violations.is_empty());
+            }
+            let found = snapshot(&[("foo", Some("1")), ("bar", Some("1"))]);
+            assert_eq!(explain(&mut Model::default(), &flight, &found, 2, order).survived, 1);
+        }
+    }
+
+    #[test]
+    fn half_a_delete_is_found_however_many_partitions() {
+        let flight = in_flight(vec![Op::Del(vec![b"foo".to_vec(), b"bar".to_vec()])]);
+        let found = snapshot(&[("foo", None), ("bar", Some("1"))]);
+        let mut model = acked(&[set("foo", "1"), set("bar", "1")]);
+        assert!(!explain(&mut model, &flight, &found, 2, Order::Partitions(2)).violations.is_empty());
+    }
+
+    #[test]
+    fn a_gap_between_partitions_is_no_gap() {
+        let flight = in_flight(vec![set("foo", "1"), set("bar", "1")]);
+        let found = snapshot(&[("foo", None), ("bar", Some("1"))]);
+        let explain = |order| explain(&mut Model::default(), &flight, &found, 2, order).violations;
+        assert_eq!(explain(Order::Partitions(2)), Vec::<String>::new());
+        assert!(!explain(Order::Whole).is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! The oracle of acknowledged writes: connections pipeline commands, the server is killed with
 //! `kill -9` at a random moment and started again on the same directory, and every key must be
-//! what the acknowledged commands, plus some first part of the unanswered ones, leave. Round
-//! after round on the same, growing data set.
+//! what the acknowledged commands, plus some of the unanswered ones, leave: a first part of them
+//! with one log, and with several partitions a first part in each, commands over several
+//! partitions entirely or not at all. Round after round on the same, growing data set.
 //!
 //! The seed decides commands and moments; how far each connection gets by then is up to the
 //! machine.
@@ -10,6 +11,7 @@ mod check;
 mod model;
 mod op;
 mod shared;
+mod survivors;
 mod worker;
 
 use std::collections::{BTreeSet, HashSet};
@@ -22,6 +24,7 @@ use crate::{Client, Error, Result, Server, ServerSpec};
 use check::Snapshot;
 use model::{Found, Key, Model};
 use shared::{Carried, Names};
+use survivors::Order;
 pub use worker::unix_ms;
 use worker::{Assignment, Journal};
 
@@ -34,6 +37,11 @@ pub struct KillPlan {
     pub rounds: u64,
     /// How many connections write at once.
     pub connections: usize,
+    /// The partitions of the data set, which say how far the order of unanswered commands is kept; as many as the
+    /// server has cores at its first start, if it is not said.
+    pub partitions: Option<u16>,
+    /// The numbers of cores to start with in turn, where the server is told.
+    pub cores: Vec<u16>,
     /// What decides commands and moments.
     pub seed: u64,
     /// A round's writes last between these two.
@@ -46,7 +54,24 @@ impl KillPlan {
     /// A plan with the usual number of connections and length of rounds.
     #[must_use]
     pub fn new(spec: ServerSpec, rounds: u64, seed: u64) -> Self {
-        Self { spec, rounds, connections: 6, seed, least: Duration::from_millis(50), most: Duration::from_millis(900) }
+        let (least, most) = (Duration::from_millis(50), Duration::from_millis(900));
+        Self { spec, rounds, connections: 6, partitions: None, cores: Vec::new(), seed, least, most }
+    }
+
+    /// Starts with these numbers of cores in turn. The first one makes the data set, with as many partitions.
+    #[must_use]
+    pub fn cores(mut self, cores: &[u16]) -> Self {
+        self.partitions = cores.first().copied();
+        self.cores = cores.to_vec();
+        self
+    }
+
+    fn order(&self, server: &Server) -> Result<Order> {
+        let partitions = match self.partitions {
+            Some(partitions) => partitions,
+            None => server.connect()?.cores()?,
+        };
+        Ok(if partitions == 1 { Order::Whole } else { Order::Partitions(partitions) })
     }
 }
 
@@ -55,6 +80,8 @@ impl KillPlan {
 pub struct KillReport {
     /// Rounds that ended with a kill and a check.
     pub rounds: u64,
+    /// Starts that were killed before the one that was let live.
+    pub starts_killed: u64,
     /// Commands sent.
     pub sent: u64,
     /// Commands answered before the kill.
@@ -83,7 +110,7 @@ impl KillReport {
 
 impl fmt::Display for KillReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "rounds           {}", self.rounds)?;
+        writeln!(f, "rounds           {}, and {} starts that were killed too", self.rounds, self.starts_killed)?;
         writeln!(f, "commands sent    {}", self.sent)?;
         writeln!(f, "acknowledged     {}", self.acked)?;
         writeln!(f, "unanswered       {} ({} had taken effect)", self.in_flight, self.survived)?;
@@ -115,15 +142,24 @@ pub fn run(plan: &KillPlan) -> Result<KillReport> {
         report: KillReport::default(),
     };
     let root = Rng::new(plan.seed);
-    let mut server = Server::start(&plan.spec)?;
+    let mut server = Server::start(&plan.spec.cores_in_turn(&plan.cores, 0))?;
+    let order = plan.order(&server)?;
     for round in 0..plan.rounds {
         let mut rng = root.fork(round + 1);
         let journals = state.write_until_killed(plan, &mut server, round, &mut rng)?;
         let died_ms = unix_ms();
         let began = Instant::now();
-        server = Server::start(&plan.spec)?;
+        let spec = plan.spec.cores_in_turn(&plan.cores, round + 1);
+        if rng.percent(30) {
+            // a start that is killed must leave what the next one needs.
+            let mut killed = Server::spawn(&spec)?;
+            std::thread::sleep(Duration::from_millis(rng.below(60)));
+            killed.kill9()?;
+            state.report.starts_killed += 1;
+        }
+        server = Server::start(&spec)?;
         state.report.longest_restart = state.report.longest_restart.max(began.elapsed());
-        state.check(&mut server.connect()?, round, journals, died_ms)?;
+        state.check(&mut server.connect()?, round, journals, died_ms, order)?;
         state.report.rounds += 1;
         if !state.report.is_clean() {
             break;
@@ -174,7 +210,14 @@ impl State {
             .collect()
     }
 
-    fn check(&mut self, client: &mut Client, round: u64, journals: Vec<Journal>, died_ms: i64) -> Result<()> {
+    fn check(
+        &mut self,
+        client: &mut Client,
+        round: u64,
+        journals: Vec<Journal>,
+        died_ms: i64,
+        order: Order,
+    ) -> Result<()> {
         let names = Names { round };
         let mut tallies = Vec::new();
         self.shared_keys.extend(names.all());
@@ -186,7 +229,7 @@ impl State {
             let keys: Vec<Key> = keys.into_iter().collect();
             client.select(database_of(connection))?;
             let snapshot = Snapshot::read(client, &keys)?;
-            let found = check::explain(&mut journal.model, &journal.in_flight, &snapshot, died_ms);
+            let found = check::explain(&mut journal.model, &journal.in_flight, &snapshot, died_ms, order);
             self.report.sent += journal.sent;
             self.report.acked += journal.acked;
             self.report.in_flight += journal.in_flight.len() as u64;
@@ -216,7 +259,7 @@ impl State {
     fn check_frozen(&mut self, client: &mut Client, round: u64) -> Result<()> {
         let keys: Vec<Key> = self.frozen.keys().cloned().collect();
         let snapshot = Snapshot::read(client, &keys)?;
-        let findings = check::explain(&mut self.frozen, &[], &snapshot, unix_ms());
+        let findings = check::explain(&mut self.frozen, &[], &snapshot, unix_ms(), Order::Whole);
         self.report.keys_checked += keys.len() as u64;
         let lines = findings.violations.into_iter();
         self.report.violations.extend(lines.map(|line| format!("round {round}, keys of earlier rounds: {line}")));

@@ -205,7 +205,7 @@ impl Generator {
             }
             28..30 => Op::IncrBy { key: self.key("str"), by: 1 },
             30..40 => Op::Append { key: self.key("app"), value: self.value(40) },
-            40..48 => Op::Del((0..self.rng.between(1, 3)).map(|_| self.any_key()).collect()),
+            40..48 => Op::Del((0..self.rng.between(1, 6)).map(|_| self.any_key()).collect()),
             48..56 => Op::MSet(self.pairs()),
             56..61 => Op::MSetNx(self.pairs()),
             61..66 => Op::GetDel(self.any_key()),
@@ -263,7 +263,7 @@ impl Generator {
     }
 
     fn pairs(&mut self) -> Vec<(Key, Vec<u8>)> {
-        let count = self.rng.between(1, 5);
+        let count = self.rng.between(1, 8);
         (0..count).map(|_| (self.key("str"), self.value(80))).collect()
     }
 

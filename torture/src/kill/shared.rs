@@ -14,6 +14,8 @@ const GROUPS: u64 = 4;
 const LOCKS: u64 = 200;
 /// Keys in a group that is set by one MSET.
 const GROUP_SIZE: usize = 4;
+/// What DEL of a group answers where there is one.
+const GROUP_SIZE_REPLY: i64 = GROUP_SIZE as i64;
 
 /// One command on shared keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum SharedOp {
     Log { log: u64, token: String },
     /// MSET of a whole group to one token.
     SetGroup { group: u64, token: String },
+    /// DEL of a whole group: all are there, or none.
+    DropGroup { group: u64 },
     /// MGET of a whole group: all must be equal.
     GetGroup { group: u64 },
     /// MSETNX of a pair: at most one wins.
@@ -70,10 +74,9 @@ impl Names {
                 }
                 args
             }
-            SharedOp::GetGroup { group } => {
-                let mut args = words(&["MGET"]);
-                args.extend(Self::group(*group));
-                args
+            SharedOp::GetGroup { group } | SharedOp::DropGroup { group } => {
+                let name = if matches!(op, SharedOp::GetGroup { .. }) { "MGET" } else { "DEL" };
+                std::iter::once(name.to_owned()).chain(Self::group(*group)).collect()
             }
             SharedOp::Lock { lock, token } => {
                 let [a, b] = self.lock(*lock);
@@ -101,7 +104,8 @@ pub fn draw(rng: &mut Rng, connection: usize, round: u64, seq: u64) -> SharedOp 
         7..9 => SharedOp::Look { counter: rng.below(COUNTERS) },
         9..11 => SharedOp::Log { log: rng.below(LOGS), token },
         11..14 => SharedOp::SetGroup { group: rng.below(GROUPS), token },
-        14..16 => SharedOp::GetGroup { group: rng.below(GROUPS) },
+        14 => SharedOp::DropGroup { group: rng.below(GROUPS) },
+        15..17 => SharedOp::GetGroup { group: rng.below(GROUPS) },
         _ => SharedOp::Lock { lock: rng.below(LOCKS), token },
     }
 }
@@ -119,7 +123,8 @@ pub struct Tally {
     counters: BTreeMap<u64, Count>,
     /// Tokens in the order in which they were appended; the answered ones come first.
     logs: BTreeMap<u64, Vec<(String, bool)>>,
-    groups: BTreeMap<u64, Vec<(String, Span)>>,
+    /// What a group was set to, or that it was removed.
+    groups: BTreeMap<u64, Vec<(Option<String>, Span)>>,
     locks: BTreeMap<u64, Vec<(String, Option<bool>)>>,
 }
 
@@ -143,7 +148,11 @@ impl Tally {
             }
             SharedOp::SetGroup { group, token } => {
                 let span = Span { sent: at, answered: None };
-                self.groups.entry(*group).or_default().push((token.clone(), span));
+                self.groups.entry(*group).or_default().push((Some(token.clone()), span));
+            }
+            SharedOp::DropGroup { group } => {
+                let span = Span { sent: at, answered: None };
+                self.groups.entry(*group).or_default().push((None, span));
             }
             SharedOp::Lock { lock, token } => {
                 self.locks.entry(*lock).or_default().push((token.clone(), None));
@@ -191,11 +200,21 @@ impl Tally {
             }
             SharedOp::SetGroup { group, token } => {
                 let writes = self.groups.entry(*group).or_default();
-                if let Some((_, span)) = writes.iter_mut().rev().find(|(t, _)| t == token) {
+                if let Some((_, span)) = writes.iter_mut().rev().find(|(t, _)| t.as_ref() == Some(token)) {
                     span.answered = Some(at);
                 }
                 if !reply.is_ok() {
                     return wrong();
+                }
+            }
+            SharedOp::DropGroup { group } => {
+                let writes = self.groups.entry(*group).or_default();
+                // they all look alike, but answers come in the order of the requests.
+                if let Some((_, span)) = writes.iter_mut().find(|(t, span)| t.is_none() && span.answered.is_none()) {
+                    span.answered = Some(at);
+                }
+                if !matches!(reply.integer(), Some(0 | GROUP_SIZE_REPLY)) {
+                    return Some(format!("group {group} was removed half-written: {reply:?}"));
                 }
             }
             SharedOp::GetGroup { group } => {
@@ -340,24 +359,32 @@ fn check_groups(client: &mut Client, tallies: &[Tally], carried: &mut Carried, v
     Ok(())
 }
 
-/// A group is a register: the value found must be one that was sent, and no acknowledged write
-/// may have begun after that one was answered.
+/// A group is a register: what is found must be what some write left after which no acknowledged one began.
 fn wrong_group_value(group: u64, value: Option<&[u8]>, tallies: &[Tally], carried: &Carried) -> Option<String> {
-    let writes = || tallies.iter().filter_map(|tally| tally.groups.get(&group)).flatten();
-    let shown = escape(value.unwrap_or(b"(nil)"));
-    let winner = writes().find(|(token, _)| Some(token.as_bytes()) == value);
-    let Some((_, winner)) = winner else {
-        let base = carried.groups.get(&group).and_then(Option::as_deref);
-        if value != base {
-            return Some(format!("shared group {group}: nobody wrote {shown}"));
+    let writes = || tallies.iter().filter_map(|tally| tally.groups.get(&group));
+    let last_sent = writes().flatten().filter(|(_, span)| span.answered.is_some()).map(|(_, span)| span.sent).max();
+    let mut is_written = false;
+    for writes in writes() {
+        let own_last = writes.iter().rposition(|(_, span)| span.answered.is_some());
+        for (number, (token, span)) in writes.iter().enumerate() {
+            if token.as_ref().map(String::as_bytes) != value {
+                continue;
+            }
+            is_written = true;
+            // an unanswered one may have been the last of all.
+            let done = span.answered?;
+            if own_last <= Some(number) && last_sent <= Some(done) {
+                return None;
+            }
         }
-        return writes()
-            .any(|(_, span)| span.answered.is_some())
-            .then(|| format!("shared group {group}: acknowledged writes are lost, it is {shown} again"));
-    };
-    let done = winner.answered?;
-    let lost = writes().find(|(_, span)| span.answered.is_some() && span.sent > done)?;
-    Some(format!("shared group {group}: it is {shown}, the acknowledged {} is lost", lost.0))
+    }
+    let shown = escape(value.unwrap_or(b"(nil)"));
+    let is_as_before = value == carried.groups.get(&group).and_then(Option::as_deref);
+    match (is_written, is_as_before, last_sent) {
+        (_, true, None) => None,
+        (false, false, _) => Some(format!("shared group {group}: nobody wrote {shown}")),
+        _ => Some(format!("shared group {group}: it is {shown}, acknowledged writes after that are lost")),
+    }
 }
 
 fn check_locks(client: &mut Client, names: Names, tallies: &[Tally], verdict: &mut Verdict) -> Result<()> {
@@ -386,4 +413,47 @@ fn check_locks(client: &mut Client, names: Names, tallies: &[Tally], verdict: &m
         verdict.frozen.extend([(key_a, a), (key_b, b)]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Writes of one connection to group 0: token or removal, sent at, answered at.
+    fn tally(epoch: Instant, writes: &[(Option<&str>, u64, Option<u64>)]) -> Tally {
+        let at = |ms: u64| epoch + Duration::from_millis(ms);
+        let writes = writes.iter().map(|(token, sent, answered)| {
+            (token.map(str::to_owned), Span { sent: at(*sent), answered: answered.map(at) })
+        });
+        Tally { groups: [(0, writes.collect())].into(), ..Tally::default() }
+    }
+
+    fn is_fine(value: Option<&str>, tallies: &[Tally]) -> bool {
+        let carried = Carried { groups: [(0, Some(b"base".to_vec()))].into(), ..Carried::default() };
+        wrong_group_value(0, value.map(str::as_bytes), tallies, &carried).is_none()
+    }
+
+    #[test]
+    fn a_group_is_what_its_last_writes_may_have_left() {
+        let epoch = Instant::now();
+        assert!(is_fine(Some("base"), &[tally(epoch, &[])]));
+        assert!(!is_fine(None, &[tally(epoch, &[])]));
+        let tallies = [
+            tally(epoch, &[(Some("a"), 0, Some(5)), (Some("b"), 0, Some(6)), (None, 50, None)]),
+            tally(epoch, &[(Some("c"), 4, Some(20))]),
+        ];
+        // b and c were on their way at once; a came before b on one connection; the removal may have happened.
+        for (value, fine) in [(Some("a"), false), (Some("b"), true), (Some("c"), true), (None, true)] {
+            assert_eq!(is_fine(value, &tallies), fine, "{value:?}");
+        }
+        assert!(!is_fine(Some("base"), &tallies) && !is_fine(Some("d"), &tallies));
+    }
+
+    #[test]
+    fn an_acknowledged_removal_is_not_undone() {
+        let epoch = Instant::now();
+        let tallies = [tally(epoch, &[(Some("a"), 0, Some(5)), (None, 10, Some(12))])];
+        assert!(is_fine(None, &tallies) && !is_fine(Some("a"), &tallies) && !is_fine(Some("base"), &tallies));
+    }
 }

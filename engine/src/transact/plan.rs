@@ -1,0 +1,194 @@
+//! Where a command belongs: to one partition, or, in shares, to several.
+
+use emberkv_log::PartitionId;
+use emberkv_resp::Args;
+use emberkv_resp::schema::{CommandId, arity_error};
+
+use super::share::{Action, Share, Strings};
+use crate::commands::check_flush_mode;
+use crate::group::Request;
+use crate::slots::partition_of;
+use crate::stop::Stop;
+
+/// Who executes a command on data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// The owner of this partition, as an ordinary command.
+    One(PartitionId),
+    /// A coordinator: see [`Plan`].
+    Several,
+}
+
+/// The route of a command on data, in a data set of `partitions`.
+#[inline]
+pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
+    if partitions == 1 {
+        return Route::One(PartitionId(0));
+    }
+    match id {
+        CommandId::Get | CommandId::Set => Route::One(partition_of(args.at(1), partitions)),
+        CommandId::Mset | CommandId::Msetnx => route_of_keys(args.from(1).iter().step_by(2), partitions),
+        CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
+            route_of_keys(args.from(1).iter(), partitions)
+        }
+        CommandId::Dbsize | CommandId::Flushall | CommandId::Flushdb | CommandId::Keys | CommandId::Randomkey => {
+            Route::Several
+        }
+        CommandId::Scan => {
+            Route::One(ScanPlace::parse(args.at(1)).map_or(PartitionId(0), |place| place.owner(partitions)))
+        }
+        // all others have one key, their first argument
+        _ => Route::One(partition_of(args.at(1), partitions)),
+    }
+}
+
+fn route_of_keys<'a>(mut keys: impl Iterator<Item = &'a [u8]>, partitions: u16) -> Route {
+    let Some(first) = keys.next() else { return Route::One(PartitionId(0)) };
+    let owner = partition_of(first, partitions);
+    if keys.all(|key| partition_of(key, partitions) == owner) { Route::One(owner) } else { Route::Several }
+}
+
+/// SCAN's cursor over all partitions: one after the other, each in its hash order.
+///
+/// ```text
+///  63          48 47        32 31                      0
+/// +--------------+------------+-------------------------+
+/// |      0       | partition  |  position in hash order |
+/// +--------------+------------+-------------------------+
+/// ```
+///
+/// So a cursor of the first partition is what it is when there is only one, and 0 is the beginning, and the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ScanPlace {
+    partition: u32,
+    /// The cursor within the partition.
+    pub raw: u32,
+}
+
+impl ScanPlace {
+    /// The place that a client's cursor means; `None` if it is no number.
+    pub fn parse(cursor: &[u8]) -> Option<Self> {
+        let cursor = std::str::from_utf8(cursor).ok()?.parse::<u64>().ok()?;
+        Some(Self { partition: (cursor >> 32) as u32, raw: cursor as u32 })
+    }
+
+    fn owner(self, partitions: u16) -> PartitionId {
+        // a cursor that nobody was given ends in the last one
+        PartitionId(u16::try_from(self.partition).unwrap_or(u16::MAX).min(partitions - 1))
+    }
+
+    /// The client's next cursor after a step in `partition` that goes on at `next` there, if at all.
+    pub fn following(partition: PartitionId, next: Option<u32>, partitions: u16) -> u64 {
+        match next {
+            Some(raw) => u64::from(partition.0) << 32 | u64::from(raw),
+            None if partition.0 + 1 < partitions => u64::from(partition.0 + 1) << 32,
+            None => 0,
+        }
+    }
+
+    /// Whether the place lies beyond all of `partition`.
+    pub fn is_beyond(self, partition: PartitionId) -> bool {
+        self.partition > u32::from(partition.0)
+    }
+}
+
+/// How the votes become a reply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Merge {
+    /// `OK`, once all have written (MSET, FLUSHALL, FLUSHDB).
+    Ok,
+    /// 1 once all have written, 0 if one must not (MSETNX).
+    AllOrNone,
+    /// The sum of counts.
+    Sum,
+    /// The values; `order` says for each in turn whose share has it.
+    Values { order: Vec<u16> },
+    /// All keys.
+    Keys,
+    /// One key of all.
+    Draw,
+}
+
+/// A command over several partitions, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    pub(crate) shares: Vec<(PartitionId, Share)>,
+    pub(crate) merge: Merge,
+}
+
+impl Plan {
+    /// Takes a command apart that [`route`] calls one of several partitions.
+    ///
+    /// # Errors
+    /// The answer, if its arguments are wrong.
+    ///
+    /// # Panics
+    /// If it is no such command.
+    pub fn new(request: Request<'_>, partitions: u16) -> Result<Self, Stop> {
+        let args = request.args;
+        let name = request.id.command().name;
+        let (merge, shares) = match request.id {
+            CommandId::Mset | CommandId::Msetnx => {
+                if args.len().is_multiple_of(2) {
+                    return Err(Stop::Error(arity_error(name).into()));
+                }
+                let if_absent = request.id == CommandId::Msetnx;
+                let merge = if if_absent { Merge::AllOrNone } else { Merge::Ok };
+                let shares = split(args.from(1), 2, partitions).0;
+                (merge, actions(shares, |pairs| Action::Put { pairs, if_absent }))
+            }
+            CommandId::Del | CommandId::Unlink => {
+                (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Delete))
+            }
+            CommandId::Exists | CommandId::Touch => {
+                (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Count))
+            }
+            CommandId::Mget => {
+                let (shares, order) = split(args.from(1), 1, partitions);
+                (Merge::Values { order }, actions(shares, Action::Get))
+            }
+            CommandId::Dbsize => (Merge::Sum, everywhere(partitions, &Action::Size)),
+            CommandId::Keys => (Merge::Keys, everywhere(partitions, &Action::Find { pattern: args.at(1).into() })),
+            CommandId::Randomkey => (Merge::Draw, everywhere(partitions, &Action::Draw)),
+            CommandId::Flushall | CommandId::Flushdb => {
+                check_flush_mode(args)?;
+                let all = request.id == CommandId::Flushall;
+                (Merge::Ok, everywhere(partitions, &Action::Flush { all }))
+            }
+            other => unreachable!("{other:?} is executed by one partition"),
+        };
+        let shares = shares.into_iter().map(|(partition, action)| (partition, Share { db: request.db, action }));
+        Ok(Self { shares: shares.collect(), merge })
+    }
+
+    /// The partitions that it locks.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.shares.iter().map(|(partition, _)| *partition)
+    }
+}
+
+/// Deals arguments out by the first of each `step`: the strings of each partition that gets any, and whose turn it is for
+/// each.
+fn split(args: Args<'_>, step: usize, partitions: u16) -> (Vec<(PartitionId, Strings)>, Vec<u16>) {
+    let mut shares: Vec<(PartitionId, Strings)> = Vec::new();
+    let mut order = Vec::with_capacity(args.len() / step);
+    for i in (0..args.len()).step_by(step) {
+        let partition = partition_of(args.at(i), partitions);
+        let known = shares.iter().position(|(other, _)| *other == partition);
+        let at = known.unwrap_or_else(|| {
+            shares.push((partition, Strings::default()));
+            shares.len() - 1
+        });
+        (i..i + step).for_each(|i| shares[at].1.push(args.at(i)));
+        order.push(at as u16);
+    }
+    (shares, order)
+}
+
+fn actions(shares: Vec<(PartitionId, Strings)>, action: impl Fn(Strings) -> Action) -> Vec<(PartitionId, Action)> {
+    shares.into_iter().map(|(partition, strings)| (partition, action(strings))).collect()
+}
+
+fn everywhere(partitions: u16, action: &Action) -> Vec<(PartitionId, Action)> {
+    (0..partitions).map(|partition| (PartitionId(partition), action.clone())).collect()
+}

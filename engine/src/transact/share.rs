@@ -1,0 +1,155 @@
+//! One partition's share of a command, and what its owner says to it.
+
+use bytes::Bytes;
+use emberkv_log::DbId;
+use emberkv_resp::Reply;
+
+/// Many strings, in one piece of memory.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Strings {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Strings {
+    /// Appends a string.
+    pub fn push(&mut self, string: &[u8]) {
+        self.bytes.extend_from_slice(string);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The string at `i`.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn at(&self, i: usize) -> &[u8] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.bytes[start..self.ends[i]]
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        (0..self.len()).map(|i| self.at(i))
+    }
+}
+
+/// What is to be done in one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Put these (key, value, key, value, ...).
+    Put {
+        /// Keys and values.
+        pairs: Strings,
+        /// Only if none of the keys exists, in no partition (MSETNX).
+        if_absent: bool,
+    },
+    /// Delete these keys.
+    Delete(Strings),
+    /// Count which of these keys exist.
+    Count(Strings),
+    /// Read these keys.
+    Get(Strings),
+    /// Count the keys of the database.
+    Size,
+    /// Find the keys of the database that match a pattern.
+    Find {
+        /// The pattern.
+        pattern: Box<[u8]>,
+    },
+    /// Draw a key of the database.
+    Draw,
+    /// Empty the database, or all of them.
+    Flush {
+        /// All of them.
+        all: bool,
+    },
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// The connection's database.
+    pub db: DbId,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// What an owner has seen, under its locks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Vote {
+    /// It is ready to write.
+    Ready,
+    /// One of the keys exists that must not.
+    Exists,
+    /// So many keys exist; a deletion is ready to delete them.
+    Count(u64),
+    /// The keys' values, in order.
+    Values(Values),
+    /// Keys.
+    Keys(Strings),
+    /// One key at random, out of so many.
+    Drawn {
+        /// How many keys there are.
+        keys: u64,
+        /// One of them; `None` if all have expired.
+        key: Option<Box<[u8]>>,
+    },
+}
+
+/// Values of keys, in one piece of memory but for large ones, which are shared with the log.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Values {
+    bytes: Vec<u8>,
+    values: Vec<Piece>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Piece {
+    Nil,
+    /// It ends here in the bytes, and begins where the one before has ended.
+    Copied {
+        end: usize,
+    },
+    Shared(Bytes),
+}
+
+impl Values {
+    /// Appends a key without a value.
+    pub(crate) fn push_nil(&mut self) {
+        self.values.push(Piece::Nil);
+    }
+
+    /// Appends a value, copied.
+    pub(crate) fn push(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.values.push(Piece::Copied { end: self.bytes.len() });
+    }
+
+    /// Appends a value that is not copied.
+    pub(crate) fn push_shared(&mut self, value: Bytes) {
+        self.values.push(Piece::Shared(value));
+    }
+
+    /// Writes them one by one: each call the next one.
+    pub(crate) fn writer(&self) -> impl FnMut(&mut Reply<'_>) + '_ {
+        let (mut pieces, mut start) = (self.values.iter(), 0);
+        move |reply| match pieces.next() {
+            Some(Piece::Copied { end }) => {
+                reply.bulk(&self.bytes[start..*end]);
+                start = *end;
+            }
+            Some(Piece::Shared(value)) => reply.bulk_shared(value.clone()),
+            Some(Piece::Nil) | None => reply.null(),
+        }
+    }
+}

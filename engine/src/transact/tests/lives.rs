@@ -1,0 +1,178 @@
+//! Random lives of a data set of several partitions: commands of all kinds by several clients, messages and jobs in any
+//! order, failing disks, crashes. A seed gives the same life again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use emberkv_log::SyncPolicy;
+use emberkv_log::disk::sim::Choices;
+use emberkv_log::plant::{self, Plant};
+
+use super::crash::crash;
+use super::world::{World, words};
+use crate::tests::{State, check_counts, lives, with_seeds};
+
+fn key(choices: &mut Choices) -> String {
+    format!("k{}", choices.below(9))
+}
+
+fn value(choices: &mut Choices, n: u64) -> String {
+    let len = match choices.below(30) {
+        0 => 3000 + choices.below(9000),
+        1..4 => 300,
+        _ => 0,
+    };
+    format!("v{n}{}", "x".repeat(len as usize))
+}
+
+/// A command of any kind; `n` makes its values unlike all others.
+fn command(choices: &mut Choices, n: u64) -> Vec<Vec<u8>> {
+    let many = |choices: &mut Choices| {
+        let count = 2 + choices.below(3);
+        (0..count).map(|_| key(choices)).collect::<Vec<_>>().join(" ")
+    };
+    let pairs = |choices: &mut Choices| {
+        let count = 2 + choices.below(3);
+        (0..count).map(|i| format!("{} {}", key(choices), value(choices, n * 10 + i))).collect::<Vec<_>>().join(" ")
+    };
+    let line = match choices.below(100) {
+        0..25 => format!("MSET {}", pairs(choices)),
+        25..33 => format!("MSETNX {}", pairs(choices)),
+        33..43 => format!("DEL {}", many(choices)),
+        43..55 => format!("MGET {}", many(choices)),
+        55..60 => format!("EXISTS {}", many(choices)),
+        60..63 => "DBSIZE".to_owned(),
+        63 => "KEYS *".to_owned(),
+        64 => "RANDOMKEY".to_owned(),
+        65 => "FLUSHALL".to_owned(),
+        66..68 => "FLUSHDB".to_owned(),
+        68 => format!("SCAN {} COUNT 100", choices.below(3) << 32),
+        69..80 => format!("GET {}", key(choices)),
+        80..92 => format!("SET {} {}", key(choices), value(choices, n * 10)),
+        92..95 => format!("DEL {}", key(choices)),
+        95..98 => format!("APPEND {} {n}", key(choices)),
+        _ => format!("SETNX {} {n}", key(choices)),
+    };
+    words(&line)
+}
+
+struct Life {
+    world: World,
+    choices: Choices,
+    base: State,
+    commands: u64,
+    can_fail: bool,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut choices = Choices::new(seed);
+        let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
+        let partitions = 2 + choices.below(2) as u16;
+        let cores = 1 + choices.below(3) as usize;
+        let clients = 1 + choices.below(6) as usize;
+        let mut world = World::new(partitions, cores, clients, seed, policy);
+        world.scrambled = plant::is(Plant::X1);
+        let can_fail = choices.one_in(3);
+        Self { world, choices, base: State::new(), commands: 0, can_fail }
+    }
+
+    fn step(&mut self) {
+        let (world, choices) = (&mut self.world, &mut self.choices);
+        let owner = choices.below(world.partitions.len() as u64) as usize;
+        match choices.below(100) {
+            0..20 => {
+                let idle: Vec<_> =
+                    (0..world.clients.len()).filter(|client| world.clients[*client].doing.is_none()).collect();
+                if idle.is_empty() {
+                    return;
+                }
+                let client = idle[choices.below(idle.len() as u64) as usize];
+                self.commands += 1;
+                let db = choices.below(6).saturating_sub(4) as u8;
+                let words = command(choices, self.commands);
+                world.send(client, db, words, choices);
+            }
+            20..24 => {
+                let (db, key) = (choices.below(6).saturating_sub(4) as u8, key(choices));
+                world.read_directly(db, key.as_bytes());
+            }
+            24..40 => {
+                let client = choices.below(world.clients.len() as u64) as usize;
+                world.try_again(client);
+            }
+            40..58 => drop(world.deliver_to_owner(owner)),
+            58..68 => {
+                let core = choices.below(3) as usize % world.cores();
+                world.deliver_to_coordinator(core, choices);
+            }
+            68..76 => world.progress(owner),
+            76..86 => world.end_turn(owner),
+            86..95 => drop(world.run_job(owner, choices)),
+            95 => world.partitions[owner].log_mut().tick(),
+            96 => drop(world.partitions[owner].sweep(choices.below(6) as usize)),
+            97 if self.can_fail && choices.one_in(25) => world.disk.fail_syncs(1 + choices.below(8) / 6 * 9),
+            98 if self.can_fail && choices.one_in(25) => world.disk.fail_writes(1 + choices.below(8) / 7 * 9),
+            99 if choices.one_in(12) => self.check(),
+            _ => {}
+        }
+    }
+
+    /// Once nobody is at work any more, the contents are the model's.
+    fn check(&mut self) {
+        let settles = self.world.settle(&mut self.choices);
+        assert!(settles, "somebody waits for ever: {:?}", self.world.clients);
+        if self.world.disk.crashed() {
+            return;
+        }
+        // one whose outcome is unknown keeps its locks, and its records count as needed
+        if self.world.partitions.iter().all(|partition| partition.log().read_only().is_none()) {
+            self.world.partitions.iter().for_each(|partition| assert!(partition.locks.is_empty()));
+            self.world.partitions.iter().for_each(check_counts);
+        }
+        assert_eq!(self.world.contents(), self.world.model.state);
+    }
+}
+
+fn live(seed: u64) {
+    let mut life = Life::new(seed);
+    for _ in 0..4 {
+        if life.choices.one_in(2) {
+            let until = life.choices.below(150);
+            life.world.disk.crash_after(until);
+        }
+        for _ in 0..life.choices.below(900) {
+            life.step();
+            if life.world.disk.crashed() {
+                break;
+            }
+        }
+        if !life.world.disk.crashed() && life.choices.one_in(3) {
+            life.check();
+        }
+        crash(&mut life.world, &mut life.base, seed, &mut life.choices);
+    }
+}
+
+#[test]
+fn commands_over_partitions_happen_whole_or_not_at_all() {
+    with_seeds(lives(300), live);
+}
+
+/// Whether one of the lives shows that something is wrong.
+fn is_noticed(plant: Plant, seeds: u64) -> bool {
+    plant::set(Some(plant));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| live(seed))).is_err());
+    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
+    std::panic::set_hook(hook);
+    plant::set(None);
+    first.is_some()
+}
+
+#[test]
+fn a_life_over_partitions_notices_each_rule_that_is_missing() {
+    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6] {
+        assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
+    }
+}

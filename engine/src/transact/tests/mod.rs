@@ -1,0 +1,7 @@
+//! Commands over several partitions: the coordinator by itself, and whole data sets on a simulated disk.
+
+mod coordinator;
+mod crash;
+mod lives;
+mod partitions;
+mod world;

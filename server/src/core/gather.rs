@@ -1,0 +1,167 @@
+//! Questions to all cores: each answers at its next turn, and the connection gets its reply when all have.
+
+use std::sync::Arc;
+
+use emberkv_resp::{Output, Reply};
+
+use crate::commands::{Clients, Snapshot};
+use crate::config::Config;
+use crate::core::message::{CoreId, Message};
+use crate::core::shard::Shard;
+use crate::driver::ConnId;
+
+/// Names a question: the core that asks, and a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct GatherId {
+    pub core: CoreId,
+    pub number: u64,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// INFO, of these sections (empty: the usual ones).
+    Info(Vec<String>),
+    /// CLIENT LIST.
+    Clients(Clients),
+    /// The configuration is this one from now on.
+    Config { config: Config, version: u64 },
+    /// CONFIG RESETSTAT.
+    ResetStats,
+}
+
+/// What a core answers.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Info(Box<Snapshot>),
+    /// A line for each connection, with its number.
+    Clients(Vec<(u64, Vec<u8>)>),
+    Done,
+}
+
+/// The questions of a core that are not answered yet.
+#[derive(Debug, Default)]
+pub(crate) struct Gathers {
+    open: Vec<Gather>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Gather {
+    number: u64,
+    question: Arc<Question>,
+    conn: ConnId,
+    client: u64,
+    piece: u64,
+    missing: usize,
+    told: Vec<Told>,
+}
+
+impl Gathers {
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+impl Shard {
+    /// Asks all cores for a connection, this one too.
+    pub fn ask_all(&mut self, conn: ConnId, question: Question) {
+        let own = self.tell(&question);
+        if self.peers.len() == 1 {
+            let mut output = Output::new();
+            self.reply_gathered(conn, &question, vec![own], &mut output);
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.output.append(&mut output);
+            }
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if !connection.output.is_empty() {
+            let output = std::mem::replace(&mut connection.output, self.spares.take());
+            connection.pieces.stage(output, connection.depends.take());
+        }
+        self.gathers.last += 1;
+        let question = Arc::new(question);
+        let id = GatherId { core: self.me, number: self.gathers.last };
+        self.gathers.open.push(Gather {
+            number: id.number,
+            question: Arc::clone(&question),
+            conn,
+            client: connection.id,
+            piece: connection.pieces.reserve(),
+            missing: usize::from(self.peers.len()) - 1,
+            told: vec![own],
+        });
+        for core in self.peers.others(self.me) {
+            self.peers.send(core, Message::Asked { gather: id, question: Arc::clone(&question) });
+        }
+    }
+
+    /// Another core's question.
+    pub fn asked(&mut self, gather: GatherId, question: &Question) {
+        let told = self.tell(question);
+        self.peers.send(gather.core, Message::Told { gather, told });
+    }
+
+    fn tell(&mut self, question: &Question) -> Told {
+        match question {
+            Question::Info(_) => Told::Info(Box::new(self.snapshot())),
+            Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
+            Question::Config { config, version } => {
+                self.take_over(config, *version);
+                Told::Done
+            }
+            Question::ResetStats => {
+                self.reset_stats();
+                Told::Done
+            }
+        }
+    }
+
+    /// A core's answer: the last one makes the reply.
+    pub fn told(&mut self, gather: GatherId, told: Told) {
+        let Some(i) = self.gathers.open.iter().position(|open| open.number == gather.number) else { return };
+        let open = &mut self.gathers.open[i];
+        open.told.push(told);
+        open.missing -= 1;
+        if open.missing > 0 {
+            return;
+        }
+        let open = self.gathers.open.swap_remove(i);
+        let asks = self.connections.get(open.conn).is_some_and(|connection| connection.id == open.client);
+        if !asks {
+            return;
+        }
+        let mut output = Output::new();
+        self.reply_gathered(open.conn, &open.question, open.told, &mut output);
+        if let Some(connection) = self.connections.get_mut(open.conn) {
+            connection.pieces.answer(open.piece, output);
+        }
+        self.touch(open.conn);
+    }
+
+    fn reply_gathered(&self, conn: ConnId, question: &Question, told: Vec<Told>, output: &mut Output) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        let mut reply = Reply::new(output, connection.protocol);
+        match question {
+            Question::Info(sections) => {
+                let mut cores: Vec<Snapshot> = told
+                    .into_iter()
+                    .filter_map(|told| if let Told::Info(snapshot) = told { Some(*snapshot) } else { None })
+                    .collect();
+                cores.sort_by_key(|snapshot| snapshot.core);
+                reply.verbatim(*b"txt", self.info_text(sections, &cores).as_bytes());
+            }
+            Question::Clients(_) => {
+                let mut lines: Vec<(u64, Vec<u8>)> = told
+                    .into_iter()
+                    .flat_map(|told| if let Told::Clients(lines) = told { lines } else { Vec::new() })
+                    .collect();
+                lines.sort_by_key(|(id, _)| *id);
+                let list: Vec<u8> = lines.into_iter().flat_map(|(_, line)| line).collect();
+                reply.verbatim(*b"txt", &list);
+            }
+            Question::Config { .. } | Question::ResetStats => reply.ok(),
+        }
+    }
+}

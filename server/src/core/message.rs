@@ -1,0 +1,68 @@
+//! What threads say to a core.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use emberkv_engine::OpenError;
+use emberkv_engine::transact::{ToCoordinator, ToOwner};
+use emberkv_log::PartitionId;
+
+use crate::core::connection::Connection;
+use crate::core::gather::{GatherId, Question, Told};
+use crate::core::owned::Owned;
+use crate::core::parcel::Parcel;
+use crate::core::shard::Shutdown;
+use crate::housekeeping::Answer;
+
+/// Names a core: its place among all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CoreId(pub u16);
+
+impl CoreId {
+    /// The core that has the listeners, and that ends the server.
+    pub const FIRST: Self = Self(0);
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Requests on their way to the owner of their keys, or answers on their way home.
+    Parcel(Box<Parcel>),
+    /// A coordinator's, to the owner of a partition.
+    ToOwner(PartitionId, ToOwner),
+    /// And what that answers.
+    ToCoordinator(ToCoordinator),
+    /// A new client to serve.
+    Adopt(Box<Adopt>),
+    /// What the housekeeping thread has done.
+    Chore(Answer),
+    /// The loader's: the core's partitions.
+    Loaded(Box<Owned>),
+    /// The loader's, to the first core.
+    NotLoaded(Box<OpenError>),
+    /// A question to every core.
+    Asked { gather: GatherId, question: Arc<Question> },
+    /// And the answer of one.
+    Told { gather: GatherId, told: Told },
+    /// To the first core: the server is to end.
+    Shutdown(Shutdown),
+    /// From the first core: no new requests, but those under way are answered.
+    Drain,
+    /// To the first core: none of this core's is under way.
+    Drained,
+    /// From the first core: sync and end.
+    Close(Shutdown),
+    /// To the first core: a core can't go on.
+    Broken(std::io::Error),
+}
+
+/// See [`Message::Adopt`].
+#[derive(Debug)]
+pub(crate) struct Adopt {
+    pub connection: Connection,
+    pub socket: OwnedFd,
+}

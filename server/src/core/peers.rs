@@ -1,0 +1,111 @@
+//! What all cores share: each other's inboxes, and a few counts.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crate::config::Config;
+use crate::core::inbox::{Inbox, Owner};
+use crate::core::message::{CoreId, Message};
+use crate::driver::Waker;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    cores: Vec<Peer>,
+    /// The last number that a connection was given.
+    last_client: AtomicU64,
+    /// A log takes no writes any more.
+    pub read_only: AtomicBool,
+    /// Held while a ticket is drawn and its locks are pushed (X1).
+    pub tickets: Mutex<()>,
+    /// What CONFIG SET changes. Held while the change is told to all cores, so that they hear of all changes in one
+    /// order.
+    pub config: Mutex<Shared>,
+}
+
+/// The configuration that counts.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub config: Config,
+    /// Goes up with each change.
+    pub version: u64,
+}
+
+/// A core, as the others see it. On cache lines of its own: all write to it.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Peer {
+    inbox: Inbox<Message>,
+    waker: Waker,
+    clients: AtomicUsize,
+}
+
+impl Peers {
+    /// One core for each waker.
+    pub fn new(wakers: Vec<Waker>, config: Config) -> Self {
+        let peer = |waker| Peer { inbox: Inbox::new(), waker, clients: AtomicUsize::new(0) };
+        Self {
+            cores: wakers.into_iter().map(peer).collect(),
+            last_client: AtomicU64::new(0),
+            read_only: AtomicBool::new(false),
+            tickets: Mutex::new(()),
+            config: Mutex::new(Shared { config, version: 0 }),
+        }
+    }
+
+    /// How many cores there are.
+    pub fn len(&self) -> u16 {
+        self.cores.len() as u16
+    }
+
+    /// All cores but one.
+    pub fn others(&self, me: CoreId) -> impl Iterator<Item = CoreId> + use<> {
+        (0..self.len()).map(CoreId).filter(move |core| *core != me)
+    }
+
+    /// Says something to a core, and wakes it if it sleeps. Returns whether it did.
+    pub fn send(&self, to: CoreId, message: Message) -> bool {
+        let peer = &self.cores[to.index()];
+        let sleeps = peer.inbox.push(message) == Owner::Asleep;
+        if sleeps {
+            peer.waker.wake();
+        }
+        sleeps
+    }
+
+    /// What was said to a core; it alone may ask.
+    pub fn take(&self, me: CoreId, messages: &mut Vec<Message>) {
+        self.cores[me.index()].inbox.take(messages);
+    }
+
+    /// Whether a core may wait in its poll: nothing was said to it. What is said from now on wakes it.
+    pub fn sleep(&self, me: CoreId) -> bool {
+        self.cores[me.index()].inbox.sleep()
+    }
+
+    /// A number for a new connection.
+    pub fn next_client(&self) -> u64 {
+        self.last_client.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The core with the fewest clients, which gets one more now.
+    pub fn deal_client(&self) -> CoreId {
+        let fewest = (0..self.cores.len()).min_by_key(|core| self.cores[*core].clients.load(Ordering::Relaxed));
+        let core = CoreId(fewest.unwrap_or(0) as u16);
+        self.add_client(core);
+        core
+    }
+
+    pub fn add_client(&self, core: CoreId) {
+        self.cores[core.index()].clients.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn remove_client(&self, core: CoreId) {
+        self.cores[core.index()].clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Clients of all cores.
+    pub fn clients(&self) -> usize {
+        self.cores.iter().map(|peer| peer.clients.load(Ordering::Relaxed)).sum()
+    }
+}

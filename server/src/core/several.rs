@@ -1,0 +1,137 @@
+//! Commands over several partitions: this core's coordinator, and what its partitions have to say to others'.
+
+use std::sync::PoisonError;
+
+use emberkv_engine::transact::{Effect, Plan, ToCoordinator};
+use emberkv_engine::{Request, Stop};
+use emberkv_resp::{Args, Output, Reply};
+
+use crate::core::away::Routed;
+use crate::core::connection::Stall;
+use crate::core::message::{CoreId, Message};
+use crate::core::pipeline::Parsed;
+use crate::core::shard::{Data, Shard};
+use crate::driver::ConnId;
+
+/// Whose command it is, and where its reply goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks {
+    conn: ConnId,
+    client: u64,
+    piece: u64,
+}
+
+impl Shard {
+    /// Begins a command whose keys are in several partitions.
+    pub fn spread(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Routed {
+        let (Data::Ready(owned), Some(connection), Some(command)) =
+            (&self.data, self.connections.get_mut(conn), parsed.command)
+        else {
+            return Routed::Done;
+        };
+        if connection.away.requests > 0 {
+            connection.stall = Some(Stall::Several);
+            return Routed::Later; // the last answer lets it go on
+        }
+        if self.coordinator.is_full() {
+            connection.stall = Some(Stall::Several);
+            self.for_coordinator.push_back(conn);
+            return Routed::Later;
+        }
+        let (map, db) = (owned.map, connection.db);
+        let plan = match Plan::new(Request { id: command.id, db, args }, map.partitions()) {
+            Ok(plan) => plan,
+            Err(Stop::Error(text)) => {
+                connection.commands += 1;
+                self.stats.commands += 1;
+                self.stats.error_replies += 1;
+                self.with_reply(conn, |reply| reply.error(&text));
+                return Routed::Done;
+            }
+            Err(Stop::Wait | Stop::Locked) => unreachable!("a plan waits for nothing"),
+        };
+        connection.commands += 1;
+        connection.last_command = Some(command.id);
+        self.stats.commands += 1;
+        self.stats.transactions += 1;
+        if !connection.output.is_empty() {
+            let output = std::mem::replace(&mut connection.output, self.spares.take());
+            connection.pieces.stage(output, connection.depends.take());
+        }
+        let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve() };
+        let peers = &self.peers;
+        // the ticket is drawn and its locks are pushed, to this core too, before another one is drawn: they come to every
+        // owner in the order of tickets (X1). A panic on any thread ends the process, so the lock is never poisoned
+        let turn = peers.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = owned.horizon.draw();
+        self.coordinator.begin(ticket, asks, plan, |partition, message| {
+            peers.send(map.owner(partition.0), Message::ToOwner(partition, message));
+        });
+        drop(turn);
+        connection.stall = Some(Stall::Several);
+        Routed::Stalled
+    }
+
+    /// An owner's answer to this core's coordinator.
+    pub fn to_coordinator(&mut self, answer: ToCoordinator) {
+        let mut effects = Vec::new();
+        self.coordinator.receive(answer, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Send { to, message } => {
+                    let core = CoreId(to.0 % self.peers.len());
+                    if core == self.me {
+                        self.to_owner(to, message);
+                    } else {
+                        self.peers.send(core, Message::ToOwner(to, message));
+                    }
+                }
+                Effect::Finish { client: Asks { conn, client, piece }, outcome } => {
+                    let Some(connection) = self.connections.get_mut(conn) else { continue };
+                    if connection.id != client {
+                        continue; // its client has gone, and another one has its place
+                    }
+                    let mut output = Output::new();
+                    outcome.write(&mut Reply::new(&mut output, connection.protocol));
+                    connection.pieces.answer(piece, output);
+                    self.resumable.push(conn);
+                    self.touch(conn);
+                }
+                Effect::Decided(ticket) => {
+                    if let Data::Ready(owned) = &self.data {
+                        owned.horizon.decided(ticket);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Once a turn, when commands that were locked out have been tried again. Returns whether the next turn must
+    /// come at once.
+    pub fn progress_transactions(&mut self) -> bool {
+        let mut soon = false;
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            own.partition.progress_transactions();
+            soon |= own.partition.has_visits();
+        }
+        soon
+    }
+
+    /// Once a turn, after the log's end of it: sends what this core's partitions answer to coordinators.
+    pub fn answer_coordinators(&mut self) {
+        let Data::Ready(owned) = &mut self.data else { return };
+        for own in &mut owned.list {
+            own.partition.take_answers(|to, message| {
+                self.peers.send(CoreId(to.0), Message::ToCoordinator(message));
+            });
+        }
+    }
+
+    /// Counts what lets a command go on that a transaction has locked out.
+    pub fn unlocks(&self) -> u64 {
+        match &self.data {
+            Data::Ready(owned) => owned.list.iter().map(|own| own.partition.unlocks()).sum(),
+            Data::Loading { .. } => 0,
+        }
+    }
+}

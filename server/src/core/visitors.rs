@@ -1,0 +1,194 @@
+//! Requests of other cores' connections: executed here, in groups, and answered when what they depend on is reached.
+
+use std::collections::VecDeque;
+
+use emberkv_engine::Stop;
+use emberkv_engine::transact::ToOwner;
+use emberkv_index::Fingerprint;
+use emberkv_log::PartitionId;
+use emberkv_resp::Reply;
+
+use crate::core::message::Message;
+use crate::core::owned::Owned;
+use crate::core::parcel::Parcel;
+use crate::core::shard::{Data, Shard};
+use crate::stats::ServerStats;
+
+/// Requests whose index rows and records are asked for together.
+const GROUP: usize = 64;
+
+/// See the module. What is here is bounded by what the other cores may have away.
+#[derive(Debug, Default)]
+pub(crate) struct Visitors {
+    /// This turn's, not executed yet.
+    pub arrived: Vec<Box<Parcel>>,
+    /// With a request that waits for the log, or for a transaction's end.
+    stalled: VecDeque<Box<Parcel>>,
+    /// Executed; their answers wait for the log.
+    executed: VecDeque<Box<Parcel>>,
+}
+
+/// Who has to wait because a request before theirs does.
+#[derive(Debug, Default)]
+struct Blocked {
+    /// Connections: their requests stay in order.
+    clients: Vec<u64>,
+    /// Keys: their next command comes after the one that waits, whoever sends it. Its sender's later
+    /// commands may have been executed elsewhere, and who has seen those must see this.
+    keys: Vec<Fingerprint>,
+}
+
+impl Shard {
+    /// Executes the requests that have arrived.
+    pub fn execute_arrived(&mut self) {
+        if self.visitors.arrived.is_empty() {
+            return;
+        }
+        let Data::Ready(owned) = &mut self.data else { return };
+        let mut arrived = std::mem::take(&mut self.visitors.arrived);
+        let mut blocked = Blocked::default();
+        for parcel in &self.visitors.stalled {
+            blocked.note(parcel);
+        }
+        let mut from = 0;
+        while from < arrived.len() {
+            let (mut end, mut requests) = (from, 0);
+            while end < arrived.len() && (end == from || requests + arrived[end].requests.len() <= GROUP) {
+                requests += arrived[end].requests.len();
+                end += 1;
+            }
+            prefetch(owned, &mut arrived[from..end]);
+            for parcel in &mut arrived[from..end] {
+                execute(owned, parcel, &mut blocked, &mut self.stats);
+            }
+            from = end;
+        }
+        for parcel in arrived.drain(..) {
+            if parcel.is_executed() {
+                self.visitors.executed.push_back(parcel);
+            } else {
+                self.visitors.stalled.push_back(parcel);
+            }
+        }
+        self.visitors.arrived = arrived;
+    }
+
+    /// Tries the requests again that waited for the log.
+    pub fn retry_visitors(&mut self) {
+        let Data::Ready(owned) = &mut self.data else { return };
+        let mut blocked = Blocked::default();
+        for mut parcel in std::mem::take(&mut self.visitors.stalled) {
+            execute(owned, &mut parcel, &mut blocked, &mut self.stats);
+            if parcel.is_executed() {
+                self.visitors.executed.push_back(parcel);
+            } else {
+                blocked.note(&parcel);
+                self.visitors.stalled.push_back(parcel);
+            }
+        }
+    }
+
+    /// A coordinator's message to one of this core's partitions.
+    pub fn to_owner(&mut self, partition: PartitionId, message: ToOwner) {
+        // what came before it comes before it
+        self.execute_arrived();
+        let cores = self.peers.len();
+        if let Some(own) = self.owned().and_then(|owned| owned.list.get_mut(usize::from(partition.0 / cores))) {
+            own.partition.receive(message);
+        }
+    }
+
+    /// Sends the answers home that may go. `is_hopeless`: the log that they wait for will not go on.
+    pub fn answer_visitors(&mut self, is_hopeless: bool) {
+        if self.visitors.executed.is_empty() {
+            return;
+        }
+        for mut parcel in std::mem::take(&mut self.visitors.executed) {
+            let mut all = true;
+            for run in &mut parcel.runs {
+                let reached = run.depends.is_reached(&self.gates);
+                run.is_lost = !reached && is_hopeless;
+                all &= reached || run.is_lost;
+            }
+            if all {
+                let home = parcel.home;
+                self.stats.wakes += u64::from(self.peers.send(home, Message::Parcel(parcel)));
+            } else {
+                self.visitors.executed.push_back(parcel);
+            }
+        }
+    }
+
+    /// Whether a command on this key has to wait for another core's that waits already.
+    pub fn is_blocked(&self, fingerprint: Fingerprint) -> bool {
+        let mut blocked = Blocked::default();
+        for parcel in &self.visitors.stalled {
+            blocked.note(parcel);
+        }
+        blocked.keys.contains(&fingerprint)
+    }
+
+    /// Whether other cores' requests wait for the log.
+    pub fn has_stalled_visitors(&self) -> bool {
+        !self.visitors.stalled.is_empty()
+    }
+}
+
+impl Blocked {
+    fn note(&mut self, parcel: &Parcel) {
+        for run in parcel.runs.iter().filter(|run| !run.left.is_empty()) {
+            self.clients.push(run.client);
+            let left = &parcel.requests[run.left.start as usize..run.left.end as usize];
+            self.keys.extend(left.iter().map(|asked| asked.fingerprint));
+        }
+    }
+}
+
+/// Hash, rows, records, as in a pipeline.
+fn prefetch(owned: &Owned, parcels: &mut [Box<Parcel>]) {
+    for parcel in parcels.iter_mut() {
+        parcel.each_key(|own, db, key| owned.list[usize::from(own)].partition.prefetch_row(db, key));
+    }
+    for asked in parcels.iter().flat_map(|parcel| &parcel.requests) {
+        owned.list[usize::from(asked.own)].partition.prefetch_record(asked.fingerprint);
+    }
+}
+
+/// Executes what is left of a parcel, as far as it goes.
+fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats: &mut ServerStats) {
+    for i in 0..parcel.runs.len() {
+        for at in parcel.runs[i].left.clone() {
+            let is_blocked = !blocked.clients.is_empty()
+                && (blocked.clients.contains(&parcel.runs[i].client)
+                    || blocked.keys.contains(&parcel.requests[at as usize].fingerprint));
+            let (run, own, request) = parcel.request(i, at);
+            let partition = &mut owned.list[usize::from(own)].partition;
+            let mut reply = Reply::new(&mut run.output, run.protocol);
+            let result = if is_blocked { Err(Stop::Wait) } else { partition.execute(request, &mut reply) };
+            match result {
+                Ok(()) => {}
+                Err(Stop::Error(text)) => {
+                    reply.error(&text);
+                    stats.error_replies += 1;
+                }
+                Err(Stop::Wait | Stop::Locked) => {
+                    // what it has looked at is nobody else's concern
+                    let _ = partition.take_dependency();
+                    run.left.start = at;
+                    let client = run.client;
+                    let left = &parcel.requests[at as usize..parcel.runs[i].left.end as usize];
+                    blocked.clients.push(client);
+                    blocked.keys.extend(left.iter().map(|asked| asked.fingerprint));
+                    break;
+                }
+            }
+            run.depends.add(own, partition.take_dependency());
+            let number = owned.list[usize::from(own)].number;
+            run.left.start = at + 1;
+            if let Some(written) = parcel.requests[at as usize].written {
+                owned.end_write(number, written);
+            }
+            stats.visits += 1;
+        }
+    }
+}
