@@ -52,6 +52,8 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
         let power = choices.one_in(2);
         any_power |= power;
         disk = if power { disk.after_power_loss(choices) } else { disk.after_kill() };
+        // what a start does on a full disk is the log's to test
+        disk.set_capacity(None);
         if choices.one_in(3) {
             disk.crash_after(choices.below(12 * u64::from(count)));
         }
