@@ -23,8 +23,8 @@ use super::share::{Action, Vote};
 use super::{CoordinatorId, ToCoordinator, ToOwner};
 
 /// Transactions that a coordinator has open at most; a further client has to wait. The bound is what keeps owners' queues of
-/// locks short (law 10): each has at most this many of every core. Chosen, not measured: more than a turn's worth of clients.
-pub const MAX_OPEN: usize = 64;
+/// locks short (law 10): each has at most this many of every core. Chosen, not measured: 16 pipelines of 16.
+pub const MAX_OPEN: usize = 256;
 
 const UNKNOWN: &str =
     "MISCONF Errors writing to the AOF file: whether this command was executed is unknown until a restart";
