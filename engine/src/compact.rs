@@ -80,8 +80,10 @@ enum Slice {
     More,
     /// All was judged.
     Emptied,
-    /// A lock, or the log, is in the way.
-    Blocked,
+    /// A transaction has the next record's key.
+    Locked,
+    /// The log is preparing a segment, or takes nothing.
+    Waits,
     /// The disk is full.
     NoRoom,
 }
@@ -181,7 +183,12 @@ impl<D: Disk> Partition<D> {
                 self.compaction.found_nothing = None;
                 self.choose_victim() && self.log.claimed() > 0
             }
-            Slice::Blocked => {
+            Slice::Locked if self.log.claimed() > 0 => {
+                // the transaction may wait for room itself: it has to be told that there is none. chosen anew next turn
+                self.log.claim(0);
+                false
+            }
+            Slice::Locked | Slice::Waits => {
                 self.compaction.victim = Some(victim);
                 false
             }
@@ -288,7 +295,7 @@ impl<D: Disk> Partition<D> {
         // C5: a part that is not published yet lives, though the index does not know it; and what a transaction is about
         // to replace stays where it is
         if self.is_locked_against_compaction(&record) {
-            return Err(Slice::Blocked);
+            return Err(Slice::Locked);
         }
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
         #[allow(unused_mut)]
@@ -325,7 +332,7 @@ impl<D: Disk> Partition<D> {
             return Ok(0);
         }
         if self.is_locked_against_compaction(&record) {
-            return Err(Slice::Blocked);
+            return Err(Slice::Locked);
         }
         let absent = matches!(self.peek(self.key(record.db(), record.key())), Lookup::Absent);
         #[cfg(any(test, feature = "sim"))]
@@ -343,7 +350,7 @@ impl<D: Disk> Partition<D> {
         let purpose = if claimed > 0 { Purpose::Compact } else { Purpose::Grow };
         self.log.reserve(len, purpose).map_err(|refusal| match refusal {
             Refusal::NoSpace(_) => Slice::NoRoom,
-            Refusal::Wait | Refusal::ReadOnly(_) => Slice::Blocked,
+            Refusal::Wait | Refusal::ReadOnly(_) => Slice::Waits,
         })?;
         if claimed > 0 {
             self.log.claim(claimed.saturating_sub(len).max(1));

@@ -19,6 +19,8 @@ pub(crate) enum Stall {
     Away,
     /// A transaction has the key of its next command.
     Locked,
+    /// It goes on this very turn, when what it has asked of other cores has left.
+    Flush,
     /// A command over several partitions is under way, or its turn has not come: it begins when all that was
     /// asked before is answered, and what is asked after it begins when it has ended. So others see the effects in the
     /// order of the requests.
@@ -76,6 +78,8 @@ pub(crate) struct Connection {
     pub pieces: Pieces,
     /// Its requests at other cores.
     pub away: Load,
+    /// Its commands over several partitions that are under way.
+    pub several: u32,
     /// The run that the next of those may join.
     pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
@@ -121,6 +125,7 @@ impl Connection {
             depends: Depends::default(),
             pieces: Pieces::default(),
             away: Load::default(),
+            several: 0,
             open: None,
             ready: Output::new(),
             sending: 0,
