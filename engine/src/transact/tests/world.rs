@@ -570,6 +570,7 @@ impl World {
             for owner in 0..self.partitions.len() {
                 while self.deliver_to_owner(owner) {}
                 (0..self.clients.len()).for_each(|client| self.try_again(client));
+                self.partitions[owner].compact(true); // there may be room that it is to make
                 self.progress(owner);
                 self.end_turn(owner);
                 while self.run_job(owner, choices) {}
