@@ -122,6 +122,8 @@ pub struct Log<D: Disk> {
     pub(crate) next_sequence: SegmentSequence,
     /// The last edit that was begun, by this log.
     pub(crate) edits: Generation,
+    /// What the newest of them says is durable.
+    pub(crate) listed_durable: LogPosition,
     pub(crate) manifest_dirty: bool,
     pub(crate) table: SegmentTable,
     /// Ascending; the last is the head.
@@ -438,7 +440,7 @@ impl<D: Disk> Log<D> {
     ///
     /// # Panics
     /// If none is ready.
-    fn roll(&mut self) {
+    pub(crate) fn roll(&mut self) {
         let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) else {
             unreachable!("the caller has looked")
         };
