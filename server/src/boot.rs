@@ -392,7 +392,7 @@ fn log_report(report: &emberkv_log::StartReport, took: Duration) {
     }
     for (file, offset) in &report.cut {
         tracing::warn!(
-            "the log's tail was torn: cut at {file}, offset {offset}; what was discarded had not been synced"
+            "the log's tail was torn: cut at {file}, offset {offset}; what was discarded is not known to have been synced"
         );
     }
     for lost in &report.lost {

@@ -98,6 +98,13 @@ impl Shard {
             }
         }
         self.config.clone_from(config);
+        if config.requirepass.is_empty() {
+            for conn in self.connections.ids() {
+                if let Some(connection) = self.connections.get_mut(conn) {
+                    connection.authenticated = true;
+                }
+            }
+        }
         self.apply_limits();
     }
 

@@ -456,6 +456,20 @@ impl<D: Driver> Core<D> {
         }
     }
 
+    /// A data set keeps the segment size that it was created with.
+    fn take_segment_size(&mut self) {
+        let Some(first) = self.shard.owned().and_then(|owned| owned.list.first()) else { return };
+        let size = first.partition.log().table().split().segment_size();
+        let asked = std::mem::replace(&mut self.shard.config.segment_size, size);
+        if self.shard.me == CoreId::FIRST {
+            if asked != size {
+                tracing::warn!(asked, size, "the data set keeps the segment size that it was created with");
+            }
+            let mut shared = self.shard.peers.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            shared.config.segment_size = size;
+        }
+    }
+
     fn loaded(&mut self, owned: Box<Owned>) {
         let map = owned.map;
         self.shard.is_single = map.is_single();
@@ -466,6 +480,7 @@ impl<D: Driver> Core<D> {
             // CONFIG SET may have changed it meanwhile
             own.partition.log_mut().set_policy(policy);
         }
+        self.take_segment_size();
         self.shard.apply_limits();
         if self.shard.me == CoreId::FIRST {
             let (cores, partitions, port) = (self.shard.peers.len(), map.partitions(), self.shard.facts.port);
