@@ -234,11 +234,6 @@ impl<D: Disk> Log<D> {
         self.sync_soon = true;
     }
 
-    /// Something waits until what was appended is synced, whatever the policy: a sync follows the end of this turn.
-    pub fn ask_for_sync(&mut self) {
-        self.sync_soon = true;
-    }
-
     /// Why writes are refused, if they are.
     pub fn read_only(&self) -> Option<&str> {
         match &self.health {
@@ -401,6 +396,9 @@ impl<D: Disk> Log<D> {
         };
         if let Entry::Abort { .. } = entry {
             self.table.add_tombstone(address); // it hides a part (T1)
+            // it is waited for until it is safe (X6)
+            self.sync_soon = true;
+            self.horizon.wait_for(TxId(txid.0 + 1));
         }
         let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
         if step == Step::Counts {

@@ -43,6 +43,7 @@ impl<D: Disk> Log<D> {
             self.start_sync();
         }
         self.prefault();
+        self.discard_left();
         if self.manifest_dirty {
             self.start_manifest_edit();
         }
@@ -59,7 +60,6 @@ impl<D: Disk> Log<D> {
         self.progress += 1;
         self.refused_size = None;
         self.after_sync(); // the horizon moves by what other partitions do
-        self.discard_left();
         self.check_what_it_hangs_on();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
