@@ -2,7 +2,7 @@
 //! damage in one is still found.
 //!
 //! `fixtures/format-N` was written by a build whose manifest has version N, `fixtures/format-1-damaged` has what differs
-//! from it in a copy with one bit flipped, and `fixtures/expected.txt` says what each holds. A new format gets its directory by
+//! from it in a copy with one bit flipped (format-2 has two partitions), and `fixtures/expected.txt` says what each holds. A new format gets its directory by
 //! `EMBERKV_FIXTURE=cli/tests/fixtures/format-N cargo test -p emberkv --test fixtures -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -17,7 +17,7 @@ use emberkv_torture::value::escape;
 use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value};
 
 /// The directories that must be served.
-const FORMATS: [&str; 1] = ["format-1"];
+const FORMATS: [&str; 2] = ["format-1", "format-2"];
 
 /// Databases that hold something.
 const DATABASES: [u8; 2] = [0, 3];
@@ -79,9 +79,10 @@ fn every_format_is_served_key_by_key_and_goes_on() {
     let expected = expected();
     assert!(expected.len() > 300, "the list of keys is too short to mean anything");
     for name in FORMATS {
-        for io in drivers() {
+        // as many cores as partitions, fewer and more.
+        for (io, cores) in drivers().into_iter().zip(["1", "3"]) {
             let dir = copied(name);
-            let spec = small(dir.path()).args(driver_args(io));
+            let spec = small(dir.path()).args(driver_args(io)).args(["--cores", cores]);
             let mut server = Server::start(&spec).unwrap();
             let mut client = server.connect().unwrap();
             let found = contents(&mut client);
