@@ -1,6 +1,6 @@
 # make run    builds and starts a server on 127.0.0.1:6379 with its data in ./data
 # make test   installs what the tests need and runs all of them
-.PHONY: run test test-deps lint fix bench static asan torture
+.PHONY: run test test-deps lint fix bench static asan loom torture
 
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC := target/$(STATIC_TARGET)/release/emberkv
@@ -35,6 +35,10 @@ bench:
 	mkdir -p bench-results
 	env $$(benches/peers.sh) target/release/emberkv-benches \
 		--markdown bench-results/benchmarks.md --json bench-results/benchmarks.json $(BENCH)
+
+# what threads publish to each other, in all interleavings
+loom:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --lib -p emberkv-index -p emberkv-engine loom
 
 # one binary that needs nothing of the system it runs on
 static:

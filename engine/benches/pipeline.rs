@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use emberkv_engine::{Limits, Partition, Request, Stop};
+use emberkv_engine::{Direct, Limits, Partition, PartitionReader, Request, Stop};
 use emberkv_log::disk::real::RealDisk;
 use emberkv_log::{DbId, Options, Progress, SyncPolicy};
 use emberkv_resp::schema::resolve;
@@ -103,6 +103,39 @@ impl Rig {
         self.jobs();
     }
 
+    /// A pipeline of GETs as another core answers it: without the owner.
+    fn direct_turn(&mut self, reader: &PartitionReader, buf: &[u8]) {
+        let (mut spans, mut ends, mut at) = (Vec::with_capacity(64), [0; PIPELINE], 0);
+        for end in &mut ends {
+            match self.parser.parse(buf, at, &mut spans, &emberkv_resp::Limits::default()) {
+                Ok(Parsed::Command { consumed }) => at += consumed,
+                other => panic!("{other:?}"),
+            }
+            *end = spans.len();
+        }
+        let guard = crossbeam_epoch::pin();
+        let mut fingerprints = [None; PIPELINE];
+        let mut first = 0;
+        for (slot, end) in fingerprints.iter_mut().zip(ends) {
+            *slot = Some(reader.prefetch_row(&guard, DbId(0), spans[first + 1].of(buf)));
+            first = end;
+        }
+        for fingerprint in fingerprints.iter().flatten() {
+            reader.prefetch_record(&guard, *fingerprint);
+        }
+        first = 0;
+        let now = now_ms();
+        for (fingerprint, end) in fingerprints.iter().flatten().zip(ends) {
+            let args = Args::new(buf, &spans[first..end]);
+            let Ok(command) = resolve(args) else { panic!("no command") };
+            let request = Request { id: command.id, db: DbId(0), args };
+            let mut reply = Reply::new(&mut self.output, Protocol::Resp2);
+            assert_ne!(reader.answer(&guard, request, *fingerprint, now, &mut reply), Direct::Ask);
+            first = end;
+        }
+        self.output.clear();
+    }
+
     fn jobs(&mut self) {
         while let Some(job) = self.partition.log_mut().next_job() {
             let result = job.run(self.disk.as_ref());
@@ -135,6 +168,23 @@ fn pipeline(c: &mut Criterion) {
             });
         });
     }
+    let reader = rig.partition.reader();
+    let pipelines = rig.pipelines(4096, true);
+    let mut next = 0;
+    group.bench_function("set, while there are readers", |b| {
+        b.iter(|| {
+            next = (next + 1) % pipelines.len();
+            rig.turn(&pipelines[next]);
+            rig.partition.publish();
+        });
+    });
+    let pipelines = rig.pipelines(4096, false);
+    group.bench_function("get, another core's", |b| {
+        b.iter(|| {
+            next = (next + 1) % pipelines.len();
+            rig.direct_turn(&reader, &pipelines[next]);
+        });
+    });
     group.finish();
     drop(rig);
     let _ = std::fs::remove_dir_all(path);

@@ -1,6 +1,6 @@
 //! FLUSHALL and FLUSHDB: a floor in the log, below which nothing exists (T4).
 
-use emberkv_index::{Index, ScanCursor};
+use emberkv_index::ScanCursor;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::LogPosition;
 use emberkv_log::disk::Disk;
@@ -36,7 +36,7 @@ impl<D: Disk> Partition<D> {
         self.log.reserve(floor.encoded_len() as u64, Purpose::Free)?;
         let address = self.log.append(&floor).address;
         self.wait_for_write();
-        self.last_delete = self.log.tail();
+        self.note_delete();
         let Entry::Floor { db } = floor else { unreachable!("it is a floor") };
         self.apply_floor(db, address);
         Ok(())
@@ -59,15 +59,17 @@ impl<D: Disk> Partition<D> {
             #[cfg(any(test, feature = "sim"))]
             let position = if plant::is(Plant::T4) { LogPosition(0) } else { position };
             self.floors[usize::from(db.0)] = position;
+            if let Some(published) = &self.published {
+                published.floor(db).store(position);
+            }
             self.dbs[usize::from(db.0)] = DbStats::default();
             self.sweep = Sweep::At(ScanCursor::START);
             return;
         }
-        let fresh = match Index::new() {
-            Ok(index) => index,
+        match self.index.take() {
+            Ok(full) => self.dropped.push(full),
             Err(error) => panic!("{error}"),
-        };
-        self.dropped.push(std::mem::replace(&mut self.index, fresh));
+        }
         self.log.table_mut().drop_below_floor(position);
         self.dbs.fill(DbStats::default());
         self.wheel = Wheel::new(self.now_ms);

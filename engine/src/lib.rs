@@ -5,12 +5,17 @@
 mod commands;
 mod expiry;
 mod flush;
+mod foreign;
 mod group;
 mod hash;
 mod locks;
 mod long_double;
 mod lookup;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod partition;
+mod published;
 mod replay;
 pub mod slots;
 mod stats;
@@ -20,7 +25,9 @@ mod tests;
 pub mod transact;
 mod write;
 
+pub use commands::Direct;
 pub use expiry::Wheel;
+pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
 pub use partition::{Limits, OpenError, Partition, open};
 pub use stats::{DbStats, Stats};

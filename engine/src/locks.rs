@@ -248,6 +248,14 @@ impl Locks {
         }
     }
 
+    /// What a place wants.
+    ///
+    /// # Panics
+    /// If it was given up.
+    pub fn wants(&self, place: Place) -> &Wants {
+        &self.places[&place].wants
+    }
+
     /// Whether a ticket has this key.
     pub fn is_held(&self, key: KeyHash) -> bool {
         let held = |place: &Place| self.places.get(place).is_some_and(Entry::is_held);

@@ -11,6 +11,7 @@ use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
+use crate::published::Published;
 use crate::replay::Replay;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
@@ -43,6 +44,8 @@ pub struct Partition<D: Disk> {
     pub(crate) sweep: Sweep,
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
     pub(crate) dropped: Vec<Index>,
+    /// What other threads know of it, once there is a reader.
+    pub(crate) published: Option<Arc<Published>>,
     pub(crate) limits: Limits,
     /// How many partitions the data set has.
     pub(crate) partitions: u16,
@@ -145,9 +148,9 @@ impl<D: Disk> Partition<D> {
         self.stats = Stats::default();
     }
 
-    /// Indexes that a flush has replaced: to be dropped by another thread.
+    /// Indexes that a flush has replaced and that no reader is in any more: to be dropped by another thread.
     pub fn take_dropped(&mut self) -> Vec<Index> {
-        std::mem::take(&mut self.dropped)
+        self.dropped.extract_if(.., |index| index.is_unread()).collect()
     }
 
     /// Memory of the resident segments' records, of the index, and of what expiry remembers, in bytes.

@@ -135,6 +135,7 @@ impl Replay {
             floors: self.floors,
             sweep: self.sweep,
             dropped: Vec::new(),
+            published: None,
             limits: self.limits,
             partitions,
             stats: Stats::default(),

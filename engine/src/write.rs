@@ -123,7 +123,7 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn delete(&mut self, key: Key<'_>, found: Found) {
         self.log.append(&Entry::Delete { db: key.db, key: key.bytes });
         self.wait_for_write();
-        self.last_delete = self.log.tail();
+        self.note_delete();
         self.unlink(key, found);
     }
 

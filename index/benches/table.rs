@@ -8,7 +8,7 @@
 use std::{hint::black_box, time::Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
-use emberkv_index::{Fingerprint, Index};
+use emberkv_index::{Fingerprint, Index, Probe};
 use emberkv_log::Address;
 
 const GROUP: usize = 16;
@@ -73,6 +73,36 @@ fn lookups(criterion: &mut Criterion, keys: u64) {
     bench.finish();
 }
 
+/// The same lookups as another core does them, under a guard per group.
+fn foreign(criterion: &mut Criterion, keys: u64) {
+    let mut index = filled(keys);
+    let reader = index.reader();
+    eprintln!("{keys} keys and readers: {:.2} bytes a key", index.memory_bytes() as f64 / keys as f64);
+    let mut bench = criterion.benchmark_group(format!("{keys} keys, foreign"));
+    bench.throughput(Throughput::Elements(GROUP as u64));
+    let mut turn = 0;
+    for (name, offset) in [("hit prefetched", 0), ("miss prefetched", keys)] {
+        bench.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || group(&mut turn, keys).map(|n| key(n + offset)),
+                |group| {
+                    let guard = crossbeam_epoch::pin();
+                    for (fingerprint, _) in &group {
+                        reader.prefetch(&guard, *fingerprint);
+                    }
+                    let mut found = 0;
+                    for (fingerprint, address) in group {
+                        found += u32::from(reader.find(&guard, fingerprint, |at| at == address) != Probe::Absent);
+                    }
+                    assert_eq!(found, if offset == 0 { GROUP as u32 } else { 0 });
+                },
+                BatchSize::NumIterations(4096),
+            );
+        });
+    }
+    bench.finish();
+}
+
 /// Inserting is measured over a whole filling, growth included, and its slowest steps besides.
 fn inserts(keys: u64) {
     let mut index = Index::new().expect("memory");
@@ -117,6 +147,7 @@ fn main() {
     for keys in sizes.split(',').filter_map(|keys| keys.trim().parse().ok()) {
         inserts(keys);
         lookups(&mut criterion, keys);
+        foreign(&mut criterion, keys);
     }
     criterion.final_summary();
 }

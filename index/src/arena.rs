@@ -3,7 +3,7 @@
 //! Blocks are numbered without gaps: a new one is the next number, and freeing moves the last one into the
 //! hole. So memory goes back to the system from the end, however scattered the freed blocks were.
 //!
-//! This is the only module of the index, next to `prefetch`, with unsafe code.
+//! Unsafe code of the index is here, in `prefetch` and in `published`.
 
 use std::ptr::NonNull;
 
@@ -38,7 +38,7 @@ const MAX_SLACK: usize = 64;
 /// Blocks left when a reserve is asked for: time for some 100,000 inserts, which is 50 ms and more.
 const RESERVE_AHEAD: usize = 128;
 
-/// Number of a block. Changes when another block is freed: see [`Arena::free`].
+/// Number of a block. Changes when another block is freed: see [`Arena::fill_hole`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BlockId(u32);
 
@@ -120,8 +120,9 @@ impl Chunk {
         let offset = self.blocks.addr().get() - self.map.as_ptr().addr();
         let count = CHUNK_BLOCKS - first;
         assert!(first.is_multiple_of(DISCARD_STEP) && first <= CHUNK_BLOCKS);
-        // SAFETY: the range lies within the mapping, and begins at a page boundary (see DISCARD_STEP). Its memory is private and anonymous, so it reads as zeroes
-        // afterwards, which is a valid value of the atomics in it; `&mut self` excludes references to blocks.
+        // SAFETY: the range lies within the mapping, and begins at a page boundary (see DISCARD_STEP). Its memory is private
+        // and anonymous, so it reads as zeroes afterwards; its blocks are not in use, so it was zeroes before: a reader
+        // on another thread who still looks there sees empty slots all the while.
         let _ = unsafe {
             self.map.unchecked_advise_range(
                 UncheckedAdvice::DontNeed,
@@ -171,11 +172,13 @@ pub(crate) struct Arena {
     touched: usize,
     /// The next chunk, if another thread has made it ready.
     reserve: Option<Reserve>,
+    /// Whether other threads may be reading blocks: chunks are unmapped when they have left.
+    pub(crate) has_readers: bool,
 }
 
 impl Arena {
     pub(crate) const fn new() -> Self {
-        Self { chunks: Vec::new(), len: 0, touched: 0, reserve: None }
+        Self { chunks: Vec::new(), len: 0, touched: 0, reserve: None, has_readers: false }
     }
 
     /// Blocks in use.
@@ -248,18 +251,29 @@ impl Arena {
         Ok(())
     }
 
-    /// Frees a block. The last block takes its number and content: if that is another one, its old number is
-    /// returned, and whoever refers to it must now say `id`.
-    pub(crate) fn free(&mut self, id: BlockId) -> Option<BlockId> {
+    /// Begins to free a block: the last one's content is copied into it. If that is another one its number is returned,
+    /// and whoever refers to it must say `id` before [`Arena::drop_last`].
+    pub(crate) fn fill_hole(&mut self, id: BlockId) -> Option<BlockId> {
         debug_assert!((id.0 as usize) < self.len);
         let last = BlockId(self.len as u32 - 1);
-        if id != last {
-            self.block(id).copy_from(self.block(last));
+        if id == last {
+            return None;
         }
-        self.block(last).clear();
+        self.block(id).copy_from(self.block(last));
+        Some(last)
+    }
+
+    /// Ends it: nobody needs the last block any more.
+    pub(crate) fn drop_last(&mut self) {
+        self.block(BlockId(self.len as u32 - 1)).clear();
         self.len -= 1;
         self.give_back();
-        (id != last).then_some(last)
+    }
+
+    /// Unmaps everything when those who may be reading have left.
+    pub(crate) fn leave_to_readers(&mut self) {
+        let chunks = std::mem::take(&mut self.chunks);
+        crossbeam_epoch::pin().defer(move || drop(chunks));
     }
 
     /// Blocks that must be idle before memory is given back, so that a size that swings around a boundary
@@ -275,7 +289,11 @@ impl Arena {
             return;
         }
         while self.chunks.len() > 1 && self.len + slack <= (self.chunks.len() - 1) * CHUNK_BLOCKS {
-            self.chunks.pop();
+            let chunk = self.chunks.pop();
+            if self.has_readers {
+                // no view leads there any more, but a reader may have come by one before
+                crossbeam_epoch::pin().defer(move || drop(chunk));
+            }
             self.touched = self.touched.min(self.chunks.len() * CHUNK_BLOCKS);
             self.reserve = None;
         }
@@ -303,6 +321,12 @@ mod tests {
         arena.block(id).row(3).load(5).address().map(Address::raw)
     }
 
+    fn free(arena: &mut Arena, id: BlockId) -> Option<BlockId> {
+        let last = arena.fill_hole(id);
+        arena.drop_last();
+        last
+    }
+
     #[test]
     fn a_freed_block_is_replaced_by_the_last() {
         let mut arena = Arena::new();
@@ -311,9 +335,9 @@ mod tests {
             assert_eq!(marked(&arena, *id), None);
             mark(&arena, *id, value);
         }
-        assert_eq!(arena.free(ids[10]), Some(ids[599]));
+        assert_eq!(free(&mut arena, ids[10]), Some(ids[599]));
         assert_eq!(marked(&arena, ids[10]), Some(600));
-        assert_eq!(arena.free(ids[598]), None);
+        assert_eq!(free(&mut arena, ids[598]), None);
         assert_eq!(arena.len(), 598);
         assert_eq!(marked(&arena, ids[597]), Some(598));
     }
@@ -328,7 +352,8 @@ mod tests {
                 mark(&arena, id, value);
             }
             while arena.len() > 0 {
-                arena.free(BlockId(arena.len() as u32 / 2));
+                let id = BlockId(arena.len() as u32 / 2);
+                free(&mut arena, id);
             }
         }
     }
@@ -344,7 +369,7 @@ mod tests {
             most = most.max(arena.memory_bytes());
         }
         while arena.len() > 0 {
-            arena.free(BlockId(0));
+            free(&mut arena, BlockId(0));
             let used = arena.len() * BLOCK_BYTES;
             assert!(arena.memory_bytes() <= used + CHUNK_BYTES + MAX_SLACK * BLOCK_BYTES + 8192);
         }

@@ -1,13 +1,20 @@
 //! A block: 128 rows of 8 slots, and nothing else.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::{fingerprint::Tag, slot::Word};
+use crate::{fingerprint::Tag, slot::Word, sync::AtomicU64};
 
 /// Slots of a row.
+#[cfg(not(all(test, loom)))]
 pub(crate) const SLOTS: usize = 8;
 /// Rows of a block.
+#[cfg(not(all(test, loom)))]
 pub(crate) const ROWS: usize = 128;
+/// For the models: so few that all interleavings can be tried.
+#[cfg(all(test, loom))]
+pub(crate) const SLOTS: usize = 1;
+#[cfg(all(test, loom))]
+pub(crate) const ROWS: usize = 4;
 /// Slots of a block.
 pub(crate) const BLOCK_SLOTS: usize = ROWS * SLOTS;
 /// Bytes of a block.
@@ -15,8 +22,8 @@ pub(crate) const BLOCK_BYTES: usize = 8192;
 
 /// One cache line of slots: what a probe reads.
 ///
-/// The slots are atomics because other cores will read them one day; there is one writer, so plain
-/// (relaxed) loads and stores are all that it needs.
+/// The slots are atomics because other cores read them. The one writer needs no more than relaxed loads for itself; its
+/// stores are releases: who finds an entry sees the record too (D2).
 #[repr(C, align(64))]
 pub(crate) struct Row {
     slots: [AtomicU64; SLOTS],
@@ -28,6 +35,7 @@ pub(crate) struct Block {
     rows: [Row; ROWS],
 }
 
+#[cfg(not(all(test, loom)))]
 const _: () = assert!(size_of::<Row>() == 64 && size_of::<Block>() == BLOCK_BYTES && align_of::<Block>() == 64);
 
 impl Row {
@@ -37,9 +45,20 @@ impl Row {
         Word::from_raw(self.slots[slot & (SLOTS - 1)].load(Relaxed))
     }
 
+    /// The same for another thread than the writer's: what was stored before the word is seen too.
+    #[inline]
+    pub(crate) fn load_shared(&self, slot: usize) -> Word {
+        Word::from_raw(self.slots[slot & (SLOTS - 1)].load(Acquire))
+    }
+
     #[inline]
     pub(crate) fn store(&self, slot: usize, word: Word) {
-        self.slots[slot & (SLOTS - 1)].store(word.raw(), Relaxed);
+        self.slots[slot & (SLOTS - 1)].store(word.raw(), Release);
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn store_ordered(&self, slot: usize, word: Word, ordering: std::sync::atomic::Ordering) {
+        self.slots[slot].store(word.raw(), ordering);
     }
 
     /// One bit per slot: set where the tag is `tag`. Empty slots pass for tag 0.
@@ -62,6 +81,13 @@ impl Row {
 }
 
 impl Block {
+    /// A block out of no arena.
+    #[cfg(all(test, loom))]
+    pub(crate) fn empty() -> Self {
+        let row = |_| Row { slots: std::array::from_fn(|_| AtomicU64::new(0)) };
+        Self { rows: std::array::from_fn(row) }
+    }
+
     /// Row `row & 127`.
     #[inline]
     pub(crate) fn row(&self, row: usize) -> &Row {

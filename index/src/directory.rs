@@ -26,6 +26,11 @@ impl Directory {
         self.pages[(tag.raw() >> self.shift) as usize]
     }
 
+    /// The place of a tag's page is `tag >> shift`.
+    pub(crate) const fn shift(&self) -> u32 {
+        self.shift
+    }
+
     /// How many bits of the tag are looked at.
     pub(crate) const fn depth(&self) -> usize {
         (TAG_BITS - self.shift) as usize

@@ -48,6 +48,7 @@ impl Index {
         let added = self.arena.allocate()?;
         debug_assert_eq!(self.owners.len(), added.raw() as usize);
         self.owners.push(id);
+        self.hide(page.range(tag));
 
         let mut blocks = [added; MAX_BLOCKS + 1];
         for (to, block) in blocks.iter_mut().zip(page.blocks()) {
@@ -77,6 +78,7 @@ impl Index {
             self.split(tag, id, blocks, live);
         }
         self.take_from_side(page.range(tag));
+        self.show(page.range(tag));
         Ok(())
     }
 
@@ -110,7 +112,8 @@ impl Index {
         (self.pages.len() - 1) as PageId
     }
 
-    /// Moves entries of these tags from the side table to where they belong, as far as there is room now.
+    /// Moves entries of these tags, which are hidden from readers, from the side table to where they belong, as far as
+    /// there is room now.
     fn take_from_side(&mut self, (first, end): (u32, u32)) {
         let mut from = Family::lowest_of(first);
         while let Some(family) = self.side.next_family(from, end) {
@@ -118,7 +121,7 @@ impl Index {
             let tag = family.tag();
             while let Some(address) = self.side.pop(family) {
                 let page = &mut self.pages[self.directory.page_of(tag) as usize];
-                if !place(self.arena.block(page.block_of(tag)), family.row(), Word::new(tag, address)) {
+                if !place(self.arena.block(page.block_of(tag)), family.row(), Word::new(tag, address), || None) {
                     self.side.push(family, address);
                     break;
                 }

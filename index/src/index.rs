@@ -1,6 +1,6 @@
 //! The index itself: lookups, and what changes one entry.
 
-use emberkv_log::Address;
+use emberkv_log::{Address, Grace};
 
 use crate::{
     arena::{Arena, BlockId, Reserve},
@@ -11,13 +11,14 @@ use crate::{
     page::{MAX_DEPTH, Page},
     place::place,
     prefetch::prefetch,
+    published::Publisher,
     side::SideTable,
     slot::Word,
 };
 
 /// From fingerprints to addresses. See the [crate documentation](crate) for the layout.
 ///
-/// One thread changes it. It may be sent to another thread, to be dropped there: that unmaps its memory.
+/// One thread changes it; others may look entries up by a [`Reader`](crate::Reader). It may be sent to another thread, to be dropped there: that unmaps its memory.
 pub struct Index {
     pub(crate) directory: Directory,
     pub(crate) pages: Vec<Page>,
@@ -30,6 +31,10 @@ pub struct Index {
     /// Pages by how often the tags were halved: the directory shrinks when its last level is empty.
     pub(crate) pages_at_depth: [u32; MAX_DEPTH + 1],
     pub(crate) len: usize,
+    /// What other threads see of it, once there is a reader.
+    pub(crate) publisher: Option<Publisher>,
+    /// Since when readers are led to another index, if this one was taken away.
+    pub(crate) left: Option<Grace>,
     /// Insertions and removals so far: tells a stale [`SlotRef`].
     #[cfg(debug_assertions)]
     generation: u64,
@@ -101,6 +106,8 @@ impl Index {
             side: SideTable::default(),
             pages_at_depth,
             len: 0,
+            publisher: None,
+            left: None,
             #[cfg(debug_assertions)]
             generation: 0,
         })
@@ -126,6 +133,7 @@ impl Index {
             + self.pages.capacity() * size_of::<Page>()
             + (self.owners.capacity() + self.free_pages.capacity()) * size_of::<PageId>()
             + self.side.memory_bytes()
+            + self.publisher.as_ref().map_or(0, Publisher::memory_bytes)
     }
 
     /// Whether the index will soon grow into another 2 MiB: the time to have another thread make a [`Reserve`].
@@ -280,12 +288,14 @@ impl Index {
         loop {
             let page = &mut self.pages[self.directory.page_of(tag) as usize];
             let block = self.arena.block(page.block_of(tag));
-            if place(block, row, word) {
+            let version = || self.publisher.as_ref()?.version(tag);
+            if place(block, row, word, version) {
                 page.live += 1;
                 break;
             }
             if !self.growth_helps(fingerprint) {
                 self.side.push(Family::new(tag, row), address);
+                self.show_side();
                 break;
             }
             self.grow(tag)?;
@@ -304,20 +314,27 @@ impl Index {
         match place_of_entry {
             Place::Side { family, position } => {
                 self.side.remove(family, position);
+                self.show_side();
             }
             Place::Slot { block, row, slot } => {
                 let line = self.arena.block(block).row(row);
                 let tag = line.load(slot).tag();
                 debug_assert!(!line.load(slot).is_empty());
                 line.store(slot, Word::EMPTY);
-                let page = &mut self.pages[self.owners[block.raw() as usize] as usize];
                 if !self.side.is_empty()
                     && let Some(address) = self.side.pop(Family::new(tag, row))
                 {
+                    if let Some(version) = self.version(tag) {
+                        version.begin();
+                    }
                     line.store(slot, Word::new(tag, address));
+                    self.show_side();
+                    if let Some(version) = self.version(tag) {
+                        version.end();
+                    }
                     return;
                 }
-                page.live -= 1;
+                self.pages[self.owners[block.raw() as usize] as usize].live -= 1;
                 self.shrink(tag);
             }
         }
@@ -357,7 +374,7 @@ impl Iterator for Candidates<'_> {
         while self.mask != 0 {
             let bit = self.mask.trailing_zeros() as usize;
             self.mask &= self.mask - 1;
-            let ((row, line), slot) = (self.rows[bit / SLOTS], bit % SLOTS);
+            let ((row, line), slot) = (self.rows[bit / SLOTS], bit & (SLOTS - 1));
             if let Some(address) = line.load(slot).address() {
                 return Some((self.index.slot_ref(Place::Slot { block: self.block, row, slot }), address));
             }

@@ -25,23 +25,34 @@ mod arena;
 mod block;
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod concurrent;
 mod directory;
 mod error;
 mod fingerprint;
 mod grow;
 mod index;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod page;
 mod place;
 mod prefetch;
+mod published;
+mod reader;
+mod readers;
 mod scan;
 mod shrink;
 mod side;
 mod slot;
+mod sync;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use arena::Reserve;
 pub use error::IndexError;
 pub use fingerprint::{Fingerprint, TAG_BITS, Tag};
 pub use index::{Candidates, Index, SlotRef};
+pub use reader::{Probe, Reader};
 pub use scan::ScanCursor;

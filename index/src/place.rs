@@ -3,6 +3,7 @@
 use crate::{
     block::{Block, ROWS, SLOTS},
     slot::Word,
+    version::PageVersion,
 };
 
 /// Puts `word` into one of its two rows, `row` if it has room. When both are full an entry of theirs
@@ -12,8 +13,15 @@ use crate::{
 /// Two moves reach about all rows of a block, which then is 95% full and more when this fails for the
 /// first time; with a third each insert into a full block would try a thousand rows to win one percent.
 ///
-/// An entry is written to its new place before the old one is overwritten: at no time is it missing.
-pub(crate) fn place(block: &Block, row: usize, word: Word) -> bool {
+/// An entry is written to its new place before the old one is overwritten: at no time is it missing. A reader who
+/// looks at the new place before and at the old one after misses it all the same: `version` is marked meanwhile (D5).
+#[inline]
+pub(crate) fn place<'a>(
+    block: &Block,
+    row: usize,
+    word: Word,
+    version: impl FnOnce() -> Option<&'a PageVersion>,
+) -> bool {
     debug_assert!(!word.is_empty() && row < ROWS);
     let rows = [row, word.tag().other_row(row)];
     for row in rows {
@@ -22,8 +30,20 @@ pub(crate) fn place(block: &Block, row: usize, word: Word) -> bool {
             return true;
         }
     }
-    rows.into_iter().any(|row| place_by_one_move(block, row, word))
-        || rows.into_iter().any(|row| place_by_two_moves(block, row, word))
+    place_by_moves(block, rows, word, version())
+}
+
+#[inline(never)]
+fn place_by_moves(block: &Block, rows: [usize; 2], word: Word, version: Option<&PageVersion>) -> bool {
+    if let Some(version) = version {
+        version.begin();
+    }
+    let placed = rows.into_iter().any(|row| place_by_one_move(block, row, word))
+        || rows.into_iter().any(|row| place_by_two_moves(block, row, word));
+    if let Some(version) = version {
+        version.end();
+    }
+    placed
 }
 
 /// Moves an entry of the full row `row` to its other row, if one of them has room there, and puts
@@ -57,7 +77,8 @@ fn place_by_two_moves(block: &Block, row: usize, word: Word) -> bool {
 }
 
 /// Moves those entries of `from` to `to` that `leaves` chooses, each to the same row where it fits.
-/// Those that do not fit in either of their rows are given to `spill`, with a row of theirs.
+/// Those that do not fit in either of their rows are given to `spill`, with a row of theirs. The pages are hidden from
+/// readers meanwhile.
 ///
 /// Which entries leave is a matter of chance, so a branch for each would be mispredicted half of the
 /// time, thousands of times: rows are parted without one.
@@ -87,7 +108,7 @@ pub(crate) fn move_entries(
             if room < SLOTS && target.load(room).is_empty() {
                 target.store(room, word);
                 room += 1;
-            } else if !place(to, row, word) {
+            } else if !place(to, row, word, || None) {
                 spill(row, word);
             }
         }

@@ -36,7 +36,10 @@ impl Index {
         let page = self.pages[id as usize];
         debug_assert_eq!(self.directory.page_of(tag), id);
         let blocks: Vec<BlockId> = page.blocks().collect();
+        self.hide(page.range(tag));
         self.squeeze(id, page.bits(), &blocks, page.live());
+        self.show(page.range(tag));
+        self.free_block(blocks[blocks.len() - 1]);
     }
 
     /// Joins a page of four blocks and its sibling, if that has four too and seven are enough for both.
@@ -59,17 +62,22 @@ impl Index {
             self.owners[block.raw() as usize] = id;
         }
         let start = first.min(sibling_first);
-        self.directory.set((start, start + (1 << bits)), id);
+        let range = (start, start + (1 << bits));
+        self.hide(range);
+        self.directory.set(range, id);
         self.free_pages.push(sibling_id);
         self.pages_at_depth[depth] -= 2;
         self.pages_at_depth[depth - 1] += 1;
         self.squeeze(id, bits, &blocks, live);
+        self.show(range);
+        self.free_block(blocks[blocks.len() - 1]);
         while self.directory.depth() > 0 && self.pages_at_depth[self.directory.depth()] == 0 {
             self.directory.halve();
         }
+        self.show_directory();
     }
 
-    /// Moves the entries of `blocks` together into all but the last, frees that, and makes page `id` of the others.
+    /// Moves the entries of `blocks` together into all but the last, and makes page `id` of the others.
     fn squeeze(&mut self, id: PageId, bits: u32, blocks: &[BlockId], live: usize) {
         let count = blocks.len() - 1;
         let mut spilled = 0;
@@ -90,16 +98,22 @@ impl Index {
         }
         debug_assert_eq!(self.arena.block(blocks[count]).count(), 0);
         self.pages[id as usize] = Page::new(bits, &blocks[..count], live - spilled);
-        self.free_block(blocks[count]);
     }
 
     /// Frees a block that no page refers to any more.
     fn free_block(&mut self, block: BlockId) {
-        let renumbered = self.arena.free(block);
+        let last = self.arena.fill_hole(block);
         let owner = self.owners.pop();
-        if let (Some(last), Some(owner)) = (renumbered, owner) {
+        if let (Some(last), Some(owner)) = (last, owner) {
             self.owners[block.raw() as usize] = owner;
             self.pages[owner as usize].renumber(last, block);
+            // its content is in both blocks now: readers are led to the one that stays before the other is cleared
+            if let Some(first) = self.publisher.as_ref().map(|publisher| publisher.first_of(owner)) {
+                let range = self.pages[owner as usize].range(first);
+                self.hide(range);
+                self.show(range);
+            }
         }
+        self.arena.drop_last();
     }
 }

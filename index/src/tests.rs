@@ -8,23 +8,23 @@ use proptest::prelude::*;
 use crate::{Fingerprint, Index, Reserve, ScanCursor, SlotRef};
 
 /// Stands for a good hash of the `n`-th key.
-fn hash(n: u64) -> u64 {
+pub(crate) fn hash(n: u64) -> u64 {
     let mut mixed = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ mixed >> 32).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 29
 }
 
-fn even(n: u64) -> Fingerprint {
+pub(crate) fn even(n: u64) -> Fingerprint {
     Fingerprint::from_hash(hash(n))
 }
 
 /// The address that stands for version `version` of key `n`: whose it is can be told from it, as from a record.
-fn address(n: u64, version: u64) -> Address {
+pub(crate) fn address(n: u64, version: u64) -> Address {
     Address::from_raw((n + 1) << 4 | version & 15)
 }
 
-fn key_at(address: Address) -> u64 {
+pub(crate) fn key_at(address: Address) -> u64 {
     (address.raw() >> 4) - 1
 }
 
@@ -32,7 +32,7 @@ fn find(index: &Index, fingerprint: Fingerprint, n: u64) -> Option<(SlotRef, Add
     index.find(fingerprint, |at| key_at(at) == n)
 }
 
-fn filled(keys: u64) -> Index {
+pub(crate) fn filled(keys: u64) -> Index {
     let mut index = Index::new().unwrap();
     for n in 0..keys {
         index.insert(even(n), address(n, 0)).unwrap();

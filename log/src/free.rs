@@ -70,6 +70,14 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Has the memory unmapped of freed segments that no other thread reads any more.
+    pub(crate) fn discard_left(&mut self) {
+        let memory = self.table.take_left();
+        if !memory.is_empty() {
+            self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
+        }
+    }
+
     /// Lets go of the segments that the manifest edit `durable`, which is durable now, has left out.
     pub(crate) fn finish_frees(&mut self, durable: Generation) {
         let mut at = 0;
@@ -81,8 +89,8 @@ impl<D: Disk> Log<D> {
             let segment = self.segments.remove(at);
             self.table.uninstall(segment.slot);
             self.recycle_file(segment.file_id, segment.size);
-            let memory = vec![segment.memory];
-            self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
+            drop(segment.memory);
+            self.discard_left();
             // the tombstones of what is now the oldest have nothing left to hide
             if let Some(oldest) = self.segments.first() {
                 self.dead.insert(oldest.sequence());

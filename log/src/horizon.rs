@@ -35,6 +35,8 @@ struct Tickets {
     open: BTreeMap<TxId, Open>,
     /// Of each partition, what is synced and behind a mark that is not settled, the mark included.
     behind: Vec<VecDeque<(TxId, Step)>>,
+    /// Partitions whose log is read-only.
+    failed: Vec<PartitionId>,
     /// Something waits until the tickets below this one are settled.
     waited_for: TxId,
 }
@@ -52,15 +54,23 @@ pub(crate) enum Step {
 #[derive(Debug, Default)]
 struct Open {
     decided: bool,
-    /// How many parts and aborts of it are appended and not safe yet.
-    not_safe: u32,
+    /// The partitions that have a part or an abort of it which is not safe yet; twice, if they have both.
+    not_safe: Vec<PartitionId>,
 }
 
 impl Horizon {
     /// All tickets below `next` are settled, it is the next one drawn.
     pub(crate) fn new(next: TxId, partitions: usize) -> Self {
         let behind = vec![VecDeque::new(); partitions];
-        Self { tickets: Mutex::new(Tickets { next, open: BTreeMap::new(), behind, waited_for: TxId(0) }) }
+        Self {
+            tickets: Mutex::new(Tickets {
+                next,
+                open: BTreeMap::new(),
+                behind,
+                failed: Vec::new(),
+                waited_for: TxId(0),
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
@@ -86,8 +96,8 @@ impl Horizon {
     }
 
     /// A part or an abort of the transaction was appended to a log. Said by the log, before anybody learns of it.
-    pub(crate) fn appended(&self, ticket: TxId) {
-        self.lock().change(ticket, |open| open.not_safe += 1);
+    pub(crate) fn appended(&self, ticket: TxId, partition: PartitionId) {
+        self.lock().change(ticket, |open| open.not_safe.push(partition));
     }
 
     /// These are synced, in the order of this partition's log. Said by the log.
@@ -95,6 +105,19 @@ impl Horizon {
         let mut tickets = self.lock();
         tickets.behind[usize::from(partition.0)].extend(steps);
         tickets.settle();
+    }
+
+    /// This partition's log is read-only: what is not synced in it may never be. Said by the log.
+    pub(crate) fn failed(&self, partition: PartitionId) {
+        self.lock().failed.push(partition);
+    }
+
+    /// A partition that is read-only and has a part which this one's log hangs on, by a mark (E2).
+    pub(crate) fn hangs_on_failed(&self, partition: PartitionId) -> Option<PartitionId> {
+        let tickets = self.lock();
+        let marks = tickets.behind[usize::from(partition.0)].iter().filter(|(_, step)| *step == Step::Mark);
+        let mut lacking = marks.filter_map(|(ticket, _)| tickets.open.get(ticket)).flat_map(|open| &open.not_safe);
+        lacking.find(|lacking| tickets.failed.contains(lacking)).copied()
     }
 
     /// The oldest ticket that is drawn and not settled, or the next one if there is none: what is below is decided, and
@@ -149,7 +172,11 @@ impl Tickets {
                     match step {
                         Step::Mark if self.open.contains_key(&ticket) => break,
                         Step::Mark => {}
-                        Step::Counts => self.change(ticket, |open| open.not_safe -= 1),
+                        Step::Counts => self.change(ticket, |open| {
+                            if let Some(at) = open.not_safe.iter().position(|p| usize::from(p.0) == partition) {
+                                open.not_safe.swap_remove(at);
+                            }
+                        }),
                     }
                     self.behind[partition].pop_front();
                     changed = true;
@@ -161,7 +188,7 @@ impl Tickets {
     fn change(&mut self, ticket: TxId, how: impl FnOnce(&mut Open)) {
         let Some(open) = self.open.get_mut(&ticket) else { return };
         how(open);
-        if open.decided && open.not_safe == 0 {
+        if open.decided && open.not_safe.is_empty() {
             self.open.remove(&ticket);
         }
     }
@@ -181,9 +208,9 @@ mod tests {
         assert_eq!(horizon.horizon(), TxId(5));
         let (first, second) = (horizon.draw(), horizon.draw());
         assert_eq!((first, second, horizon.next()), (TxId(5), TxId(6), TxId(7)));
-        for _ in [A, B] {
-            horizon.appended(first);
-            horizon.appended(second);
+        for partition in [A, B] {
+            horizon.appended(first, partition);
+            horizon.appended(second, partition);
         }
         horizon.decided(second);
         horizon.synced(A, [(first, Step::Counts), (second, Step::Counts)]);
@@ -199,8 +226,8 @@ mod tests {
     fn a_part_behind_a_mark_is_not_safe_before_that_transaction_is_settled() {
         let horizon = Horizon::new(TxId(1), 3);
         let (first, second) = (horizon.draw(), horizon.draw());
-        for ticket in [first, first, second, second] {
-            horizon.appended(ticket);
+        for (ticket, partition) in [(first, A), (first, B), (second, A), (second, C)] {
+            horizon.appended(ticket, partition);
         }
         horizon.decided(second); // parts on A and C; that on C is not synced
         horizon.decided(first); // parts on A, behind the second's mark, and on B

@@ -10,6 +10,7 @@ mod close;
 pub mod disk;
 mod frame;
 mod free;
+mod grace;
 mod header;
 mod horizon;
 mod job;
@@ -26,12 +27,14 @@ mod segment;
 #[cfg(test)]
 mod simulation;
 mod table;
+mod table_reader;
 mod turn;
 
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
-pub use catalog::{Catalog, ManifestEdit, ManifestTurn};
+pub use catalog::{ManifestEdit, ManifestTurn};
+pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
@@ -42,3 +45,4 @@ pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_i
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use table::SegmentTable;
+pub use table_reader::{Located, TableReader};

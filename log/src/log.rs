@@ -402,7 +402,7 @@ impl<D: Disk> Log<D> {
         }
         let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
         if step == Step::Counts {
-            self.horizon.appended(txid);
+            self.horizon.appended(txid, self.partition);
         }
         self.unsynced_steps.push_back((self.tail(), txid, step));
     }

@@ -97,6 +97,13 @@ impl SegmentMemory {
         }
     }
 
+    /// The bytes of closed frames from `offset` on, for any thread; `None` if `offset` is not closed.
+    #[inline]
+    pub(crate) fn closed_from(&self, offset: u64) -> Option<&[u8]> {
+        let closed = self.closed.load(Ordering::Acquire);
+        (offset < closed).then(|| self.closed_bytes(offset..closed))
+    }
+
     /// Hints the processor that the record at `offset` will be read.
     #[inline]
     pub(crate) fn prefetch(&self, offset: u64) {

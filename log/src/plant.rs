@@ -42,8 +42,16 @@ pub enum Plant {
     T3,
     /// The floor of one database is not looked at.
     T4,
+    /// A direct read returns a key that has expired.
+    D3,
+    /// A direct read does not look at the gate.
+    D4,
+    /// A direct read of an absent key does not look at the newest tombstone.
+    D5,
     /// A failed sync is tried again and believed.
     E1,
+    /// A log goes on behind a mark of a transaction of which a read-only one may lose a part.
+    E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
     /// The reply to a write does not wait for it (law 2).
@@ -58,6 +66,8 @@ pub enum Plant {
     X3Durable,
     /// A part is published as soon as it is appended.
     X3Publish,
+    /// What a transaction is about to write is not counted for readers on other threads.
+    D6,
     /// An owner's vote does not wait for what it has seen (law 2).
     L2Vote,
     /// A transaction that has failed is answered, and its keys unlocked, before its aborts are safe.

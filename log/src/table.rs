@@ -1,23 +1,41 @@
 //! The segment table: from an address to a record's bytes, and how much of each segment is still needed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::address::{Address, AddressSplit, LogPosition, SegmentSlot};
+use crate::grace::Grace;
 use crate::memory::{SegmentMemory, share_record};
 use crate::record::{Record, Value};
+use crate::table_reader::{TablePublisher, TableReader};
 
 /// A slot of the table. A segment of an oversized record fills several in a row; its counts are in the
 /// first of them.
-#[derive(Debug)]
-struct SlotView {
-    memory: Arc<SegmentMemory>,
+#[derive(Clone, Debug)]
+pub(crate) struct SlotView {
+    pub memory: Arc<SegmentMemory>,
     /// Where this slot begins in `memory`.
-    origin: u64,
+    pub origin: u64,
     /// Position of the first byte of `memory`.
-    base: LogPosition,
+    pub base: LogPosition,
     first: SegmentSlot,
+}
+
+/// A segment that was taken out of the table, and that readers may still be in.
+#[derive(Debug)]
+struct Leaving {
+    slots: Range<u32>,
+    memory: Arc<SegmentMemory>,
+    /// `None` if there are no readers.
+    grace: Option<Grace>,
+}
+
+impl Leaving {
+    fn is_read(&self) -> bool {
+        self.grace.as_ref().is_some_and(|grace| !grace.is_over())
+    }
 }
 
 /// What keeps a segment from being freed.
@@ -37,11 +55,26 @@ pub struct SegmentTable {
     needed: Vec<Needed>,
     /// First slots of segments whose last live record died since somebody asked.
     emptied: Vec<SegmentSlot>,
+    /// What other threads see of it, once there is a reader.
+    publisher: Option<TablePublisher>,
+    leaving: Vec<Leaving>,
 }
 
 impl SegmentTable {
     pub(crate) fn new(split: AddressSplit) -> Self {
-        Self { split, slots: Vec::new(), needed: Vec::new(), emptied: Vec::new() }
+        Self { split, slots: Vec::new(), needed: Vec::new(), emptied: Vec::new(), publisher: None, leaving: Vec::new() }
+    }
+
+    /// A handle by which other threads read records. It may be cloned, and may outlive the table.
+    pub fn reader(&mut self) -> TableReader {
+        let publisher = self.publisher.get_or_insert_with(|| {
+            let mut publisher = TablePublisher::new(self.split);
+            for (slot, view) in self.slots.iter().enumerate().filter(|(_, view)| view.is_some()) {
+                publisher.show(SegmentSlot(slot as u32), view.as_ref());
+            }
+            publisher
+        });
+        publisher.reader()
     }
 
     /// How addresses are divided.
@@ -56,6 +89,9 @@ impl SegmentTable {
 
     /// The first of `count` free slots in a row that are not in `taken` either.
     pub(crate) fn free_slots(&self, count: u32, taken: impl Fn(u32) -> bool) -> Option<SegmentSlot> {
+        // an address that a reader has found names the segment that was there then (D11)
+        let read: Vec<_> = self.leaving.iter().filter(|leaving| leaving.is_read()).map(|l| l.slots.clone()).collect();
+        let taken = |slot| taken(slot) || read.iter().any(|slots| slots.contains(&slot));
         let mut run = 0;
         for slot in 0..self.split.slots() {
             let free = self.slots.get(slot as usize).is_none_or(Option::is_none) && !taken(slot);
@@ -82,30 +118,52 @@ impl SegmentTable {
             let slot = &mut self.slots[(first.0 + i) as usize];
             assert!(slot.is_none(), "slot {} is taken", first.0 + i);
             let origin = u64::from(i) * self.split.segment_size();
-            *slot = Some(SlotView { memory: Arc::clone(memory), origin, base, first });
+            let view = SlotView { memory: Arc::clone(memory), origin, base, first };
+            if let Some(publisher) = &mut self.publisher {
+                publisher.show(SegmentSlot(first.0 + i), Some(&view));
+            }
+            *slot = Some(view);
         }
         self.needed[first.0 as usize] = Needed::default();
     }
 
     /// Puts other memory in place of a segment's, with the same records at the same offsets.
+    ///
+    /// # Panics
+    /// If there are readers: a start does this.
     pub(crate) fn replace_memory(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>) {
+        assert!(self.publisher.is_none(), "memory is replaced before anybody reads");
         for slot in self.slots[first.0 as usize..].iter_mut().flatten().take_while(|view| view.first == first) {
             slot.memory = Arc::clone(memory);
         }
     }
 
-    /// Takes a segment out of the table.
+    /// Takes a segment out of the table. Its memory and its slots are free when readers have left: see
+    /// [`SegmentTable::take_left`].
     ///
     /// # Panics
     /// If the index still refers to it.
     pub(crate) fn uninstall(&mut self, first: SegmentSlot) {
         assert_eq!(self.needed[first.0 as usize].live_bytes, 0, "a live segment is not freed");
+        let mut end = first.0;
+        let mut memory = None;
         for slot in &mut self.slots[first.0 as usize..] {
-            if slot.as_ref().is_none_or(|view| view.first != first) {
-                break;
+            let Some(view) = slot.take_if(|view| view.first == first) else { break };
+            if let Some(publisher) = &mut self.publisher {
+                publisher.show(SegmentSlot(end), None);
             }
-            *slot = None;
+            end += 1;
+            memory = Some(view.memory);
         }
+        if let Some(memory) = memory {
+            let grace = self.publisher.is_some().then(Grace::begin);
+            self.leaving.push(Leaving { slots: first.0..end, memory, grace });
+        }
+    }
+
+    /// The memory of segments that were taken out and that nobody reads any more: to be unmapped by another thread.
+    pub(crate) fn take_left(&mut self) -> Vec<Arc<SegmentMemory>> {
+        self.leaving.extract_if(.., |leaving| !leaving.is_read()).map(|leaving| leaving.memory).collect()
     }
 
     #[inline]

@@ -59,6 +59,8 @@ impl<D: Disk> Log<D> {
         self.progress += 1;
         self.refused_size = None;
         self.after_sync(); // the horizon moves by what other partitions do
+        self.discard_left();
+        self.check_what_it_hangs_on();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),
@@ -513,8 +515,27 @@ impl<D: Disk> Log<D> {
         self.health = Health::Reinstalling { upto, edit };
     }
 
+    /// What is behind a mark is lost if a part of that transaction is: if it is in a log that is read-only it may stay
+    /// unsynced for ever, so nothing more may be built on it (E2).
+    fn check_what_it_hangs_on(&mut self) {
+        if self.read_only().is_some() {
+            return;
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::E2) {
+            return;
+        }
+        if let Some(failed) = self.horizon.hangs_on_failed(self.partition) {
+            let failed = failed.0;
+            self.give_up(&format!(
+                "it depends on a transaction of which partition {failed}, read-only, may lose a part"
+            ));
+        }
+    }
+
     fn give_up(&mut self, reason: &str) {
-        tracing::error!(reason, "the log is read-only until the server is restarted");
+        tracing::error!(partition = self.partition.0, reason, "the log is read-only until the server is restarted");
+        self.horizon.failed(self.partition);
         self.health = Health::ReadOnly(format!("the log is read-only: {reason}"));
         self.update_limits();
     }

@@ -278,6 +278,8 @@ impl Seed {
             shutdown: None,
             set_log_level: self.set_log_level,
             away: Away::new(self.me, cores),
+            guard: None,
+            has_written: false,
             coordinator: Coordinator::new(CoordinatorId(self.me.0), random()),
             for_coordinator: VecDeque::new(),
             resumable: Vec::new(),
@@ -318,7 +320,7 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
             max_value_bytes: usize::try_from(max_bulk_len(&config)).unwrap_or(usize::MAX),
         };
         // a new data set has a partition for each core; one that exists keeps those that it has
-        let partitions = match emberkv_engine::open(disk, log_options(&config), limits, cores, &progress) {
+        let mut partitions = match emberkv_engine::open(disk, log_options(&config), limits, cores, &progress) {
             Ok((partitions, report)) => {
                 log_report(&report, began.elapsed());
                 partitions
@@ -329,11 +331,17 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
             }
         };
         let total = partitions.len() as u16;
+        let readers = if config.direct_reads && cores > 1 {
+            partitions.iter_mut().map(emberkv_engine::Partition::reader).collect()
+        } else {
+            Vec::new()
+        };
         let horizon = Arc::clone(partitions[0].log().horizon());
         let mut dealt: Vec<Owned> = (0..cores)
             .map(|core| Owned {
                 list: Vec::new(),
                 horizon: Arc::clone(&horizon),
+                readers: Vec::clone(&readers),
                 map: Map::new(total, cores, CoreId(core)),
             })
             .collect();

@@ -22,6 +22,9 @@ pub(crate) struct ServerStats {
     pub visits: u64,
     /// Keys of other cores that were read without a message.
     pub direct_reads: u64,
+    /// Those of them that have found their key, and those that have not, as far as these count.
+    pub direct_hits: u64,
+    pub direct_misses: u64,
     /// Sleeping cores that were woken for a message.
     pub wakes: u64,
     /// The most messages that one turn has found.

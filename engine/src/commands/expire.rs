@@ -100,20 +100,25 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn ttl(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let answer = match self.lookup(key)?.live().map(|found| found.expires_at_ms) {
-            None => -2,
-            Some(None) => -1,
-            Some(Some(at)) => {
-                let left = (at - self.now_ms) as i64;
-                match request.id {
-                    CommandId::Ttl => (left + 500) / 1000,
-                    CommandId::Pttl => left,
-                    CommandId::Expiretime => ((at + 500) / 1000) as i64,
-                    _ => at as i64,
-                }
-            }
-        };
-        reply.integer(answer);
+        let expiry = self.lookup(key)?.live().map(|found| found.expires_at_ms);
+        reply.integer(time_answer(request.id, expiry, self.now_ms));
         Ok(())
+    }
+}
+
+/// What a command of the TTL family answers: -2 for no key, -1 for no expiry.
+pub(super) fn time_answer(id: CommandId, expiry: Option<Option<u64>>, now_ms: u64) -> i64 {
+    match expiry {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(at)) => {
+            let left = (at - now_ms) as i64;
+            match id {
+                CommandId::Ttl => (left + 500) / 1000,
+                CommandId::Pttl => left,
+                CommandId::Expiretime => ((at + 500) / 1000) as i64,
+                _ => at as i64,
+            }
+        }
     }
 }

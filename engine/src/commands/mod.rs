@@ -1,14 +1,14 @@
 //! The commands on data: one short function each.
 
 mod counters;
+mod direct;
 mod expire;
 mod keys;
 mod scan;
 mod set;
 mod strings;
 
-pub(crate) use keys::check_flush_mode;
-
+pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
@@ -16,6 +16,8 @@ use emberkv_resp::schema::CommandId;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
+
+pub(crate) use keys::check_flush_mode;
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could

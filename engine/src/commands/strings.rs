@@ -2,7 +2,7 @@
 
 use emberkv_log::Value;
 use emberkv_log::disk::Disk;
-use emberkv_resp::{Reply, format};
+use emberkv_resp::{Args, Reply, format};
 
 use super::SHARED_VALUE_BYTES;
 use crate::group::Request;
@@ -10,6 +10,31 @@ use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
+
+/// GETRANGE's first and last byte; negative numbers count from the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    start: i64,
+    end: i64,
+}
+
+impl Range {
+    pub(super) fn parse(args: Args<'_>) -> Result<Self, Stop> {
+        let number = |i| format::parse_integer(args.at(i)).ok_or(Stop::NOT_AN_INTEGER);
+        Ok(Self { start: number(2)?, end: number(3)? })
+    }
+}
+
+/// The part of a value that GETRANGE answers.
+pub(super) fn range_of(text: &[u8], Range { start, end }: Range) -> &[u8] {
+    let len = text.len() as i64;
+    if start < 0 && end < 0 && start > end {
+        return b"";
+    }
+    let place = |i: i64| if i < 0 { (len + i.max(-len)).max(0) } else { i };
+    let (start, end) = (place(start), place(end).min(len - 1));
+    if start > end || len == 0 { b"" } else { &text[start as usize..=end as usize] }
+}
 
 const TOO_LONG: Stop = Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
@@ -163,8 +188,7 @@ impl<D: Disk> Partition<D> {
     }
 
     pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let number = |i| format::parse_integer(request.args.at(i)).ok_or(Stop::NOT_AN_INTEGER);
-        let (start, end) = (number(2)?, number(3)?);
+        let range = Range::parse(request.args)?;
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
@@ -172,20 +196,7 @@ impl<D: Disk> Partition<D> {
             reply.bulk(b"");
             return Ok(());
         };
-        let mut buf = [0; 20];
-        let text = self.text(found, &mut buf);
-        let len = text.len() as i64;
-        if start < 0 && end < 0 && start > end {
-            reply.bulk(b"");
-            return Ok(());
-        }
-        let place = |i: i64| if i < 0 { (len + i.max(-len)).max(0) } else { i };
-        let (start, end) = (place(start), place(end).min(len - 1));
-        if start > end || len == 0 {
-            reply.bulk(b"");
-        } else {
-            reply.bulk(&text[start as usize..=end as usize]);
-        }
+        reply.bulk(range_of(self.text(found, &mut [0; 20]), range));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod expiry;
+mod foreign;
 mod keyspace;
 mod lives;
 mod model;

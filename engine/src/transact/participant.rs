@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
@@ -28,6 +29,7 @@ use crate::group::Request;
 use crate::locks::{KeyHash, Place, Wants};
 use crate::lookup::Lookup;
 use crate::partition::Partition;
+use crate::published::WriteCounters;
 use crate::stop::Stop;
 use crate::write::stored;
 
@@ -58,6 +60,8 @@ struct Open {
     /// Bytes that are held for the part, and whether some are held for the mark.
     held_for_part: Option<u64>,
     held_for_mark: bool,
+    /// Other threads have been told to keep off its keys.
+    is_raised: bool,
     /// The records of the part, in the order of the share.
     records: Vec<Appended>,
     /// The position after the part.
@@ -201,6 +205,7 @@ impl<D: Disk> Partition<D> {
             found: Vec::new(),
             held_for_part: None,
             held_for_mark: false,
+            is_raised: false,
             records: Vec::new(),
             end: LogPosition(0),
         };
@@ -243,7 +248,7 @@ impl<D: Disk> Partition<D> {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
                 Ok(()) | Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_)) => {
-                    self.publish(&open);
+                    self.publish_part(&open);
                     open.records.clear();
                     return self.leave(open);
                 }
@@ -287,7 +292,21 @@ impl<D: Disk> Partition<D> {
             self.log.release_held(MARK_BYTES as u64);
         }
         self.release_records(&mut open);
+        if open.is_raised {
+            self.count(open.place, WriteCounters::lower);
+        }
         self.locks.leave(open.place);
+    }
+
+    /// Calls `how` for each key that a place has to itself.
+    fn count(&self, place: Place, how: impl Fn(&WriteCounters, Option<Fingerprint>)) {
+        let Some(published) = &self.published else { return };
+        match self.locks.wants(place) {
+            Wants::All => how(&published.writes, None),
+            Wants::Keys(keys) => {
+                keys.iter().for_each(|key| how(&published.writes, Some(Fingerprint::from_hash(key.0))))
+            }
+        }
     }
 
     fn release_records(&mut self, open: &mut Open) {
@@ -309,6 +328,17 @@ impl<D: Disk> Partition<D> {
         #[cfg(any(test, feature = "sim"))]
         let depends = if plant::is(Plant::L2Vote) { LogPosition(0) } else { depends };
         open.step = Step::Voted;
+        if open.held_for_mark {
+            // once it is committed, before it is published, nobody may read past us what was there before (D6)
+            open.is_raised = self.published.is_some();
+            #[cfg(any(test, feature = "sim"))]
+            if plant::is(Plant::D6) {
+                open.is_raised = false;
+            }
+            if open.is_raised {
+                self.count(open.place, WriteCounters::raise);
+            }
+        }
         let partition = self.log.partition();
         self.answer(open.from, ToCoordinator::Granted { ticket, partition, vote }, depends);
         Ok(())
@@ -460,7 +490,7 @@ impl<D: Disk> Partition<D> {
                 position = LogPosition(0);
             }
             if plant::is(Plant::X3Publish) {
-                self.publish(open);
+                self.publish_part(open);
                 open.records.clear();
                 open.found.clear();
             }
@@ -470,7 +500,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// The part counts: the index refers to it.
-    fn publish(&mut self, open: &Open) {
+    fn publish_part(&mut self, open: &Open) {
         let db = open.share.db;
         match &open.share.action {
             Action::Put { pairs, .. } => {
@@ -481,7 +511,7 @@ impl<D: Disk> Partition<D> {
                 }
             }
             Action::Delete(keys) => {
-                self.last_delete = self.last_delete.max(open.end);
+                self.note_delete_before(open.end);
                 for i in &open.found {
                     let key = self.key(db, keys.at(*i));
                     match self.peek(key) {
@@ -494,7 +524,7 @@ impl<D: Disk> Partition<D> {
                 for record in &open.records {
                     let floor = self.log.table().record(record.address).entry();
                     if let Some(Entry::Floor { db }) = floor {
-                        self.last_delete = self.last_delete.max(open.end);
+                        self.note_delete_before(open.end);
                         self.apply_floor(db, record.address);
                     }
                 }

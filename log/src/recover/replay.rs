@@ -22,12 +22,6 @@ pub trait Replay: Send {
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String>;
 }
 
-impl<F: FnMut(&mut SegmentTable, Address, &Record<'_>) -> Result<(), String> + Send> Replay for F {
-    fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
-        self(table, address, record)
-    }
-}
-
 /// What the log itself has to know of what was replayed.
 #[derive(Debug, Default)]
 pub(crate) struct Replayed {

@@ -157,6 +157,46 @@ fn salvage_believes_a_mark_and_skips_what_nobody_marked() {
     );
 }
 
+/// Which logs are read-only after B could not be synced, with a part of a transaction that A has marked.
+fn read_only_after_a_failure_beside() -> Vec<bool> {
+    let disk = SimDisk::new();
+    let mut logs: Vec<_> = open(&disk, 1, SyncPolicy::EverySec, 3).unwrap().into_iter().map(|(log, _)| log).collect();
+    logs.iter_mut().for_each(|log| run_all(&disk, log));
+    let [a, b, c] = logs.as_mut_slice() else { unreachable!("three") };
+    let horizon = Arc::clone(a.horizon());
+    let ticket = horizon.draw();
+    append_part(a, ticket, &THREE[..2]);
+    append_part(b, ticket, &THREE[..2]);
+    horizon.decided(ticket);
+    append(a, &[Entry::Mark { txid: ticket }]);
+    append(c, &[put(b"k")]);
+    disk.fail_syncs(2);
+    for log in [b, a, c] {
+        for _ in 0..2 {
+            log.tick();
+            run_all(&disk, log);
+        }
+    }
+    logs.iter().map(|log| log.read_only().is_some()).collect()
+}
+
+#[test]
+fn a_log_that_hangs_on_a_failed_one_fails_too() {
+    assert_eq!(read_only_after_a_failure_beside(), [true, true, false]);
+    plant::set(Some(Plant::E2));
+    assert_eq!(read_only_after_a_failure_beside(), [false, true, false], "without E2");
+    plant::set(None);
+}
+
+#[test]
+fn several_threads_find_what_one_finds() {
+    let disk = decided_in_every_way().after_kill();
+    let make = |_, _| Ok(Index::default());
+    let several = Options { load_threads: 4, ..options(2, SyncPolicy::EverySec) };
+    let (opened, _) = start(Arc::new(disk.after_kill()), several, 1, &Progress::default(), make).unwrap();
+    assert_eq!(names(&opened), names(&open(&disk, 3, SyncPolicy::EverySec, 1).unwrap()));
+}
+
 /// The keys of each partition.
 fn names(opened: &[(Log<SimDisk>, Index)]) -> Vec<Vec<String>> {
     let text = |key: &Vec<u8>| String::from_utf8_lossy(key).into_owned();

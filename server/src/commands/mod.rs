@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use emberkv_resp::schema::{self, Command, CommandId};
 use emberkv_resp::{Args, Reply};
 
+use crate::core::Question;
 use crate::core::shard::{Shard, Shutdown};
 use crate::driver::ConnId;
 
@@ -53,6 +54,10 @@ impl Shard {
             CommandId::ClientSetinfo => self.client_setinfo(conn, args),
             CommandId::ClientSetname => self.client_setname(conn, args),
             CommandId::ConfigGet => self.config_get(conn, args),
+            CommandId::ConfigResetstat => {
+                self.ask_all(conn, Question::ResetStats);
+                Ok(())
+            }
             CommandId::ConfigSet => self.config_set(conn, args),
             CommandId::ClientHelp | CommandId::ConfigHelp => {
                 if let Some(container) = command.container() {

@@ -168,6 +168,8 @@ directives! {
     "server" {
         Cores cores: u16 = 0, "cores", Start, Number::<u16>::new(0, 1024),
             "threads that serve, each with its own part of the data; 0 for one per processor";
+        DirectReads direct_reads: bool = true, "direct-reads", Start, YesNo,
+            "let a core read what is another's out of memory, instead of asking it";
         Io io: IoDriver = IoDriver::Auto, "io", Start, IO_DRIVER,
             "i/o driver; auto takes io_uring where it works and epoll otherwise";
         LogLevel loglevel: LogLevel = LogLevel::Notice, "loglevel", Runtime, LOG_LEVEL,

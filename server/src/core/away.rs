@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use emberkv_engine::Request;
 use emberkv_resp::Args;
-use emberkv_resp::schema::Runs;
+use emberkv_resp::schema::{Flags, Runs};
 
 use crate::core::connection::{Fate, Stall};
 use crate::core::depends::Depends;
@@ -131,7 +132,7 @@ impl Shard {
         if !connection.authenticated || connection.fate != Fate::Open {
             return Routed::Here(0);
         }
-        match owned.map.place(command, args, parsed.place) {
+        match owned.map.place(command, args, parsed.place.map(|(place, _)| place)) {
             Place::Own(own) => {
                 let (open, db) = (connection.open.take(), connection.db);
                 let partition = &owned.list[usize::from(own)].partition;
@@ -140,13 +141,19 @@ impl Shard {
                 {
                     return self.wait_for_visitors(conn);
                 }
+                self.has_written |= command.flags.contains(Flags::WRITE);
                 // what was asked for before is published before this is executed (D7)
                 if let Some(open) = open {
                     self.flush_open(open);
                 }
                 Routed::Here(usize::from(own))
             }
-            Place::Away(core, own) => self.send_away(conn, core, own, parsed, args),
+            Place::Away(core, own) => {
+                if self.read_directly(conn, core, own, parsed, args) {
+                    return Routed::Done;
+                }
+                self.send_away(conn, core, own, parsed, args)
+            }
             Place::Several => self.spread(conn, parsed, args),
         }
     }
@@ -200,7 +207,12 @@ impl Shard {
             });
         }
         connection.open = Some(Open { core, parcel: number, run: parcel.runs.len() - 1 });
-        let bytes = parcel.push(command.id, own, args);
+        let request = Request { id: command.id, db: connection.db, args };
+        let written = match &self.data {
+            Data::Ready(owned) => owned.begin_write(core, own, request),
+            Data::Loading { .. } => None,
+        };
+        let bytes = parcel.push(command.id, own, args, written);
         let is_full = parcel.is_full();
         connection.away.add(bytes);
         self.away.load.add(bytes);
@@ -223,6 +235,7 @@ impl Shard {
 
     fn flush(&mut self, to: CoreId) {
         if let Some(parcel) = self.away.take(to) {
+            self.guard = None; // waking is a system call (D12)
             self.stats.parcels += 1;
             self.stats.wakes += u64::from(self.peers.send(to, Message::Parcel(parcel)));
         }

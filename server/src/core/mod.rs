@@ -9,6 +9,7 @@ pub(crate) mod cron;
 mod depends;
 pub(crate) mod direct;
 mod ending;
+mod foreign;
 mod gather;
 mod inbox;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use emberkv_engine::Partition;
+use emberkv_engine::{Partition, PartitionReader};
 use emberkv_log::disk::real::RealDisk;
 use emberkv_log::{Horizon, LogPosition};
 
@@ -15,6 +15,8 @@ pub(crate) struct Owned {
     pub list: Vec<Own>,
     /// The data set's.
     pub horizon: Arc<Horizon>,
+    /// For each partition of the data set, how to read it without its owner; none, if that is not to be done.
+    pub readers: Vec<PartitionReader>,
     pub map: Map,
 }
 
@@ -37,13 +39,17 @@ impl Own {
 }
 
 impl Owned {
-    /// Writes down up to where the promise of the sync policy is kept; returns whether that has changed.
-    pub fn gates(&self, gates: &mut Vec<LogPosition>) -> bool {
+    /// Writes down up to where the promise of the sync policy is kept, for this core and for others; returns whether
+    /// that has changed.
+    pub fn gates(&mut self, gates: &mut Vec<LogPosition>) -> bool {
         gates.resize(self.list.len(), LogPosition(0));
         let mut moved = false;
-        for (gate, own) in gates.iter_mut().zip(&self.list) {
+        for (gate, own) in gates.iter_mut().zip(&mut self.list) {
             let now = own.partition.log().gate();
-            moved |= std::mem::replace(gate, now) != now;
+            if std::mem::replace(gate, now) != now {
+                moved = true;
+                own.partition.publish();
+            }
         }
         moved
     }

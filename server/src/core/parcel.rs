@@ -12,6 +12,7 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Output, Protocol, Span};
 
 use crate::core::depends::Depends;
+use crate::core::foreign::Written;
 use crate::core::message::CoreId;
 use crate::driver::ConnId;
 
@@ -65,6 +66,8 @@ pub(crate) struct Asked {
     pub own: u16,
     /// Of its first key.
     pub fingerprint: Fingerprint,
+    /// If it is a write that others must not read past.
+    pub written: Option<Written>,
     spans: (u32, u32),
 }
 
@@ -74,11 +77,11 @@ impl Parcel {
     }
 
     /// Appends a request to the last run; returns its bytes.
-    pub fn push(&mut self, id: CommandId, own: u16, args: Args<'_>) -> usize {
+    pub fn push(&mut self, id: CommandId, own: u16, args: Args<'_>, written: Option<Written>) -> usize {
         let (first, before) = (self.spans.len() as u32, self.bytes.len());
         args.append_to(&mut self.bytes, &mut self.spans);
         let spans = (first, self.spans.len() as u32);
-        self.requests.push(Asked { id, own, fingerprint: Fingerprint::from_raw(0), spans });
+        self.requests.push(Asked { id, own, fingerprint: Fingerprint::from_raw(0), written, spans });
         let size = self.bytes.len() - before;
         if let Some(run) = self.runs.last_mut() {
             run.left.end += 1;

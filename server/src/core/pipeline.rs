@@ -1,5 +1,6 @@
 //! From received bytes to staged replies: requests are parsed, prefetched and executed in groups.
 
+use crossbeam_epoch::Guard;
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
 use emberkv_log::DbId;
@@ -33,8 +34,8 @@ pub(crate) struct Parsed {
     /// `None`: it is no command that can be executed, and the answer says why.
     pub command: Option<&'static Command>,
     pub fingerprint: Fingerprint,
-    /// Where its first key is, if that was looked up.
-    pub place: Option<Place>,
+    /// Where its first key is, if that was looked up, and the database that the fingerprint is for.
+    pub place: Option<(Place, DbId)>,
 }
 
 /// What became of a buffer.
@@ -139,6 +140,7 @@ impl Shard {
             }
         }
         (self.spans, self.group) = (spans, group);
+        self.guard = None;
         self.touch(conn);
         Processed { consumed: at, needed }
     }
@@ -153,7 +155,10 @@ impl Shard {
             return;
         };
         if !self.is_single {
-            return prefetch_own(owned, connection.db, buf, spans, group);
+            if !owned.readers.is_empty() {
+                self.guard.get_or_insert_with(crossbeam_epoch::pin);
+            }
+            return prefetch_placed(owned, self.guard.as_ref(), connection.db, buf, spans, group);
         }
         let partition = &owned.list[0].partition;
         for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
@@ -264,19 +269,17 @@ impl Shard {
     }
 }
 
-/// Hash, rows, records of the keys that are this core's.
-fn prefetch_own(owned: &Owned, db: DbId, buf: &[u8], spans: &[Span], group: &mut [Parsed]) {
+/// Hash, rows, records of the keys that can be looked up here.
+fn prefetch_placed(owned: &Owned, guard: Option<&Guard>, db: DbId, buf: &[u8], spans: &[Span], group: &mut [Parsed]) {
     for parsed in group.iter_mut().filter(|parsed| parsed.has_key()) {
         let key = spans[parsed.spans.0 as usize + 1].of(buf);
         let place = owned.map.place_of_key(key);
-        parsed.place = Some(place);
-        if let Place::Own(own) = place {
-            parsed.fingerprint = owned.list[usize::from(own)].partition.prefetch_row(db, key);
-        }
+        parsed.place = Some((place, db));
+        parsed.fingerprint = owned.prefetch_row(guard, place, db, key);
     }
-    for parsed in group.iter().filter(|parsed| parsed.has_key()) {
-        if let Some(Place::Own(own)) = parsed.place {
-            owned.list[usize::from(own)].partition.prefetch_record(parsed.fingerprint);
+    for parsed in group.iter() {
+        if let Some((place, _)) = parsed.place {
+            owned.prefetch_record(guard, place, parsed.fingerprint);
         }
     }
 }

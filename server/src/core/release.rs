@@ -54,7 +54,7 @@ impl Connection {
 impl Shard {
     /// The end of a turn: sends what may be sent.
     pub fn release_replies<D: Driver>(&mut self, driver: &mut D) {
-        let moved = match &self.data {
+        let moved = match &mut self.data {
             Data::Ready(owned) => owned.gates(&mut self.gates),
             Data::Loading { .. } => false,
         };

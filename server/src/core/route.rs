@@ -27,6 +27,12 @@ pub(crate) enum Place {
     Several,
 }
 
+/// Whether a command has one key, its first argument: nearly all that are on data have.
+#[inline]
+pub(crate) fn has_one_key(command: &Command) -> bool {
+    matches!(command.keys, [KeySpec { begin: Begin::At(1), find: Find::Range { last: 0, .. }, .. }])
+}
+
 impl Map {
     pub fn new(partitions: u16, cores: u16, me: CoreId) -> Self {
         assert!(partitions > 0 && me.0 < cores);
@@ -43,6 +49,12 @@ impl Map {
         self.partitions == 1 && self.me == CoreId::FIRST
     }
 
+    /// The number of a core's partition in the data set.
+    #[inline]
+    pub fn number(&self, core: CoreId, own: u16) -> u16 {
+        own * self.cores + core.0
+    }
+
     /// The core that owns a partition.
     pub fn owner(&self, partition: u16) -> CoreId {
         CoreId(partition % self.cores)
@@ -55,7 +67,7 @@ impl Map {
         if self.partitions == 1 {
             return self.place_of(PartitionId(0));
         }
-        if let [KeySpec { begin: Begin::At(1), find: Find::Range { last: 0, .. }, .. }] = command.keys {
+        if has_one_key(command) {
             return first.unwrap_or_else(|| self.place_of_key(args.at(1)));
         }
         match route(command.id, args, self.partitions) {

@@ -72,6 +72,10 @@ pub(crate) struct Shard {
     pub set_log_level: fn(LogLevel),
     /// What this core's connections have at other cores.
     pub away: Away,
+    /// Keeps what is read of other cores' partitions; for a group of requests at most, and never over a system call (D12).
+    pub guard: Option<crossbeam_epoch::Guard>,
+    /// Whether this core has changed its partitions since the last fence (D9).
+    pub has_written: bool,
     /// Of commands over several partitions.
     pub coordinator: Coordinator<Asks>,
     /// Connections whose next command waits for the coordinator to have fewer.

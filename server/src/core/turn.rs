@@ -60,7 +60,7 @@ pub(crate) struct Core<D: Driver> {
     /// [`Shard::unlocks`] when commands that were locked out were tried last.
     pub seen_unlocks: u64,
     /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
-    pub guessed: Vec<(u16, Fingerprint)>,
+    pub guessed: Vec<(Place, Fingerprint)>,
 }
 
 /// How many requests a received buffer held lately.
@@ -212,21 +212,19 @@ impl<D: Driver> Core<D> {
             return; // each pipeline is a group of its own
         }
         self.guessed.clear();
+        let guard = (!owned.readers.is_empty()).then(crossbeam_epoch::pin);
         for event in events {
             if let Event::Received(conn, received) = event
                 && let Some(connection) = self.shard.connections.get_mut(*conn)
                 && let Some(key) = first_key(self.driver.bytes(received))
             {
-                let own = match owned.map.place_of_key(key) {
-                    Place::Own(own) => own,
-                    Place::Away(..) | Place::Several => continue,
-                };
-                let fingerprint = owned.list[usize::from(own)].partition.prefetch_row(connection.db, key);
-                self.guessed.push((own, fingerprint));
+                let place = owned.map.place_of_key(key);
+                let fingerprint = owned.prefetch_row(guard.as_ref(), place, connection.db, key);
+                self.guessed.push((place, fingerprint));
             }
         }
-        for (own, fingerprint) in &self.guessed {
-            owned.list[usize::from(*own)].partition.prefetch_record(*fingerprint);
+        for (place, fingerprint) in &self.guessed {
+            owned.prefetch_record(guard.as_ref(), *place, *fingerprint);
         }
     }
 

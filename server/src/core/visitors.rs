@@ -157,11 +157,11 @@ fn prefetch(owned: &Owned, parcels: &mut [Box<Parcel>]) {
 /// Executes what is left of a parcel, as far as it goes.
 fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats: &mut ServerStats) {
     for i in 0..parcel.runs.len() {
-        for number in parcel.runs[i].left.clone() {
+        for at in parcel.runs[i].left.clone() {
             let is_blocked = !blocked.clients.is_empty()
                 && (blocked.clients.contains(&parcel.runs[i].client)
-                    || blocked.keys.contains(&parcel.requests[number as usize].fingerprint));
-            let (run, own, request) = parcel.request(i, number);
+                    || blocked.keys.contains(&parcel.requests[at as usize].fingerprint));
+            let (run, own, request) = parcel.request(i, at);
             let partition = &mut owned.list[usize::from(own)].partition;
             let mut reply = Reply::new(&mut run.output, run.protocol);
             let result = if is_blocked { Err(Stop::Wait) } else { partition.execute(request, &mut reply) };
@@ -174,16 +174,20 @@ fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats:
                 Err(Stop::Wait | Stop::Locked) => {
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
-                    run.left.start = number;
+                    run.left.start = at;
                     let client = run.client;
-                    let left = &parcel.requests[number as usize..parcel.runs[i].left.end as usize];
+                    let left = &parcel.requests[at as usize..parcel.runs[i].left.end as usize];
                     blocked.clients.push(client);
                     blocked.keys.extend(left.iter().map(|asked| asked.fingerprint));
                     break;
                 }
             }
             run.depends.add(own, partition.take_dependency());
-            run.left.start = number + 1;
+            let number = owned.list[usize::from(own)].number;
+            run.left.start = at + 1;
+            if let Some(written) = parcel.requests[at as usize].written {
+                owned.end_write(number, written);
+            }
             stats.visits += 1;
         }
     }

@@ -92,7 +92,11 @@ impl Life {
                 let words = command(choices, self.commands);
                 world.send(client, db, words, choices);
             }
-            20..40 => {
+            20..24 => {
+                let (db, key) = (choices.below(6).saturating_sub(4) as u8, key(choices));
+                world.read_directly(db, key.as_bytes());
+            }
+            24..40 => {
                 let client = choices.below(world.clients.len() as u64) as usize;
                 world.try_again(client);
             }
@@ -168,7 +172,7 @@ fn is_noticed(plant: Plant, seeds: u64) -> bool {
 
 #[test]
 fn a_life_over_partitions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote] {
+    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6] {
         assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
     }
 }

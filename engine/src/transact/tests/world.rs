@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{Job, Kind, LogPosition, MARK_BYTES, Options, Progress, SyncPolicy, TxId};
+use emberkv_log::{DbId, Job, Kind, LogPosition, MARK_BYTES, Options, Progress, SyncPolicy, TxId, Value};
 use emberkv_resp::{Output, Protocol, Reply};
 
 use super::coordinator::with_request;
@@ -15,7 +15,7 @@ use crate::tests::{DATABASES, Held, MAX_VALUE_BYTES, Model, Name, START_MS, Stat
 use crate::transact::{
     Coordinator, CoordinatorId, Effect, Outcome, Plan, Route, Strings, ToCoordinator, ToOwner, route,
 };
-use crate::{Limits, Partition, Stop, open};
+use crate::{Foreign, Limits, Partition, PartitionReader, Stop, open};
 
 /// Names a change of the model.
 pub type ChangeId = usize;
@@ -80,6 +80,7 @@ pub struct World {
     pub disk: SimDisk,
     pub partitions: Vec<Partition<SimDisk>>,
     pub policy: SyncPolicy,
+    readers: Vec<PartitionReader>,
     jobs: Vec<Vec<Job<SimFile>>>,
     coordinators: Vec<Coordinator<usize>>,
     pub clients: Vec<Client>,
@@ -131,6 +132,7 @@ impl World {
             disk,
             partitions: Vec::new(),
             policy,
+            readers: Vec::new(),
             jobs: Vec::new(),
             coordinators: (0..cores).map(|core| Coordinator::new(CoordinatorId(core as u16), seed)).collect(),
             clients,
@@ -155,6 +157,7 @@ impl World {
         self.to_owners = partitions.iter().map(|_| VecDeque::new()).collect();
         self.to_coordinators = (0..cores).map(|_| VecDeque::new()).collect();
         self.partitions = partitions;
+        self.readers = self.partitions.iter_mut().map(Partition::reader).collect();
         self.partitions.iter_mut().for_each(|partition| partition.begin_turn(START_MS));
         for (core, coordinator) in self.coordinators.iter_mut().enumerate() {
             *coordinator = Coordinator::new(CoordinatorId(core as u16), 7);
@@ -331,6 +334,26 @@ impl World {
         }
     }
 
+    /// Reads a key as another core does, without a message: what is answered is the truth, and stays it.
+    pub fn read_directly(&mut self, db: u8, key: &[u8]) {
+        let owner = usize::from(partition_of(key, self.count()).0);
+        let guard = crossbeam_epoch::pin();
+        let found = match self.readers[owner].get(&guard, DbId(db), key, START_MS) {
+            Foreign::Ask => return,
+            Foreign::Nil => None,
+            Foreign::Value(record) => Some(match record.record().value() {
+                Value::Bytes(bytes) => bytes.to_vec(),
+                Value::Int(int) => int.to_string().into_bytes(),
+            }),
+        };
+        let name: Name = (db, key.into());
+        let expected = self.model.state.get(&name).map(|held| held.value.to_vec());
+        assert_eq!(found, expected, "read directly: {}", key.escape_ascii());
+        if let Some(id) = self.newest.get(&name) {
+            self.saw(&[*id]);
+        }
+    }
+
     // ---- messages ------------------------------------------------------------------------------------
 
     /// Delivers the next message to an owner. False if there is none.
@@ -468,6 +491,7 @@ impl World {
     pub fn end_turn(&mut self, owner: usize) {
         let partition = &mut self.partitions[owner];
         partition.log_mut().end_turn();
+        partition.publish();
         let inboxes = &mut self.to_coordinators;
         partition.take_answers(|to, message| inboxes[usize::from(to.0)].push_back((owner, message)));
         self.note(owner);

@@ -1,0 +1,110 @@
+//! Commands that another core than the owner can answer: those that read one key.
+
+use crossbeam_epoch::Guard;
+use emberkv_index::Fingerprint;
+use emberkv_log::{Located, Value};
+use emberkv_resp::schema::CommandId;
+use emberkv_resp::{Reply, format};
+
+use super::SHARED_VALUE_BYTES;
+use super::expire::time_answer;
+use super::strings::{Range, range_of};
+use crate::foreign::{Foreign, PartitionReader};
+use crate::group::Request;
+
+/// What has become of a command that was tried directly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direct {
+    /// Its reply is written, and counts as a keyspace hit.
+    Hit,
+    /// Its reply is written, and counts as a keyspace miss.
+    Miss,
+    /// Its reply is written, and counts as neither.
+    Uncounted,
+    /// Nothing is written: the owner is to be asked.
+    Ask,
+}
+
+impl PartitionReader {
+    /// Whether [`PartitionReader::answer`] can answer such a command: it reads one key.
+    #[inline]
+    pub fn answers(request: Request<'_>) -> bool {
+        match request.id {
+            CommandId::Get
+            | CommandId::Strlen
+            | CommandId::Getrange
+            | CommandId::Substr
+            | CommandId::Ttl
+            | CommandId::Pttl
+            | CommandId::Expiretime
+            | CommandId::Pexpiretime
+            | CommandId::Type => true,
+            CommandId::Exists | CommandId::Touch => request.args.len() == 2,
+            _ => false,
+        }
+    }
+
+    /// Writes the reply to a command of those, if it can be told without the owner. The reply may be sent at once: what
+    /// it depends on has reached the policy's level.
+    pub fn answer(
+        &self,
+        guard: &Guard,
+        request: Request<'_>,
+        fingerprint: Fingerprint,
+        now_ms: u64,
+        reply: &mut Reply<'_>,
+    ) -> Direct {
+        debug_assert!(Self::answers(request));
+        let range = match request.id {
+            CommandId::Getrange | CommandId::Substr => match Range::parse(request.args) {
+                Ok(range) => Some(range),
+                // the owner finds the words for it
+                Err(_) => return Direct::Ask,
+            },
+            _ => None,
+        };
+        let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms) {
+            Foreign::Ask => return Direct::Ask,
+            Foreign::Nil => None,
+            Foreign::Value(record) => Some(record),
+        };
+        let mut buf = [0; 20];
+        match request.id {
+            CommandId::Get => match record {
+                None => reply.null(),
+                Some(record) => match record.value() {
+                    Value::Bytes(bytes) if bytes.len() < SHARED_VALUE_BYTES => reply.bulk(bytes),
+                    Value::Bytes(bytes) => match record.share_value() {
+                        Some(shared) => reply.bulk_shared(shared),
+                        None => reply.bulk(bytes),
+                    },
+                    Value::Int(int) => reply.bulk_integer(int),
+                },
+            },
+            CommandId::Strlen => reply.integer(text_of(record, &mut buf).len() as i64),
+            CommandId::Getrange | CommandId::Substr => {
+                let text = text_of(record, &mut buf);
+                reply.bulk(range.map_or(&[], |range| range_of(text, range)));
+            }
+            CommandId::Exists | CommandId::Touch => reply.integer(i64::from(record.is_some())),
+            CommandId::Type => {
+                reply.simple(if record.is_some() { "string" } else { "none" });
+                return Direct::Uncounted;
+            }
+            id => {
+                reply.integer(time_answer(id, record.map(|record| record.expires_at_ms()), now_ms));
+                return Direct::Uncounted;
+            }
+        }
+        if record.is_some() { Direct::Hit } else { Direct::Miss }
+    }
+}
+
+/// The value as text, where an integer is written into `buf`; empty for no record.
+fn text_of<'a>(record: Option<Located<'a>>, buf: &'a mut [u8; 20]) -> &'a [u8] {
+    match record.map(|record| record.record().value()) {
+        None => &[],
+        Some(Value::Bytes(bytes)) => bytes,
+        Some(Value::Int(int)) => format::integer(int, buf),
+    }
+}
