@@ -143,7 +143,8 @@ impl Server {
     /// Starts the threads; the calling one is the first core.
     fn run<D: Driver + 'static>(self, make: fn() -> io::Result<D>, uring: bool) -> Result<(), ServeError> {
         let cores = self.config.cores();
-        let pins = if cores > 1 { pin::places(cores) } else { Vec::new() };
+        let list = self.config.server_cpulist.clone();
+        let pin_of = |core: u16| list.get(usize::from(core) % list.len().max(1)).copied();
         let now_ms = wall_clock_ms();
         let facts = Arc::new(Facts {
             run_id: (0..5).map(|_| format!("{:08x}", random() as u32)).collect(),
@@ -161,7 +162,7 @@ impl Server {
         for core in 1..cores {
             let (waker, its_waker) = channel();
             let (start, its_start) = channel::<Seed>();
-            let pin = pins.get(usize::from(core)).copied();
+            let pin = pin_of(core);
             let thread = std::thread::Builder::new().name(format!("core-{core}"));
             threads.push(thread.spawn(move || run_core(make, &waker, &its_start, pin))?);
             wakers.push(its_waker.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?);
@@ -192,8 +193,9 @@ impl Server {
             let _ = start.send(seed(CoreId(i as u16 + 1)));
         }
         let first = Seed { doors: self.doors, ..seed(CoreId::FIRST) };
-        if let Some(pin) = pins.first() {
-            pin::pin_to(*pin);
+        // last: what the other threads do is nothing for this processor
+        if let Some(processor) = pin_of(0) {
+            pin::pin_to(processor);
         }
         drop(housekeeping);
         let ended = first.core(driver).run()?;
@@ -289,8 +291,7 @@ impl Seed {
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),
-            spans: Vec::new(),
-            group: Vec::new(),
+            works: Vec::new(),
         };
         shard.apply_limits();
         Core {
@@ -305,6 +306,7 @@ impl Seed {
             seen_progress: 0,
             seen_unlocks: 0,
             guessed: Vec::new(),
+            suspended: Vec::new(),
         }
     }
 }

@@ -38,12 +38,13 @@ pub fn driver_args(io: &str) -> Vec<String> {
     if io.is_empty() { Vec::new() } else { vec!["--io".into(), io.into()] }
 }
 
-/// A server in `dir` with these words on its command line.
+/// A server in `dir` with these words on its command line; emberkv with `$EMBERKV_CORES` cores, if that is set.
 pub fn spec(dir: &Path, args: &[&str]) -> ServerSpec {
     let spec = ServerSpec::new(binary(), dir).args(args.iter().copied());
-    match spec.flavor() {
-        Flavor::Ember => spec,
-        Flavor::Redis => spec.args(["--appendonly", "yes"]),
+    match (spec.flavor(), std::env::var("EMBERKV_CORES")) {
+        (Flavor::Ember, Ok(cores)) if !args.contains(&"--cores") => spec.args(["--cores", &cores]),
+        (Flavor::Ember, _) => spec,
+        (Flavor::Redis, _) => spec.args(["--appendonly", "yes"]),
     }
 }
 

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use super::foreign::Given;
 use super::values::{
-    APPEND_FSYNC, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, EVICTION_POLICY, EvictionPolicy, Folder,
-    GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal, OptionalPath, OutputLimits, Password,
-    Put, Reason, SaveLine, SavePoint, Secret, YesNo, every_address, stock_save_points,
+    APPEND_FSYNC, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, CpuList, EVICTION_POLICY, EvictionPolicy,
+    Folder, GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal, OptionalPath, OutputLimits,
+    Password, Put, Reason, SaveLine, SavePoint, Secret, YesNo, every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -168,6 +168,8 @@ directives! {
     "server" {
         Cores cores: u16 = 0, "cores", Start, Number::<u16>::new(0, 1024),
             "threads that serve, each with its own part of the data; 0 for one per processor";
+        ServerCpulist server_cpulist: Vec<usize> = Vec::new(), "server-cpulist" | "server_cpulist", Start, CpuList,
+            "processors that the cores are pinned to, in turn; empty for no pinning";
         DirectReads direct_reads: bool = true, "direct-reads", Start, YesNo,
             "let a core read what is another's out of memory, instead of asking it";
         Io io: IoDriver = IoDriver::Auto, "io", Start, IO_DRIVER,

@@ -99,6 +99,11 @@ impl Away {
         Some(parcel)
     }
 
+    /// Whether a run's parcel is still here.
+    fn has_not_left(&self, open: Open) -> bool {
+        self.next[open.core.index()].1 == open.parcel
+    }
+
     fn keep(&mut self, parcel: Box<Parcel>) {
         if self.spare.len() < SPARES
             && let Some(parcel) = parcel.reuse()
@@ -118,6 +123,8 @@ pub(crate) enum Routed {
     Stalled,
     /// It has to be tried again later; the connection is stalled.
     Later,
+    /// It has to be tried again when all parcels have left.
+    AfterFlush,
 }
 
 impl Shard {
@@ -134,7 +141,7 @@ impl Shard {
         }
         match owned.map.place(command, args, parsed.place.map(|(place, _)| place)) {
             Place::Own(own) => {
-                let (open, db) = (connection.open.take(), connection.db);
+                let (open, db) = (connection.open, connection.db);
                 let partition = &owned.list[usize::from(own)].partition;
                 if self.has_stalled_visitors()
                     && args.get(1).is_some_and(|key| self.is_blocked(partition.prefetch_row(db, key)))
@@ -142,9 +149,10 @@ impl Shard {
                     return self.wait_for_visitors(conn);
                 }
                 self.has_written |= command.flags.contains(Flags::WRITE);
-                // what was asked for before is published before this is executed (D7)
-                if let Some(open) = open {
-                    self.flush_open(open);
+                // what was asked for before is published before this is executed (D7): not at once, so that the parcel
+                // takes other connections' requests too
+                if open.is_some_and(|open| self.away.has_not_left(open)) {
+                    return Routed::AfterFlush;
                 }
                 Routed::Here(usize::from(own))
             }
@@ -227,8 +235,8 @@ impl Shard {
     }
 
     /// Sends a run's parcel, unless that has been done.
-    pub fn flush_open(&mut self, open: Open) {
-        if self.away.next[open.core.index()].1 == open.parcel {
+    fn flush_open(&mut self, open: Open) {
+        if self.away.has_not_left(open) {
             self.flush(open.core);
         }
     }

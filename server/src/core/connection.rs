@@ -19,6 +19,8 @@ pub(crate) enum Stall {
     Away,
     /// A transaction has the key of its next command.
     Locked,
+    /// It goes on this very turn, when what it has asked of other cores has left.
+    Flush,
     /// A command over several partitions is under way, or its turn has not come: it begins when all that was
     /// asked before is answered, and what is asked after it begins when it has ended. So others see the effects in the
     /// order of the requests.

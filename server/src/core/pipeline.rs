@@ -5,7 +5,7 @@ use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
 use emberkv_log::DbId;
 use emberkv_resp::schema::{Command, Flags, Runs, resolve};
-use emberkv_resp::{Args, Parsed as Found, Parser, Reply, Span};
+use emberkv_resp::{Args, Limits, Parsed as Found, Parser, ProtocolError, Reply, Span};
 
 use crate::core::away::Routed;
 use crate::core::connection::{Connection, Fate, Stall};
@@ -53,66 +53,96 @@ enum Next {
     GoesOn,
     /// The connection is stalled.
     Waits,
+    /// This one was not executed: what was asked of other cores before has to leave first (D7).
+    AfterFlush,
 }
 
 enum Step {
     GoOn,
     /// Execution stops before the request at this offset.
     StopAt(usize),
+    /// Execution goes on at the same place after a flush.
+    Suspend,
+}
+
+/// A buffer of requests that are being executed, and how far that has come.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Where the bytes begin that are not parsed.
+    at: usize,
+    spans: Vec<Span>,
+    group: Vec<Parsed>,
+    /// The first of the group that is not executed.
+    next: usize,
+    /// What is behind the group, if not just more.
+    end: Option<Result<Found, ProtocolError>>,
+    limits: Limits,
+}
+
+impl Work {
+    fn clear(&mut self) {
+        (self.at, self.next, self.end) = (0, 0, None);
+        self.spans.clear();
+        self.group.clear();
+    }
+}
+
+/// How far a buffer was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    Done(Processed),
+    /// As far as it goes before the requests for other cores are sent; the same buffer and work go on then.
+    Suspended,
 }
 
 impl Shard {
+    /// Room for a buffer's requests.
+    pub fn take_work(&mut self) -> Box<Work> {
+        self.works.pop().unwrap_or_default()
+    }
+
+    /// Keeps it for the next buffer.
+    pub fn keep_work(&mut self, mut work: Box<Work>) {
+        work.clear();
+        self.works.push(work);
+    }
+
     /// Parses and executes what `buf` holds of a connection's requests.
-    pub fn process(&mut self, conn: ConnId, buf: &[u8]) -> Processed {
-        let mut at = 0;
+    pub fn process(&mut self, conn: ConnId, buf: &[u8], work: &mut Work) -> Progress {
         let mut needed = 0;
-        let (mut spans, mut group) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.group));
         loop {
-            spans.clear();
-            group.clear();
-            let Some(connection) = self.connections.get_mut(conn) else { break };
-            if connection.fate != Fate::Open {
-                at = buf.len();
+            if work.next == work.group.len() && work.end.is_none() && !self.parse_group(conn, buf, work) {
                 break;
             }
-            if connection.unsent() > OUTPUT_PAUSE_BYTES {
-                connection.stall = Some(Stall::Output);
-                break;
-            }
-            let mut limits = self.limits;
-            limits.unauthenticated = !connection.authenticated;
-            // parse a group ...
-            let mut end = None;
-            while group.len() < GROUP && end.is_none() {
-                let first = spans.len();
-                match connection.parser.parse(buf, at, &mut spans, &limits) {
-                    Ok(Found::Command { consumed }) => {
-                        group.push(Parsed::new(at, consumed, first, buf, &spans));
-                        at += consumed;
+            match self.execute_group(conn, buf, work) {
+                Step::GoOn => {}
+                Step::StopAt(offset) => {
+                    work.at = offset;
+                    if let Some(connection) = self.connections.get_mut(conn) {
+                        // what was parsed beyond is parsed again
+                        connection.parser = Parser::new();
                     }
-                    Ok(Found::Empty { consumed }) => at += consumed,
-                    other => end = Some(other),
+                    break;
+                }
+                Step::Suspend => {
+                    self.guard = None;
+                    return Progress::Suspended;
                 }
             }
-            // ... and execute it
-            self.prefetch(conn, buf, &spans, &mut group);
-            if let Step::StopAt(offset) = self.execute_group(conn, buf, &spans, &group) {
-                at = offset;
-                if let Some(connection) = self.connections.get_mut(conn) {
-                    // what was parsed beyond is parsed again
-                    connection.parser = Parser::new();
-                }
-                break;
-            }
-            match end {
+            match work.end.take() {
                 None => {}
                 Some(Ok(Found::Inline { consumed, args })) => {
-                    let parsed = Parsed::of(at, consumed, args.args());
+                    let parsed = Parsed::of(work.at, consumed, args.args());
                     match self.execute(conn, &parsed, args.args()) {
-                        Ok(Next::GoesOn) => at += consumed,
+                        Ok(Next::GoesOn) => work.at += consumed,
                         Ok(Next::Waits) => {
-                            at += consumed;
+                            work.at += consumed;
                             break;
+                        }
+                        Ok(Next::AfterFlush) => {
+                            work.end = Some(Ok(Found::Inline { consumed, args }));
+                            self.guard = None;
+                            return Progress::Suspended;
                         }
                         Err(()) => break,
                     }
@@ -124,7 +154,7 @@ impl Shard {
                 Some(Ok(Found::Command { .. } | Found::Empty { .. })) => unreachable!("they go on"),
                 Some(Err(error)) => {
                     let Some(connection) = self.connections.get_mut(conn) else { break };
-                    if limits.unauthenticated && connection.authenticated {
+                    if work.limits.unauthenticated && connection.authenticated {
                         // an AUTH of this very group has lifted the limits that it was parsed under
                         connection.parser = Parser::new();
                         continue;
@@ -134,15 +164,46 @@ impl Shard {
                         Reply::new(&mut connection.output, connection.protocol).error_bytes(&error.reply());
                         self.stats.error_replies += 1;
                     }
-                    at = buf.len();
+                    work.at = buf.len();
                     break;
                 }
             }
         }
-        (self.spans, self.group) = (spans, group);
         self.guard = None;
         self.touch(conn);
-        Processed { consumed: at, needed }
+        Progress::Done(Processed { consumed: work.at, needed })
+    }
+
+    /// Parses the next group and asks for its keys. Returns whether there is anything to be done.
+    #[inline]
+    fn parse_group(&mut self, conn: ConnId, buf: &[u8], work: &mut Work) -> bool {
+        work.spans.clear();
+        work.group.clear();
+        work.next = 0;
+        let Some(connection) = self.connections.get_mut(conn) else { return false };
+        if connection.fate != Fate::Open {
+            work.at = buf.len();
+            return false;
+        }
+        if connection.unsent() > OUTPUT_PAUSE_BYTES {
+            connection.stall = Some(Stall::Output);
+            return false;
+        }
+        work.limits = self.limits;
+        work.limits.unauthenticated = !connection.authenticated;
+        while work.group.len() < GROUP && work.end.is_none() {
+            let first = work.spans.len();
+            match connection.parser.parse(buf, work.at, &mut work.spans, &work.limits) {
+                Ok(Found::Command { consumed }) => {
+                    work.group.push(Parsed::new(work.at, consumed, first, buf, &work.spans));
+                    work.at += consumed;
+                }
+                Ok(Found::Empty { consumed }) => work.at += consumed,
+                other => work.end = Some(other),
+            }
+        }
+        self.prefetch(conn, buf, &work.spans, &mut work.group);
+        true
     }
 
     /// Hash, rows, records: the cache misses of the group's keys overlap.
@@ -170,14 +231,16 @@ impl Shard {
         }
     }
 
-    fn execute_group(&mut self, conn: ConnId, buf: &[u8], spans: &[Span], group: &[Parsed]) -> Step {
-        for parsed in group {
-            let args = Args::new(buf, &spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
+    fn execute_group(&mut self, conn: ConnId, buf: &[u8], work: &mut Work) -> Step {
+        while let Some(parsed) = work.group.get(work.next) {
+            let args = Args::new(buf, &work.spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
             match self.execute(conn, parsed, args) {
                 Ok(Next::GoesOn) => {}
                 Ok(Next::Waits) => return Step::StopAt(parsed.end),
+                Ok(Next::AfterFlush) => return Step::Suspend,
                 Err(()) => return Step::StopAt(parsed.from),
             }
+            work.next += 1;
             if let Some(connection) = self.connections.get_mut(conn)
                 && connection.output.len() > OUTPUT_PAUSE_BYTES
                 && parsed.end < buf.len()
@@ -200,6 +263,7 @@ impl Shard {
             Routed::Here(own) => self.execute_here(conn, parsed, args, own).map(|()| Next::GoesOn),
             Routed::Done => Ok(Next::GoesOn),
             Routed::Stalled => Ok(Next::Waits),
+            Routed::AfterFlush => Ok(Next::AfterFlush),
             Routed::Later => Err(()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use emberkv_engine::transact::Coordinator;
 use emberkv_log::{LogPosition, Progress};
-use emberkv_resp::{Limits, Span};
+use emberkv_resp::Limits;
 
 use crate::clock::Clock;
 use crate::config::{Config, LogLevel};
@@ -15,7 +15,7 @@ use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
 use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
-use crate::core::pipeline::Parsed;
+use crate::core::pipeline::Work;
 use crate::core::several::Asks;
 use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
@@ -93,9 +93,8 @@ pub(crate) struct Shard {
     pub spares: Spares,
     /// Messages of a turn; a vector that is used anew.
     pub messages: Vec<Message>,
-    // vectors that are used anew for each group
-    pub spans: Vec<Span>,
-    pub group: Vec<Parsed>,
+    /// Used anew for each buffer.
+    pub works: Vec<Box<Work>>,
 }
 
 /// The longest argument and value: `proto-max-bulk-len`, as far as a record can hold it.

@@ -11,12 +11,12 @@ use emberkv_resp::first_key;
 
 use crate::commands::sync_policy;
 use crate::core::accept::Door;
-use crate::core::connection::{Fate, Stall};
+use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::cron::{Cron, PERIOD_MS};
 use crate::core::ending::Ending;
 use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
-use crate::core::pipeline::OUTPUT_PAUSE_BYTES;
+use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
 use crate::driver::{ConnId, Driver, Event, Received, Wait};
@@ -61,6 +61,22 @@ pub(crate) struct Core<D: Driver> {
     pub seen_unlocks: u64,
     /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
     pub guessed: Vec<(Place, Fingerprint)>,
+    /// Buffers that go on when this turn's parcels have left.
+    pub suspended: Vec<Suspended>,
+}
+
+/// A buffer whose requests go on this very turn.
+#[derive(Debug)]
+pub(crate) struct Suspended {
+    conn: ConnId,
+    source: Source,
+    work: Box<Work>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Received(Received),
+    Query(Vec<u8>),
 }
 
 /// How many requests a received buffer held lately.
@@ -116,7 +132,7 @@ impl<D: Driver> Core<D> {
             self.batch.note(self.shard.stats.commands - commands, receives);
             self.shard.stats.turns += 1;
             self.retry();
-            self.shard.flush_all();
+            self.run_rounds();
             let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
             busy = self.shard.clear_away() || visits;
@@ -270,14 +286,8 @@ impl<D: Driver> Core<D> {
         self.shard.stats.bytes_in += bytes.len() as u64;
         if connection.query.is_empty() && connection.stall.is_none() {
             // parsed in place, out of the driver's buffer
-            let processed = self.shard.process(conn, bytes);
-            if processed.consumed < bytes.len()
-                && let Some(connection) = self.shard.connections.get_mut(conn)
-            {
-                connection.query.reserve(bytes.len() - processed.consumed + processed.needed.min(1 << 24));
-                connection.query.extend_from_slice(&bytes[processed.consumed..]);
-            }
-            self.driver.recycle(received);
+            let work = self.shard.take_work();
+            self.go_on(Suspended { conn, source: Source::Received(received), work });
         } else {
             connection.query.extend_from_slice(bytes);
             self.driver.recycle(received);
@@ -292,12 +302,69 @@ impl<D: Driver> Core<D> {
         if connection.stall.is_some() || connection.query.is_empty() {
             return;
         }
-        let mut query = std::mem::take(&mut connection.query);
-        let processed = self.shard.process(conn, &query);
-        query.drain(..processed.consumed);
-        if let Some(connection) = self.shard.connections.get_mut(conn) {
-            query.reserve(processed.needed.min(1 << 24));
-            connection.query = query;
+        let query = std::mem::take(&mut connection.query);
+        let work = self.shard.take_work();
+        self.go_on(Suspended { conn, source: Source::Query(query), work });
+    }
+
+    /// Executes a buffer's requests, as far as it goes now.
+    fn go_on(&mut self, mut suspended: Suspended) {
+        let conn = suspended.conn;
+        let bytes = match &suspended.source {
+            Source::Received(received) => self.driver.bytes(received),
+            Source::Query(query) => query,
+        };
+        let Progress::Done(processed) = self.shard.process(conn, bytes, &mut suspended.work) else {
+            if let Some(connection) = self.shard.connections.get_mut(conn) {
+                connection.stall = Some(Stall::Flush);
+            }
+            return self.suspended.push(suspended);
+        };
+        let has_rest = processed.consumed < bytes.len();
+        let newer = |connection: &Connection| !connection.query.is_empty();
+        let more = self.shard.connections.get(conn).is_some_and(newer);
+        if let Some(connection) = self.shard.connections.get_mut(conn)
+            && (has_rest || matches!(suspended.source, Source::Query(_)))
+        {
+            // what has come meanwhile comes after it
+            let newer = std::mem::take(&mut connection.query);
+            match &mut suspended.source {
+                Source::Received(received) => {
+                    let rest = &self.driver.bytes(received)[processed.consumed..];
+                    connection.query.reserve(rest.len() + processed.needed.min(1 << 24));
+                    connection.query.extend_from_slice(rest);
+                }
+                Source::Query(query) => {
+                    query.drain(..processed.consumed);
+                    query.reserve(processed.needed.min(1 << 24));
+                    connection.query = std::mem::take(query);
+                }
+            }
+            connection.query.extend_from_slice(&newer);
+        }
+        self.shard.keep_work(suspended.work);
+        if let Source::Received(received) = suspended.source {
+            self.driver.recycle(received);
+        }
+        if more {
+            self.process_query(conn);
+        }
+    }
+
+    /// Sends what is for other cores, goes on with the connections that have waited for that, and so on until all of this
+    /// turn's requests are executed or sent. The parcels take a round's requests of all connections.
+    fn run_rounds(&mut self) {
+        self.shard.flush_all();
+        while !self.suspended.is_empty() {
+            for suspended in std::mem::take(&mut self.suspended) {
+                if let Some(connection) = self.shard.connections.get_mut(suspended.conn) {
+                    connection.stall = None;
+                }
+                let conn = suspended.conn;
+                self.go_on(suspended);
+                self.check_input(conn);
+            }
+            self.shard.flush_all();
         }
     }
 

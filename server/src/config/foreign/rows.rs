@@ -132,7 +132,6 @@ pub(super) static BLOCKS: &[Block] = &[
         &[
             row("oom-score-adj", Runtime, OneOf(&["no", "yes", "relative", "absolute"]), "no"),
             row("oom-score-adj-values", Runtime, Words(3), "0 200 800"),
-            row("server-cpulist", Start, Text, "").also(&["server_cpulist"]),
             row("bio-cpulist", Start, Text, "").also(&["bio_cpulist"]),
             row("aof-rewrite-cpulist", Start, Text, "").also(&["aof_rewrite_cpulist"]),
             row("bgsave-cpulist", Start, Text, "").also(&["bgsave_cpulist"]),

@@ -2,6 +2,7 @@
 
 mod bind;
 mod choice;
+mod cpus;
 mod memory;
 mod number;
 mod output_limits;
@@ -20,6 +21,7 @@ pub use secret::Secret;
 
 pub(super) use bind::{Addresses, every_address};
 pub(super) use choice::{APPEND_FSYNC, EVICTION_POLICY, IO_DRIVER, LOG_LEVEL, YesNo, one_of};
+pub(super) use cpus::CpuList;
 pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
