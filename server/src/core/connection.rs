@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     pub pieces: Pieces,
     /// Its requests at other cores.
     pub away: Load,
+    /// Its commands over several partitions that are under way.
+    pub several: u32,
     /// The run that the next of those may join.
     pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
@@ -125,6 +127,7 @@ impl Connection {
             depends: Depends::default(),
             pieces: Pieces::default(),
             away: Load::default(),
+            several: 0,
             open: None,
             ready: Output::new(),
             sending: 0,
