@@ -36,7 +36,7 @@ bench:
 	env $$(benches/peers.sh) target/release/emberkv-benches \
 		--markdown bench-results/benchmarks.md --json bench-results/benchmarks.json $(BENCH)
 
-# what threads publish to each other, in all interleavings
+# what owners publish for readers, in all interleavings (the inbox's models are among the usual tests)
 loom:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --lib -p emberkv-index -p emberkv-engine loom
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::{
     Fingerprint, Index, Probe, Reader,
+    slot::Word,
     tests::{address, even, filled, hash, key_at},
 };
 
@@ -134,4 +135,59 @@ fn a_reader_that_outlives_its_index_is_unsure() {
     assert_eq!(reader.find(&guard, even(6), |_| true), Probe::Hit(address(6, 0)));
     drop((old, index));
     assert_eq!(reader.find(&guard, even(6), |_| true), Probe::Unsure);
+}
+
+/// The words of a fingerprint's block.
+fn words(index: &Index, fingerprint: Fingerprint) -> Vec<Word> {
+    let tag = fingerprint.tag();
+    index.arena.block(index.pages[index.directory.page_of(tag) as usize].block_of(tag)).words().collect()
+}
+
+#[test]
+fn the_version_changes_when_an_entry_moves_and_only_then() {
+    let mut index = Index::new().unwrap();
+    let reader = index.reader();
+    let guard = crossbeam_epoch::pin();
+    let (mut moves, mut quiet) = (0, 0);
+    for n in 0..30_000 {
+        let tag = even(n).tag();
+        let view = reader.published.view(&guard, tag).unwrap();
+        let (version, before) = (view.version.read().unwrap(), words(&index, even(n)));
+        let pages = index.arena.len();
+        index.insert(even(n), address(n, 0)).unwrap();
+        let after = words(&index, even(n));
+        let moved = before.iter().zip(&after).any(|(before, after)| !before.is_empty() && before != after);
+        let is_still = view.version.is_still(version);
+        if moved || index.arena.len() != pages {
+            assert!(!is_still, "an entry has moved at key {n}");
+            moves += 1;
+        } else {
+            assert!(is_still, "nothing has moved at key {n}");
+            quiet += 1;
+        }
+    }
+    assert!(moves > 1_000 && quiet > 20_000, "{moves} moves, {quiet} not");
+    // more keys than two rows hold: one comes out of the side table for each that goes
+    let crowd = Fingerprint::from_raw(77);
+    (0..20).for_each(|n| index.insert(crowd, address(100_000 + n, 0)).unwrap());
+    assert!(reader.published.has_side_entries());
+    assert_eq!(reader.find(&guard, even(40_000), |_| false), Probe::Unsure);
+    let mut n = 0;
+    while reader.published.has_side_entries() {
+        let view = reader.published.view(&guard, crowd.tag()).unwrap();
+        let version = view.version.read().unwrap();
+        let (at, _) = index.find(crowd, |at| key_at(at) == 100_000 + n).unwrap();
+        index.remove(at);
+        assert!(!view.version.is_still(version), "an entry came from the side table");
+        n += 1;
+    }
+    index.check();
+    for n in 0..30_000 {
+        let view = reader.published.view(&guard, even(n).tag()).unwrap();
+        let (version, blocks) = (view.version.read().unwrap(), index.arena.len());
+        let (at, _) = index.find(even(n), |at| key_at(at) == n).unwrap();
+        index.remove(at);
+        assert_eq!(view.version.is_still(version), index.arena.len() == blocks, "removal of key {n}");
+    }
+    assert_eq!(reader.find(&guard, even(5), |_| true), Probe::Absent);
 }

@@ -1,13 +1,15 @@
 //! An orderly end.
 
 use std::io;
+use std::sync::Arc;
 
+use crate::catalog::ManifestEdit;
 use crate::disk::Disk;
 use crate::log::{Health, Log};
 
 impl<D: Disk> Log<D> {
-    /// Writes and syncs everything, blocking: for an orderly end. Jobs that are under way need not be
-    /// waited for.
+    /// Writes and syncs everything, blocking: for an orderly end. The manifest then says so, and damage is told from a torn
+    /// tail wherever it is. Jobs that are under way need not be waited for, but for one of the manifest.
     ///
     /// # Errors
     /// Those of the disk, and what made the log read-only.
@@ -19,7 +21,14 @@ impl<D: Disk> Log<D> {
         if let Some((part, ..)) = self.writing.take() {
             self.unwritten.push_front(part);
         }
-        self.flush()
+        self.flush()?;
+        self.synced = self.tail();
+        if self.listed_durable < self.synced {
+            let catalog = Arc::clone(&self.catalog);
+            let edit = ManifestEdit { catalog, partition: self.partition, section: self.section() };
+            edit.run(self.disk.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Writes and syncs everything, blocking.

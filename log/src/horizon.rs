@@ -138,6 +138,11 @@ impl Horizon {
         tickets.horizon() < tickets.waited_for
     }
 
+    /// Whether what this partition's log has of the transaction, and has synced, is safe: no mark before it holds it up.
+    pub fn is_safe(&self, ticket: TxId, partition: PartitionId) -> bool {
+        !self.lock().behind[usize::from(partition.0)].contains(&(ticket, Step::Counts))
+    }
+
     /// Whether the transaction is settled: decided, and no power loss takes any of it. An abort is safe then (X6).
     pub fn is_settled(&self, ticket: TxId) -> bool {
         let tickets = self.lock();

@@ -122,6 +122,8 @@ pub struct Log<D: Disk> {
     pub(crate) next_sequence: SegmentSequence,
     /// The last edit that was begun, by this log.
     pub(crate) edits: Generation,
+    /// What the newest of them says is durable.
+    pub(crate) listed_durable: LogPosition,
     pub(crate) manifest_dirty: bool,
     pub(crate) table: SegmentTable,
     /// Ascending; the last is the head.
@@ -229,11 +231,6 @@ impl<D: Disk> Log<D> {
     /// is synced, earlier writes included.
     pub fn set_policy(&mut self, policy: SyncPolicy) {
         self.options.policy = policy;
-        self.sync_soon = true;
-    }
-
-    /// Something waits until what was appended is synced, whatever the policy: a sync follows the end of this turn.
-    pub fn ask_for_sync(&mut self) {
         self.sync_soon = true;
     }
 
@@ -399,6 +396,9 @@ impl<D: Disk> Log<D> {
         };
         if let Entry::Abort { .. } = entry {
             self.table.add_tombstone(address); // it hides a part (T1)
+            // it is waited for until it is safe (X6)
+            self.sync_soon = true;
+            self.horizon.wait_for(TxId(txid.0 + 1));
         }
         let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
         if step == Step::Counts {

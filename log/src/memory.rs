@@ -238,6 +238,22 @@ impl SegmentWriter {
         self.memory.closed.store(self.at, Ordering::Release);
     }
 
+    /// Closed frames and the zeros behind them: what a write of whole blocks takes.
+    ///
+    /// # Panics
+    /// If a frame is open, or the range goes beyond the segment.
+    pub fn padded(&self, range: Range<u64>) -> &[u8] {
+        assert!(self.memory.closed.load(Ordering::Relaxed) == self.at && range.end <= self.memory.size());
+        // SAFETY: the range lies in the mapping, which is zeroed memory and so initialised. what is closed is never
+        // written again, and what is above it only through `&mut self`.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.memory.map.as_ptr().add(range.start as usize),
+                (range.end - range.start) as usize,
+            )
+        }
+    }
+
     /// Everything written so far counts as closed: for bytes that were loaded from a file.
     pub fn close_loaded(&mut self) {
         self.memory.closed.store(self.at, Ordering::Release);

@@ -318,11 +318,13 @@ fn run_all(disk: &SimDisk, log: &mut Log<SimDisk>) {
 }
 
 /// The keys after a start on a recycled file that holds, beyond its tail, a frame of an earlier life which
-/// begins just where the next frame of this life ends.
+/// begins just where the next frame of this life ends: at the end of a block, whose rest is not written.
 fn keys_after_a_recycled_refill() -> Vec<Vec<u8>> {
+    const FRAME: u64 = (4096 - 64) / 2;
     let disk = SimDisk::new();
     let put = |log: &mut Log<SimDisk>, key: &[u8]| {
-        let entry = Entry::Put { db: DbId(0), key, value: Value::Bytes(&[1; 100]), expires_at_ms: None };
+        let value = Value::Bytes(&[1; FRAME as usize - 24 - 9]);
+        let entry = Entry::Put { db: DbId(0), key, value, expires_at_ms: None };
         log.reserve(entry.encoded_len() as u64, Purpose::Grow).unwrap();
         log.append(&entry);
         log.end_turn();
@@ -330,7 +332,7 @@ fn keys_after_a_recycled_refill() -> Vec<Vec<u8>> {
     let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
     ["a", "b", "c"].iter().for_each(|key| put(&mut log, key.as_bytes()));
     // b was never synced and is torn, c survives behind it
-    disk.flip_bit(&segment_name(log.head().file_id), (64 + 136 + 40) * 8);
+    disk.flip_bit(&segment_name(log.head().file_id), (64 + FRAME + 40) * 8);
     let (log, _) = open(&disk.after_kill(), 2, SyncPolicy::EverySec).unwrap();
     let disk = (*log.disk).clone();
     let (mut log, _) = open(&disk, 3, SyncPolicy::EverySec).unwrap();
@@ -372,6 +374,30 @@ fn damage_in_the_head_below_what_is_known_durable_stops_the_start() {
     let hurt = disk.after_kill();
     hurt.flip_bit(&segment_name(head.file_id), 8 * 70);
     assert!(matches!(open(&hurt, 2, SyncPolicy::EverySec).map(drop), Err(StartError::Damaged { .. })));
+}
+
+#[test]
+fn damage_to_the_last_frames_stops_the_start_once_nothing_follows_them() {
+    let written = || {
+        let (disk, log) = grown();
+        (disk, log.tail(), log)
+    };
+    let hurt = |disk: &SimDisk, log_end: u64, name: &str| {
+        let hurt = disk.after_kill();
+        hurt.flip_bit(name, 8 * (log_end - 20));
+        let found = open(&hurt, 2, SyncPolicy::EverySec).map(|(log, _)| log.tail());
+        matches!(found, Err(StartError::Damaged { .. }))
+    };
+    let (disk, tail, log) = written();
+    let (name, end) = (segment_name(log.head().file_id), tail.0 - log.head().base().0);
+    assert!(!hurt(&disk, end, &name), "synced a moment ago: nobody says so, it passes for a torn tail");
+    log.close().unwrap();
+    assert!(hurt(&disk, end, &name), "after an orderly end");
+
+    let (disk, _, mut log) = written();
+    log.tick();
+    run_all(&disk, &mut log);
+    assert!(hurt(&disk, end, &name), "after a second without a write");
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl<D: Disk> Log<D> {
             self.start_sync();
         }
         self.prefault();
+        self.discard_left();
         if self.manifest_dirty {
             self.start_manifest_edit();
         }
@@ -59,7 +60,6 @@ impl<D: Disk> Log<D> {
         self.progress += 1;
         self.refused_size = None;
         self.after_sync(); // the horizon moves by what other partitions do
-        self.discard_left();
         self.check_what_it_hangs_on();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
@@ -71,6 +71,10 @@ impl<D: Disk> Log<D> {
         if matches!(self.next, Next::Failed(_)) {
             self.next = Next::Missing;
             self.prepare_next();
+        }
+        // no later frame says that the last ones are durable: once nothing follows them, the manifest does (F2)
+        if self.synced == self.tail() && self.listed_durable < self.synced {
+            self.mark_dirty();
         }
     }
 
@@ -120,8 +124,14 @@ impl<D: Disk> Log<D> {
             let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
                 unreachable!("a segment with unwritten frames exists")
             };
-            let bytes = segment.memory.closed_bytes(part.from..part.to);
-            if let Err(error) = self.disk.write_at(&segment.file, part.from, bytes) {
+            // a block that is written in part is read first when the system does not have it, and this thread would wait
+            let (offset, bytes) = if segment.life == Life::Head && segment.fillings.len() == 1 {
+                let offset = part.from - part.from % WRITE_BLOCK;
+                (offset, self.writer.padded(offset..part.to.next_multiple_of(WRITE_BLOCK).min(segment.size)))
+            } else {
+                (part.from, segment.memory.closed_bytes(part.from..part.to))
+            };
+            if let Err(error) = self.disk.write_at(&segment.file, offset, bytes) {
                 self.begin_refill(&error);
                 return;
             }
@@ -292,6 +302,7 @@ impl<D: Disk> Log<D> {
         }
         self.manifest_dirty = false;
         self.edits += 1;
+        self.listed_durable = self.synced;
         let catalog = Arc::clone(&self.catalog);
         self.start(Job::Manifest(ManifestEdit { catalog, partition: self.partition, section: self.section() }));
     }

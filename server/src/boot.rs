@@ -274,6 +274,7 @@ impl Seed {
             limits: Limits::default(),
             touched: Vec::new(),
             holding: Vec::new(),
+            withheld: Vec::new(),
             gates: Vec::new(),
             waiting: VecDeque::new(),
             condemned: Vec::new(),

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   begin -> Voting --- all granted, some write ---> Writing --- all durable ---> committed: reply, Commit
-//!              |                                        |
-//!              |--- nobody writes: reply, Release       |--- one failed ---> Aborting ---> error, Release
-//!              '--- one refused: error, Release                                   '--- no abort is safe: error, locks stay
+//!     |        |                                        | |
+//!     |        |--- nobody writes: reply, Release       | |--- one failed ---> Aborting ---> error, Release
+//!     |        '--- one refused: error, Release         |                          '--- no abort is safe: error, locks stay
+//!     '--- all write, whatever they see ----------------'
 //! ```
 //!
 //! It does no i/o: an answer comes in, effects come out. An answer says what no crash takes back any more (at the level of
@@ -22,8 +23,8 @@ use super::share::{Action, Vote};
 use super::{CoordinatorId, ToCoordinator, ToOwner};
 
 /// Transactions that a coordinator has open at most; a further client has to wait. The bound is what keeps owners' queues of
-/// locks short (law 10): each has at most this many of every core. Chosen, not measured: more than a turn's worth of clients.
-pub const MAX_OPEN: usize = 64;
+/// locks short (law 10): each has at most this many of every core. Chosen, not measured: 16 pipelines of 16.
+pub const MAX_OPEN: usize = 256;
 
 const UNKNOWN: &str =
     "MISCONF Errors writing to the AOF file: whether this command was executed is unknown until a restart";
@@ -100,10 +101,10 @@ enum State {
     Failed,
     /// It has answered that it is aborted; whether that is safe.
     Aborted(bool),
-    /// It has nothing to do with it any more, and is no writer.
+    /// It neither has a part nor will have one.
+    Refused,
+    /// It has nothing to do with it any more.
     Gone,
-    /// It was to append its part, and neither has nor will.
-    NeverWrote,
 }
 
 impl Member {
@@ -136,15 +137,19 @@ impl<T> Coordinator<T> {
     /// critical section: so that they come to every owner in the order of tickets (X1).
     pub fn begin(&mut self, ticket: TxId, client: T, plan: Plan, mut send: impl FnMut(PartitionId, ToOwner)) {
         let count = plan.shares.len();
+        // nothing that an owner may see keeps the others from writing
+        let at_once = (plan.merge == Merge::Ok).then(|| plan.partitions().collect::<Arc<[_]>>());
+        let phase = if at_once.is_some() { Phase::Writing } else { Phase::Voting };
         let mut members = Vec::with_capacity(count);
         for (partition, share) in plan.shares {
             let deletes = matches!(share.action, Action::Delete(_));
             members.push(Member { partition, deletes, state: State::Asked });
-            send(partition, ToOwner::Lock { ticket, from: self.id, members: count as u16, share });
+            let (from, members, at_once) = (self.id, count as u16, at_once.clone());
+            send(partition, ToOwner::Lock { ticket, from, members, at_once, share });
         }
         let transaction = Transaction {
             client,
-            phase: Phase::Voting,
+            phase,
             awaited: count,
             members,
             merge: plan.merge,
@@ -166,8 +171,7 @@ impl<T> Coordinator<T> {
             ToCoordinator::Granted { partition, vote, .. } => (partition, State::Granted(vote), phase == Phase::Voting),
             ToCoordinator::Refused { partition, error, .. } => {
                 transaction.error.get_or_insert(error);
-                let state = if phase == Phase::Voting { State::Gone } else { State::NeverWrote };
-                (partition, state, phase != Phase::Aborting)
+                (partition, State::Refused, phase != Phase::Aborting)
             }
             ToCoordinator::Durable { partition, .. } => (partition, State::Durable, phase == Phase::Writing),
             ToCoordinator::Failed { partition, error, .. } => {
@@ -207,7 +211,7 @@ impl<T> Coordinator<T> {
         effects: &mut Vec<Effect<T>>,
     ) -> Option<Transaction<T>> {
         // a single one that must not write keeps all from it
-        let vetoes = |member: &Member| matches!(member.state, State::Gone | State::Granted(Vote::Exists));
+        let vetoes = |member: &Member| matches!(member.state, State::Refused | State::Granted(Vote::Exists));
         let vetoed = open.members.iter().any(vetoes);
         let writers = open.members.iter().filter(|member| !vetoed && member.will_write());
         let writers: Arc<[PartitionId]> = writers.map(|member| member.partition).collect();
@@ -216,8 +220,9 @@ impl<T> Coordinator<T> {
             let to = member.partition;
             let is_writer = writers.contains(&to);
             let state = if is_writer { State::Writes } else { State::Gone };
-            let State::Granted(vote) = std::mem::replace(&mut member.state, state) else { continue };
-            votes.push(vote);
+            if let State::Granted(vote) = std::mem::replace(&mut member.state, state) {
+                votes.push(vote);
+            }
             let message = if is_writer {
                 ToOwner::Write { ticket, participants: Arc::clone(&writers) }
             } else {
@@ -276,7 +281,7 @@ impl<T> Transaction<T> {
     fn aborted(mut self, ticket: TxId, effects: &mut Vec<Effect<T>>) {
         let any = |state: State| self.members.iter().any(|member| member.state == state);
         // a start commits it only if all parts are there and no abort is: one of either will do
-        if !any(State::NeverWrote) && !any(State::Aborted(true)) {
+        if !any(State::Refused) && !any(State::Aborted(true)) {
             effects.push(Effect::Finish { client: self.client, outcome: Outcome::Error(UNKNOWN.into()) });
             return; // the locks stay
         }

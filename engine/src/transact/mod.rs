@@ -15,7 +15,8 @@
 //!     |-- Commit -------------------------------------------->|  mark, publish, unlock
 //! ```
 //!
-//! What only reads ends after the votes, with `Release` to all. Coordinator and owners are state machines: the server
+//! What only reads ends after the votes, with `Release` to all. What all write whatever they see (MSET, FLUSHALL, FLUSHDB) needs no
+//! votes: the parts are appended as soon as the locks are granted. Coordinator and owners are state machines: the server
 //! carries their messages, in order between any two of them.
 
 mod coordinator;
@@ -53,6 +54,8 @@ pub enum ToOwner {
         from: CoordinatorId,
         /// How many partitions are locked by it.
         members: u16,
+        /// All of them, if all write, whatever they see: then there is no vote, and the part is appended at once.
+        at_once: Option<Arc<[PartitionId]>>,
         /// What is to be done here.
         share: Share,
     },
@@ -92,7 +95,7 @@ pub enum ToCoordinator {
         /// What was seen.
         vote: Vote,
     },
-    /// Nothing was appended here. After `Lock` nothing is locked either; after `Write` that waits for `Release`.
+    /// Nothing was appended here, nor will be. What is locked stays so until `Release`.
     Refused {
         /// The transaction.
         ticket: TxId,

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   Queued --- locks granted ---> Vote ---> Voted --- Write ---> Written --- Commit ---> (mark, publish) gone
-//!                                   |         |         |            '------ Abort ----> Undone --- Release ---> gone
-//!                                   |         |         '---------------- refused ---------^
-//!                                   |         '--- Release ---> gone
-//!                                   '--- refused ---> gone
+//!     |                             | |       |         |            '------ Abort ----> Undone --- Release ---> gone
+//!     '---------- refused ----------' |       |         '---------------- refused ---------^
+//!                   '----> Undone     |       '--- Release ---> gone
+//!                                     '--- at once: without a vote ---> Written
 //! ```
 //!
 //! A part's records are in the log from `Write` on and in the index from `Commit` on; between, their keys are locked, so
@@ -27,7 +27,7 @@ use super::{CoordinatorId, ToCoordinator, ToOwner};
 use crate::commands::SHARED_VALUE_BYTES;
 use crate::group::Request;
 use crate::locks::{KeyHash, Place, Wants};
-use crate::lookup::Lookup;
+use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
 use crate::published::WriteCounters;
 use crate::stop::Stop;
@@ -52,6 +52,8 @@ pub(crate) struct Transactions {
 struct Open {
     from: CoordinatorId,
     members: u16,
+    /// All participants, if the part is to be appended without a vote.
+    at_once: Option<Arc<[PartitionId]>>,
     share: Share,
     place: Place,
     step: Step,
@@ -95,8 +97,6 @@ struct Answer {
     to: CoordinatorId,
     message: ToCoordinator,
     position: LogPosition,
-    /// The position must be synced, whatever the policy.
-    synced: bool,
 }
 
 impl<D: Disk> Partition<D> {
@@ -106,7 +106,7 @@ impl<D: Disk> Partition<D> {
     /// If it is about a transaction that this partition has nothing to do with.
     pub fn receive(&mut self, message: ToOwner) {
         match message {
-            ToOwner::Lock { ticket, from, members, share } => self.lock(ticket, from, members, share),
+            ToOwner::Lock { ticket, from, members, at_once, share } => self.lock(ticket, from, members, at_once, share),
             ToOwner::Write { ticket, participants } => self.step(ticket, Some(Step::Write(participants))),
             ToOwner::Commit { ticket } => self.step(ticket, Some(Step::Commit)),
             ToOwner::Abort { ticket } => self.step(ticket, Some(Step::Abort)),
@@ -154,8 +154,14 @@ impl<D: Disk> Partition<D> {
         let (gate, synced) = (self.log.gate(), self.log.synced());
         let mut waiting = Vec::new();
         for answer in std::mem::take(&mut self.transactions.answers) {
-            let reached = if answer.synced { synced } else { gate };
-            if answer.position <= reached {
+            let reached = match answer.message {
+                // safe, whatever the policy
+                ToCoordinator::Aborted { ticket, partition, .. } => {
+                    answer.position <= synced && self.log.horizon().is_safe(ticket, partition)
+                }
+                _ => answer.position <= gate,
+            };
+            if reached {
                 give(answer.to, answer.message);
             } else if let Some(reason) = self.log.read_only() {
                 // it will never be reached
@@ -165,8 +171,6 @@ impl<D: Disk> Partition<D> {
                 waiting.push(answer);
             }
         }
-        // what was freed on the way may have let others vote
-        waiting.append(&mut self.transactions.answers);
         self.transactions.answers = waiting;
     }
 
@@ -174,9 +178,8 @@ impl<D: Disk> Partition<D> {
     fn failed(&mut self, message: ToCoordinator, error: Cow<'static, str>) -> ToCoordinator {
         match message {
             ToCoordinator::Granted { ticket, partition, .. } => {
-                let Some(open) = self.transactions.open.remove(&ticket) else { unknown(ticket) };
-                self.leave(open);
-                self.serve_granted();
+                let Some(open) = self.transactions.open.get_mut(&ticket) else { unknown(ticket) };
+                open.step = Step::Undone;
                 ToCoordinator::Refused { ticket, partition, error }
             }
             ToCoordinator::Durable { ticket, partition } => ToCoordinator::Failed { ticket, partition, error },
@@ -187,7 +190,14 @@ impl<D: Disk> Partition<D> {
         }
     }
 
-    fn lock(&mut self, ticket: TxId, from: CoordinatorId, members: u16, share: Share) {
+    fn lock(
+        &mut self,
+        ticket: TxId,
+        from: CoordinatorId,
+        members: u16,
+        at_once: Option<Arc<[PartitionId]>>,
+        share: Share,
+    ) {
         let wants = match &share.action {
             Action::Put { pairs, .. } => Wants::keys(pairs.iter().step_by(2).map(|key| self.key_hash(share.db, key))),
             Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => {
@@ -199,6 +209,7 @@ impl<D: Disk> Partition<D> {
         let open = Open {
             from,
             members,
+            at_once,
             share,
             place,
             step: Step::Queued,
@@ -219,8 +230,12 @@ impl<D: Disk> Partition<D> {
             if granted.is_empty() {
                 break;
             }
-            // a refusal unlocks, and grants others
-            granted.into_iter().for_each(|ticket| self.step(ticket, Some(Step::Vote)));
+            for ticket in granted {
+                // one that was refused while it was waiting is not asked any more
+                if self.transactions.open.get(&ticket).is_some_and(|open| open.step == Step::Queued) {
+                    self.step(ticket, Some(Step::Vote));
+                }
+            }
         }
     }
 
@@ -258,14 +273,7 @@ impl<D: Disk> Partition<D> {
         };
         match done {
             Ok(()) => drop(self.transactions.open.insert(ticket, open)),
-            Err(Stop::Error(error)) if open.step == Step::Vote => self.refuse(ticket, open, error),
-            Err(Stop::Error(error)) => {
-                // the others may have their parts: what becomes of it is the coordinator's to say
-                let partition = self.log.partition();
-                self.answer(open.from, ToCoordinator::Refused { ticket, partition, error }, LogPosition(0));
-                open.step = Step::Undone;
-                self.transactions.open.insert(ticket, open);
-            }
+            Err(Stop::Error(error)) => self.refuse(ticket, open, error),
             Err(Stop::Wait | Stop::Locked) => {
                 self.transactions.waiting.push(ticket);
                 self.transactions.open.insert(ticket, open);
@@ -274,13 +282,15 @@ impl<D: Disk> Partition<D> {
     }
 
     fn answer(&mut self, to: CoordinatorId, message: ToCoordinator, position: LogPosition) {
-        self.transactions.answers.push(Answer { to, message, position, synced: false });
+        self.transactions.answers.push(Answer { to, message, position });
     }
 
-    fn refuse(&mut self, ticket: TxId, open: Open, error: Cow<'static, str>) {
+    /// Others may have their parts: what becomes of the transaction, and of its locks, is the coordinator's to say.
+    fn refuse(&mut self, ticket: TxId, mut open: Open, error: Cow<'static, str>) {
         let partition = self.log.partition();
         self.answer(open.from, ToCoordinator::Refused { ticket, partition, error }, LogPosition(0));
-        self.leave(open);
+        open.step = Step::Undone;
+        self.transactions.open.insert(ticket, open);
     }
 
     /// Unlocks, and gives back what is held. Records of a part that was not published are dead.
@@ -338,6 +348,10 @@ impl<D: Disk> Partition<D> {
             if open.is_raised {
                 self.count(open.place, WriteCounters::raise);
             }
+        }
+        if let Some(participants) = open.at_once.take() {
+            open.step = Step::Write(Arc::clone(&participants));
+            return self.write(ticket, open, &participants);
         }
         let partition = self.log.partition();
         self.answer(open.from, ToCoordinator::Granted { ticket, partition, vote }, depends);
@@ -504,8 +518,12 @@ impl<D: Disk> Partition<D> {
         let db = open.share.db;
         match &open.share.action {
             Action::Put { pairs, .. } => {
-                for (record, key) in open.records.iter().zip(pairs.iter().step_by(2)) {
-                    let key = self.key(db, key);
+                // the misses of all keys overlap
+                let keys = || pairs.iter().step_by(2);
+                let fingerprints: Vec<_> = keys().map(|key| self.prefetch_row(db, key)).collect();
+                fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
+                for (record, (bytes, fingerprint)) in open.records.iter().zip(keys().zip(fingerprints)) {
+                    let key = Key { db, bytes, fingerprint };
                     let old = self.peek(key);
                     self.refer(key, record.address, None, old);
                 }
@@ -558,8 +576,7 @@ impl<D: Disk> Partition<D> {
         let position = if appended { self.log.tail() } else { LogPosition(0) };
         #[cfg(any(test, feature = "sim"))]
         let position = if plant::is(Plant::X6) { LogPosition(0) } else { position };
-        self.log.ask_for_sync();
-        self.transactions.answers.push(Answer { to: open.from, message, position, synced: true });
+        self.answer(open.from, message, position);
         Ok(())
     }
 

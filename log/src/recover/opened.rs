@@ -57,6 +57,7 @@ impl<D: Disk> Log<D> {
             incarnations,
             next_sequence,
             edits: 0,
+            listed_durable: tail,
             manifest_dirty: false,
             table,
             segments,

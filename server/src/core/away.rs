@@ -119,8 +119,6 @@ pub(crate) enum Routed {
     Here(usize),
     /// It is on its way, or answered.
     Done,
-    /// The same, but the next one has to wait: the connection is stalled.
-    Stalled,
     /// It has to be tried again later; the connection is stalled.
     Later,
     /// It has to be tried again when all parcels have left.
@@ -130,6 +128,10 @@ pub(crate) enum Routed {
 impl Shard {
     /// The way of a request when there are several partitions, or none here.
     pub fn route(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Routed {
+        let is_held_up = self.connections.get_mut(conn).is_some_and(|connection| connection.several > 0);
+        if is_held_up && self.comes_after_several(conn, parsed, args) {
+            return Routed::Later;
+        }
         let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
             return Routed::Here(0);
         };

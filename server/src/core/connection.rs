@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     pub pieces: Pieces,
     /// Its requests at other cores.
     pub away: Load,
+    /// Its commands over several partitions that are under way.
+    pub several: u32,
     /// The run that the next of those may join.
     pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
@@ -89,6 +91,8 @@ pub(crate) struct Connection {
     pub fate: Fate,
     /// Whether it is in the turn's list of connections with something to send.
     pub touched: bool,
+    /// Whether it is in the list of connections with replies that could be sent and are not yet.
+    pub withheld: bool,
     /// Whether it is in the list of connections with replies that wait for the log.
     pub holding: bool,
     /// Since when its output is over the soft limit, in ms since 1970.
@@ -123,12 +127,14 @@ impl Connection {
             depends: Depends::default(),
             pieces: Pieces::default(),
             away: Load::default(),
+            several: 0,
             open: None,
             ready: Output::new(),
             sending: 0,
             spare: Output::new(),
             fate: Fate::Open,
             touched: false,
+            withheld: false,
             holding: false,
             over_soft_since_ms: None,
         }

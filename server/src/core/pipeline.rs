@@ -51,8 +51,6 @@ pub(crate) struct Processed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
     GoesOn,
-    /// The connection is stalled.
-    Waits,
     /// This one was not executed: what was asked of other cores before has to leave first (D7).
     AfterFlush,
 }
@@ -135,10 +133,6 @@ impl Shard {
                     let parsed = Parsed::of(work.at, consumed, args.args());
                     match self.execute(conn, &parsed, args.args()) {
                         Ok(Next::GoesOn) => work.at += consumed,
-                        Ok(Next::Waits) => {
-                            work.at += consumed;
-                            break;
-                        }
                         Ok(Next::AfterFlush) => {
                             work.end = Some(Ok(Found::Inline { consumed, args }));
                             self.guard = None;
@@ -236,7 +230,6 @@ impl Shard {
             let args = Args::new(buf, &work.spans[parsed.spans.0 as usize..parsed.spans.1 as usize]);
             match self.execute(conn, parsed, args) {
                 Ok(Next::GoesOn) => {}
-                Ok(Next::Waits) => return Step::StopAt(parsed.end),
                 Ok(Next::AfterFlush) => return Step::Suspend,
                 Err(()) => return Step::StopAt(parsed.from),
             }
@@ -262,7 +255,6 @@ impl Shard {
         match self.route(conn, parsed, args) {
             Routed::Here(own) => self.execute_here(conn, parsed, args, own).map(|()| Next::GoesOn),
             Routed::Done => Ok(Next::GoesOn),
-            Routed::Stalled => Ok(Next::Waits),
             Routed::AfterFlush => Ok(Next::AfterFlush),
             Routed::Later => Err(()),
         }

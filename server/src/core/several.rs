@@ -4,12 +4,14 @@ use std::sync::PoisonError;
 
 use emberkv_engine::transact::{Effect, Plan, ToCoordinator};
 use emberkv_engine::{Request, Stop};
+use emberkv_resp::schema::Runs;
 use emberkv_resp::{Args, Output, Reply};
 
 use crate::core::away::Routed;
 use crate::core::connection::Stall;
 use crate::core::message::{CoreId, Message};
 use crate::core::pipeline::Parsed;
+use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
 
@@ -68,8 +70,22 @@ impl Shard {
             peers.send(map.owner(partition.0), Message::ToOwner(partition, message));
         });
         drop(turn);
-        connection.stall = Some(Stall::Several);
-        Routed::Stalled
+        connection.several += 1;
+        Routed::Done
+    }
+
+    /// Whether a request has to wait until the connection's commands over several partitions have ended. A further one of
+    /// these has not: its locks come after theirs everywhere.
+    #[cold]
+    pub fn comes_after_several(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> bool {
+        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return false };
+        let command = parsed.command.filter(|command| command.runs == Runs::Data);
+        let place = command.map(|command| owned.map.place(command, args, parsed.place.map(|(place, _)| place)));
+        if matches!(place, Some(Place::Several)) {
+            return false;
+        }
+        connection.stall = Some(Stall::Several); // the last reply lets it go on
+        true
     }
 
     /// An owner's answer to this core's coordinator.
@@ -94,7 +110,10 @@ impl Shard {
                     let mut output = Output::new();
                     outcome.write(&mut Reply::new(&mut output, connection.protocol));
                     connection.pieces.answer(piece, output);
-                    self.resumable.push(conn);
+                    connection.several -= 1;
+                    if connection.several == 0 {
+                        self.resumable.push(conn);
+                    }
                     self.touch(conn);
                 }
                 Effect::Decided(ticket) => {

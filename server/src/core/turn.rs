@@ -377,6 +377,7 @@ impl<D: Driver> Core<D> {
                 let conn = suspended.conn;
                 self.go_on(suspended);
                 self.check_input(conn);
+                self.read_on(conn);
             }
             self.shard.flush_all();
         }
@@ -417,12 +418,20 @@ impl<D: Driver> Core<D> {
 
     fn resume(&mut self, conn: ConnId) {
         self.process_query(conn);
-        if let Some(connection) = self.shard.connections.get_mut(conn) {
-            if connection.stall.is_none() && connection.paused && !connection.eof && connection.fate == Fate::Open {
-                connection.paused = false;
-                self.driver.resume(conn);
-            }
-            self.shard.touch(conn);
+        self.read_on(conn);
+        self.shard.touch(conn);
+    }
+
+    /// Receives again from a connection that was paused, once nothing keeps its requests from being executed.
+    fn read_on(&mut self, conn: ConnId) {
+        if let Some(connection) = self.shard.connections.get_mut(conn)
+            && connection.stall.is_none()
+            && connection.paused
+            && !connection.eof
+            && connection.fate == Fate::Open
+        {
+            connection.paused = false;
+            self.driver.resume(conn);
         }
     }
 

@@ -154,8 +154,6 @@ fn a_write_commits_when_all_parts_are_durable_and_not_before() {
     let mut case = begin("MSET a 1 b 2 a 3", 2);
     assert_eq!(case.locked[0].1, Action::Put { pairs: strings(&["a", "1", "a", "3"]), if_absent: false });
     assert_eq!(case.locked[1].1, Action::Put { pairs: strings(&["b", "2"]), if_absent: false });
-    assert!(case.vote(1, Vote::Ready).is_empty());
-    assert_eq!(case.vote(0, Vote::Ready), ["1: write 1,0", "0: write 1,0"]);
     assert!(case.durable(0).is_empty(), "one of two parts");
     assert_eq!(case.durable(1), ["1: commit", "0: commit", "reply +OK", "decided"]);
     assert_eq!(case.coordinator.open(), 0);
@@ -167,9 +165,9 @@ fn msetnx_writes_all_or_nothing() {
     assert!(case.vote(0, Vote::Ready).is_empty());
     assert_eq!(case.vote(1, Vote::Exists), ["1: release", "0: release", "reply :0", "decided"]);
     let mut case = begin("MSETNX a 1 b 2", 2);
-    case.vote(0, Vote::Ready);
-    case.vote(1, Vote::Ready);
-    case.durable(0);
+    assert!(case.vote(1, Vote::Ready).is_empty());
+    assert_eq!(case.vote(0, Vote::Ready), ["1: write 1,0", "0: write 1,0"]);
+    assert!(case.durable(0).is_empty());
     assert_eq!(case.durable(1), ["1: commit", "0: commit", "reply :1", "decided"]);
 }
 
@@ -220,22 +218,18 @@ fn a_random_key_is_drawn_from_partitions_by_their_number_of_keys() {
 
 #[test]
 fn a_refusal_releases_the_others() {
-    let mut case = begin("MSET a 1 b 2", 2);
+    let mut case = begin("MSETNX a 1 b 2", 2);
     assert!(case.refused(0).is_empty());
-    assert_eq!(case.vote(1, Vote::Ready), ["0: release", "reply -ERR no", "decided"]);
+    assert_eq!(case.vote(1, Vote::Ready), ["1: release", "0: release", "reply -ERR no", "decided"]);
 }
 
 #[test]
 fn a_part_that_was_never_written_aborts_the_others() {
     let mut case = begin("MSET a 1 b 2", 2);
-    case.vote(0, Vote::Ready);
-    case.vote(1, Vote::Ready);
     case.durable(0);
     assert_eq!(case.refused(1), ["1: abort"]);
     assert_eq!(case.aborted(0, true), ["1: release", "0: release", "reply -ERR no", "decided"]);
     let mut case = begin("MSET a 1 b 2", 2);
-    case.vote(0, Vote::Ready);
-    case.vote(1, Vote::Ready);
     case.refused(0);
     assert_eq!(case.refused(1), ["1: release", "0: release", "reply -ERR no", "decided"]);
 }
@@ -243,8 +237,6 @@ fn a_part_that_was_never_written_aborts_the_others() {
 #[test]
 fn what_may_be_on_the_disk_is_answered_when_an_abort_is_safe() {
     let mut case = begin("MSET a 1 b 2", 2);
-    case.vote(0, Vote::Ready);
-    case.vote(1, Vote::Ready);
     case.failed(1);
     assert_eq!(case.durable(0), ["1: abort", "0: abort"]);
     assert!(case.aborted(1, false).is_empty());
@@ -255,7 +247,7 @@ fn what_may_be_on_the_disk_is_answered_when_an_abort_is_safe() {
 
 #[test]
 fn without_a_safe_abort_the_locks_stay() {
-    let mut case = begin("MSET a 1 b 2", 2);
+    let mut case = begin("MSETNX a 1 b 2", 2);
     case.vote(0, Vote::Ready);
     case.vote(1, Vote::Ready);
     case.failed(0);

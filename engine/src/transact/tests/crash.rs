@@ -9,7 +9,9 @@ use crate::tests::{State, check_counts};
 /// What the model says is left when the logs end at these positions.
 fn left(world: &World, base: &State, ends: &[LogPosition]) -> State {
     let mut state = base.clone();
-    for change in world.changes.iter().filter(|change| change.is_in(ends)) {
+    let mut changes: Vec<_> = world.changes.iter().filter(|change| change.is_in(ends)).collect();
+    changes.sort_unstable_by_key(|change| change.order);
+    for change in changes {
         for (key, _, new) in &change.keys {
             match new {
                 Some(held) => state.insert(key.clone(), held.clone()),
@@ -38,6 +40,7 @@ fn ends_of(world: &World, p: usize, least: LogPosition, most: LogPosition, slack
 /// Kills the process or the power, now and then while the next start is at work, and checks what is left. `base` is what the
 /// last start had found, and becomes what this one has.
 pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choices) {
+    world.execute_complete();
     let written: Vec<_> = world.partitions.iter().map(|partition| partition.log().written()).collect();
     let safe = world.safe();
     let count = world.partitions.len() as u16;
@@ -49,6 +52,8 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
         let power = choices.one_in(2);
         any_power |= power;
         disk = if power { disk.after_power_loss(choices) } else { disk.after_kill() };
+        // what a start does on a full disk is the log's to test
+        disk.set_capacity(None);
         if choices.one_in(3) {
             disk.crash_after(choices.below(12 * u64::from(count)));
         }
@@ -73,11 +78,10 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
         ways = ways.iter().flat_map(|way| ends.iter().map(|end| [way.as_slice(), &[*end]].concat())).collect();
     }
     let is_kept = |ends: &[LogPosition]| {
-        !promised
-            || world.changes.iter().all(|change| {
-                let is_in = change.is_in(ends);
-                (is_in || !change.must) && !(is_in && change.must_not)
-            })
+        world.changes.iter().all(|change| {
+            let breaks = if change.is_in(ends) { change.must_not } else { change.must && promised };
+            !breaks
+        })
     };
     let fits = |ends: &Vec<LogPosition>| is_kept(ends) && left(world, base, ends) == contents;
     if !ways.iter().any(fits) {

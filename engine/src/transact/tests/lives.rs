@@ -112,6 +112,11 @@ impl Life {
             96 => drop(world.partitions[owner].sweep(choices.below(6) as usize)),
             97 if self.can_fail && choices.one_in(25) => world.disk.fail_syncs(1 + choices.below(8) / 6 * 9),
             98 if self.can_fail && choices.one_in(25) => world.disk.fail_writes(1 + choices.below(8) / 7 * 9),
+            99 if self.can_fail && choices.one_in(6) => {
+                // a full disk, and room again
+                let used = world.disk.used();
+                world.disk.set_capacity(choices.one_in(2).then_some(used));
+            }
             99 if choices.one_in(12) => self.check(),
             _ => {}
         }

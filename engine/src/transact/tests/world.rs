@@ -24,6 +24,11 @@ pub type ChangeId = usize;
 #[derive(Default, Debug)]
 pub struct Change {
     pub line: String,
+    /// The command.
+    db: u8,
+    words: Vec<Vec<u8>>,
+    /// Its place in the model's order, once the model has executed it.
+    pub order: Option<u64>,
     /// Each key, what it was, what it is.
     pub keys: Vec<(Name, Option<Held>, Option<Held>)>,
     /// The change before it, of each of those keys.
@@ -68,7 +73,10 @@ pub enum Doing {
 struct Transaction {
     db: u8,
     words: Vec<Vec<u8>>,
+    /// First answers that are to come.
     votes_left: usize,
+    /// Of one that is written without a vote: how many parts it has.
+    writers: usize,
     refused: bool,
     /// What the model says, once it has executed it.
     expected: Option<Vec<u8>>,
@@ -95,6 +103,7 @@ pub struct World {
     /// The newest change of each key.
     newest: BTreeMap<Name, ChangeId>,
     pub finished: u64,
+    executed: u64,
     /// Whether LOCKs may overtake one another: what X1 forbids.
     pub scrambled: bool,
 }
@@ -144,6 +153,7 @@ impl World {
             by_ticket: BTreeMap::new(),
             newest: BTreeMap::new(),
             finished: 0,
+            executed: 0,
             scrambled: false,
         };
         world.restarted(opened);
@@ -201,14 +211,18 @@ impl World {
         let ticket = self.partitions[0].log().horizon().draw();
         let votes_left = plan.partitions().count();
         let mut locks = Vec::new();
+        let mut writers = 0;
         self.coordinators[core].begin(ticket, client, plan, |to, message| locks.push((to, message)));
         for (to, message) in locks {
+            if let ToOwner::Lock { at_once: Some(participants), .. } = &message {
+                writers = participants.len();
+            }
             let inbox = &mut self.to_owners[usize::from(to.0)];
             let at = if self.scrambled { choices.below(inbox.len() as u64 + 1) as usize } else { inbox.len() };
             inbox.insert(at, (core, message));
         }
         let (expected, seen, change) = (None, Vec::new(), None);
-        let transaction = Transaction { db, words, votes_left, refused: false, expected, seen, change };
+        let transaction = Transaction { db, words, votes_left, writers, refused: false, expected, seen, change };
         self.transactions.insert(ticket, transaction);
         self.clients[client].doing = Some(Doing::Several);
         true
@@ -219,11 +233,9 @@ impl World {
         &mut self,
         db: u8,
         words: &[Vec<u8>],
-        is_transaction: bool,
+        ticket: Option<TxId>,
     ) -> (Vec<u8>, Vec<ChangeId>, Option<ChangeId>) {
         let old = self.model.state.clone();
-        let line = words.iter().map(|word| word[..word.len().min(12)].escape_ascii().to_string());
-        let line = format!("db {db}: {}", line.collect::<Vec<_>>().join(" "));
         let name = words[0].to_ascii_lowercase();
         let expected = match name.as_slice() {
             b"keys" | b"randomkey" => {
@@ -246,13 +258,50 @@ impl World {
             .map(|key| (key.clone(), old.get(key).cloned(), self.model.state.get(key).cloned()))
             .collect();
         // a floor in an empty database is a part too, of no change
-        if keys.is_empty() && !is_transaction {
+        if keys.is_empty() && ticket.is_none() {
             return (expected, seen, None);
         }
-        let id = self.changes.len();
+        let id = match ticket {
+            Some(ticket) => self.change_of(ticket),
+            None => self.new_change(db, words),
+        };
         let replaced = keys.iter().map(|(key, ..)| self.newest.insert(key.clone(), id)).collect();
-        self.changes.push(Change { line, keys, replaced, ..Change::default() });
+        self.executed += 1;
+        let change = &mut self.changes[id];
+        (change.keys, change.replaced, change.order) = (keys, replaced, Some(self.executed));
         (expected, seen, Some(id))
+    }
+
+    fn new_change(&mut self, db: u8, words: &[Vec<u8>]) -> ChangeId {
+        let line = words.iter().map(|word| word[..word.len().min(12)].escape_ascii().to_string());
+        let line = format!("db {db}: {}", line.collect::<Vec<_>>().join(" "));
+        self.changes.push(Change { line, db, words: words.to_vec(), ..Change::default() });
+        self.changes.len() - 1
+    }
+
+    /// The change that a transaction makes, or may make.
+    fn change_of(&mut self, ticket: TxId) -> ChangeId {
+        if let Some(id) = self.by_ticket.get(&ticket) {
+            return *id;
+        }
+        let Transaction { db, words, writers, .. } = &self.transactions[&ticket];
+        let (db, words, writers) = (*db, words.clone(), *writers);
+        let id = self.new_change(db, &words);
+        self.changes[id].writers = writers;
+        self.by_ticket.insert(ticket, id);
+        id
+    }
+
+    /// The model executes those that may have happened though nobody knows it: all their parts are there. Their keys
+    /// are still locked.
+    pub fn execute_complete(&mut self) {
+        let complete = |change: &Change| change.order.is_none() && change.parts.len() == change.writers;
+        let all = self.by_ticket.iter().map(|(ticket, id)| (*ticket, *id));
+        let all: Vec<_> = all.filter(|(_, id)| complete(&self.changes[*id]) && !self.changes[*id].must_not).collect();
+        for (ticket, id) in all {
+            let (db, words) = (self.changes[id].db, self.changes[id].words.clone());
+            self.execute(db, &words, Some(ticket));
+        }
     }
 
     /// A client that waits for its turn tries again.
@@ -284,7 +333,7 @@ impl World {
             self.finish(client);
             return;
         }
-        let (expected, mut seen, change) = self.execute(db, &words, false);
+        let (expected, mut seen, change) = self.execute(db, &words, None);
         let reply = output.to_vec();
         assert!(
             reply == expected,
@@ -367,8 +416,8 @@ impl World {
     /// What was appended for transactions.
     fn note(&mut self, owner: usize) {
         for (ticket, kind, end) in std::mem::take(&mut self.partitions[owner].transactions.trace) {
-            let Some(id) = self.by_ticket.get(&ticket) else { panic!("{ticket:?} writes before all have granted") };
-            let change = &mut self.changes[*id];
+            let id = self.change_of(ticket);
+            let change = &mut self.changes[id];
             match kind {
                 Kind::Part => change.parts.push((owner, end)),
                 Kind::Mark => change.marks.push((owner, end)),
@@ -385,14 +434,11 @@ impl World {
             && transaction.votes_left > 0
         {
             transaction.votes_left -= 1;
-            transaction.refused |= matches!(message, ToCoordinator::Refused { .. });
+            transaction.refused |= matches!(message, ToCoordinator::Refused { .. } | ToCoordinator::Failed { .. });
             if transaction.votes_left == 0 && !transaction.refused {
                 // all locks are held: this is when it happens
                 let (db, words) = (transaction.db, transaction.words.clone());
-                let (expected, seen, change) = self.execute(db, &words, true);
-                if let Some(id) = change {
-                    self.by_ticket.insert(ticket, id);
-                }
+                let (expected, seen, change) = self.execute(db, &words, Some(ticket));
                 let transaction = self.transactions.get_mut(&ticket).unwrap();
                 (transaction.expected, transaction.seen, transaction.change) = (Some(expected), seen, change);
             }
@@ -429,6 +475,9 @@ impl World {
         if let Outcome::Error(text) = outcome {
             let failed = |p: &Partition<SimDisk>| p.log().read_only().is_some() || p.log().no_space().is_some();
             assert!(text.starts_with("MISCONF") && self.partitions.iter().any(failed), "{text}");
+            if let Some(id) = self.by_ticket.get(&ticket) {
+                self.changes[*id].must_not = !text.contains("unknown");
+            }
             let Some(id) = transaction.change else { return };
             for ((key, old, _), replaced) in self.changes[id].keys.iter().zip(&self.changes[id].replaced) {
                 match old {
@@ -440,7 +489,6 @@ impl World {
                     None => self.newest.remove(key),
                 };
             }
-            self.changes[id].must_not = !text.contains("unknown");
             return;
         }
         let mut output = Output::new();
