@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -274,6 +274,7 @@ impl Seed {
             limits: Limits::default(),
             touched: Vec::new(),
             holding: Vec::new(),
+            withheld: Vec::new(),
             gates: Vec::new(),
             waiting: VecDeque::new(),
             condemned: Vec::new(),
@@ -306,6 +307,8 @@ impl Seed {
             seen_progress: 0,
             seen_unlocks: 0,
             guessed: Vec::new(),
+            is_serving: false,
+            arrived: None,
             suspended: Vec::new(),
         }
     }
@@ -352,6 +355,10 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
         }
         for (core, owned) in dealt.into_iter().enumerate() {
             peers.send(CoreId(core as u16), Message::Loaded(Box::new(owned)));
+        }
+        peers.is_serving.store(true, Ordering::Release);
+        for core in 0..cores {
+            peers.send(CoreId(core), Message::Serve);
         }
     })?;
     Ok(())

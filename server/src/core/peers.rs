@@ -14,6 +14,9 @@ pub(crate) struct Peers {
     cores: Vec<Peer>,
     /// The last number that a connection was given.
     last_client: AtomicU64,
+    /// All cores have been sent their partitions. Who sees this finds its own in its inbox, before all that another
+    /// core sends to them; and no core serves while another still says that it loads.
+    pub is_serving: AtomicBool,
     /// A log takes no writes any more.
     pub read_only: AtomicBool,
     /// Held while a ticket is drawn and its locks are pushed (X1).
@@ -47,6 +50,7 @@ impl Peers {
         Self {
             cores: wakers.into_iter().map(peer).collect(),
             last_client: AtomicU64::new(0),
+            is_serving: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             tickets: Mutex::new(()),
             config: Mutex::new(Shared { config, version: 0 }),

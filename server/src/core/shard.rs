@@ -60,6 +60,8 @@ pub(crate) struct Shard {
     pub touched: Vec<ConnId>,
     /// Connections with replies that wait for the log.
     pub holding: Vec<ConnId>,
+    /// Connections with replies that could be sent, and wait for those of other cores behind them.
+    pub withheld: Vec<ConnId>,
     /// The gates of this core's partitions when they were looked at last.
     pub gates: Vec<LogPosition>,
     /// Connections whose next command waits for the log, in the order in which they came.

@@ -63,6 +63,10 @@ pub(crate) struct Core<D: Driver> {
     pub guessed: Vec<(Place, Fingerprint)>,
     /// Buffers that go on when this turn's parcels have left.
     pub suspended: Vec<Suspended>,
+    /// All cores have been sent their partitions.
+    pub is_serving: bool,
+    /// This core's, until then.
+    pub arrived: Option<Box<Owned>>,
 }
 
 /// A buffer whose requests go on this very turn.
@@ -158,6 +162,14 @@ impl<D: Driver> Core<D> {
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
         let mut messages = std::mem::take(&mut self.shard.messages);
         self.shard.peers.take(self.shard.me, &mut messages);
+        if !self.is_serving && self.shard.peers.is_serving.load(Ordering::Acquire) {
+            self.is_serving = true;
+            if let Some(owned) = self.arrived.take() {
+                self.loaded(owned);
+            }
+            // what was sent before the flag was set may have come after the messages were taken.
+            self.shard.peers.take(self.shard.me, &mut messages);
+        }
         self.shard.stats.longest_inbox = self.shard.stats.longest_inbox.max(messages.len());
         let mut ended = None;
         for message in messages.drain(..) {
@@ -170,7 +182,9 @@ impl<D: Driver> Core<D> {
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
                 Message::Told { gather, told } => self.shard.told(gather, told),
-                Message::Loaded(owned) => self.loaded(owned),
+                Message::Loaded(owned) if self.is_serving => self.loaded(owned),
+                Message::Loaded(owned) => self.arrived = Some(owned),
+                Message::Serve => {}
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
                 Message::Shutdown(shutdown) => self.shard.shutdown = Some(shutdown),
                 Message::Drain => self.drain(),
@@ -363,6 +377,7 @@ impl<D: Driver> Core<D> {
                 let conn = suspended.conn;
                 self.go_on(suspended);
                 self.check_input(conn);
+                self.read_on(conn);
             }
             self.shard.flush_all();
         }
@@ -403,12 +418,20 @@ impl<D: Driver> Core<D> {
 
     fn resume(&mut self, conn: ConnId) {
         self.process_query(conn);
-        if let Some(connection) = self.shard.connections.get_mut(conn) {
-            if connection.stall.is_none() && connection.paused && !connection.eof && connection.fate == Fate::Open {
-                connection.paused = false;
-                self.driver.resume(conn);
-            }
-            self.shard.touch(conn);
+        self.read_on(conn);
+        self.shard.touch(conn);
+    }
+
+    /// Receives again from a connection that was paused, once nothing keeps its requests from being executed.
+    fn read_on(&mut self, conn: ConnId) {
+        if let Some(connection) = self.shard.connections.get_mut(conn)
+            && connection.stall.is_none()
+            && connection.paused
+            && !connection.eof
+            && connection.fate == Fate::Open
+        {
+            connection.paused = false;
+            self.driver.resume(conn);
         }
     }
 
