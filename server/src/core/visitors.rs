@@ -21,6 +21,7 @@ const GROUP: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Visitors {
     /// This turn's, not executed yet.
+    #[allow(clippy::vec_box, reason = "they come and go as boxes")]
     pub arrived: Vec<Box<Parcel>>,
     /// With a request that waits for the log, or for a transaction's end.
     stalled: VecDeque<Box<Parcel>>,
@@ -89,7 +90,7 @@ impl Shard {
     }
 
     /// A coordinator's message to one of this core's partitions.
-    pub fn to_owner(&mut self, partition: PartitionId, message: ToOwner) {
+    pub fn tell_owner(&mut self, partition: PartitionId, message: ToOwner) {
         // what came before it comes before it
         self.execute_arrived();
         let cores = self.peers.len();
