@@ -81,7 +81,7 @@ impl Shard {
         }
         shared.config.clone_from(&config);
         shared.version += 1;
-        self.ask_all(conn, Question::Config { config, version: shared.version });
+        self.ask_all(conn, Question::Config { config: Box::new(config), version: shared.version });
         Ok(())
     }
 

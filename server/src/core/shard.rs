@@ -96,6 +96,7 @@ pub(crate) struct Shard {
     /// Messages of a turn; a vector that is used anew.
     pub messages: Vec<Message>,
     /// Used anew for each buffer.
+    #[allow(clippy::vec_box, reason = "they come and go as boxes")]
     pub works: Vec<Box<Work>>,
 }
 

@@ -133,7 +133,8 @@ impl<D: Driver> Core<D> {
                 receives += u64::from(matches!(event, Event::Received(..)));
                 self.handle(event);
             }
-            self.batch.note(self.shard.stats.commands - commands, receives);
+            // CONFIG RESETSTAT may have been among them
+            self.batch.note(self.shard.stats.commands.saturating_sub(commands), receives);
             self.shard.stats.turns += 1;
             self.retry();
             self.run_rounds();
@@ -176,8 +177,8 @@ impl<D: Driver> Core<D> {
             match message {
                 Message::Parcel(parcel) if parcel.home == self.shard.me => self.shard.take_answers(parcel),
                 Message::Parcel(parcel) => self.shard.visitors.arrived.push(parcel),
-                Message::ToOwner(partition, message) => self.shard.to_owner(partition, message),
-                Message::ToCoordinator(answer) => self.shard.to_coordinator(answer),
+                Message::ToOwner(partition, message) => self.shard.tell_owner(partition, message),
+                Message::ToCoordinator(answer) => self.shard.owner_answered(answer),
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
