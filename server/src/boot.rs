@@ -268,6 +268,7 @@ impl Seed {
             clock: self.clock,
             now_ms,
             data: Data::Loading { progress: self.progress, since_ms: now_ms },
+            to_serve: None,
             is_single: false,
             connections: Connections::default(),
             stats: ServerStats::default(),

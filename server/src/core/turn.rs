@@ -9,13 +9,11 @@ use emberkv_engine::OpenError;
 use emberkv_index::Fingerprint;
 use emberkv_resp::first_key;
 
-use crate::commands::sync_policy;
 use crate::core::accept::Door;
 use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::cron::{Cron, PERIOD_MS};
 use crate::core::ending::Ending;
 use crate::core::message::{CoreId, Message};
-use crate::core::owned::Owned;
 use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
@@ -159,6 +157,7 @@ impl<D: Driver> Core<D> {
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
         let mut messages = std::mem::take(&mut self.shard.messages);
         self.shard.peers.take(self.shard.me, &mut messages);
+        self.shard.serve_if_all_are_loaded();
         self.shard.stats.longest_inbox = self.shard.stats.longest_inbox.max(messages.len());
         let mut ended = None;
         for message in messages.drain(..) {
@@ -171,7 +170,7 @@ impl<D: Driver> Core<D> {
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
                 Message::Told { gather, told } => self.shard.told(gather, told),
-                Message::Loaded(owned) => self.loaded(owned),
+                Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
                 Message::Shutdown(shutdown) => self.shard.shutdown = Some(shutdown),
                 Message::Drain => self.drain(),
@@ -463,23 +462,6 @@ impl<D: Driver> Core<D> {
                     return;
                 }
             }
-        }
-    }
-
-    fn loaded(&mut self, owned: Box<Owned>) {
-        let map = owned.map;
-        self.shard.is_single = map.is_single();
-        self.shard.data = Data::Ready(owned);
-        let (now_ms, policy) = (self.shard.now_ms, sync_policy(self.shard.config.appendfsync));
-        for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
-            own.partition.begin_turn(now_ms);
-            // CONFIG SET may have changed it meanwhile
-            own.partition.log_mut().set_policy(policy);
-        }
-        self.shard.apply_limits();
-        if self.shard.me == CoreId::FIRST {
-            let (cores, partitions, port) = (self.shard.peers.len(), map.partitions(), self.shard.facts.port);
-            tracing::info!(driver = D::NAME, cores, partitions, port, "ready to accept connections");
         }
     }
 }
