@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -268,6 +268,7 @@ impl Seed {
             clock: self.clock,
             now_ms,
             data: Data::Loading { progress: self.progress, since_ms: now_ms },
+            to_serve: None,
             is_single: false,
             connections: Connections::default(),
             stats: ServerStats::default(),
@@ -307,8 +308,6 @@ impl Seed {
             seen_progress: 0,
             seen_unlocks: 0,
             guessed: Vec::new(),
-            is_serving: false,
-            arrived: None,
             suspended: Vec::new(),
         }
     }
@@ -355,10 +354,6 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
         }
         for (core, owned) in dealt.into_iter().enumerate() {
             peers.send(CoreId(core as u16), Message::Loaded(Box::new(owned)));
-        }
-        peers.is_serving.store(true, Ordering::Release);
-        for core in 0..cores {
-            peers.send(CoreId(core), Message::Serve);
         }
     })?;
     Ok(())

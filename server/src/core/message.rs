@@ -42,8 +42,6 @@ pub(crate) enum Message {
     Chore(Answer),
     /// The loader's: the core's partitions.
     Loaded(Box<Owned>),
-    /// The loader's, when all cores have been sent their partitions: it only wakes.
-    Serve,
     /// The loader's, to the first core.
     NotLoaded(Box<OpenError>),
     /// A question to every core.

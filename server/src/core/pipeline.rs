@@ -174,6 +174,7 @@ impl Shard {
         work.spans.clear();
         work.group.clear();
         work.next = 0;
+        self.serve_if_all_are_loaded();
         let Some(connection) = self.connections.get_mut(conn) else { return false };
         if connection.fate != Fate::Open {
             work.at = buf.len();

@@ -51,6 +51,8 @@ pub(crate) struct Shard {
     pub clock: Clock,
     pub now_ms: u64,
     pub data: Data,
+    /// This core's partitions, until all cores have theirs.
+    pub to_serve: Option<Box<Owned>>,
     /// Whether one partition is all that there is, and it is here.
     pub is_single: bool,
     pub connections: Connections,

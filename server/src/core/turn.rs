@@ -9,13 +9,11 @@ use emberkv_engine::OpenError;
 use emberkv_index::Fingerprint;
 use emberkv_resp::first_key;
 
-use crate::commands::sync_policy;
 use crate::core::accept::Door;
 use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::cron::{Cron, PERIOD_MS};
 use crate::core::ending::Ending;
 use crate::core::message::{CoreId, Message};
-use crate::core::owned::Owned;
 use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
@@ -63,10 +61,6 @@ pub(crate) struct Core<D: Driver> {
     pub guessed: Vec<(Place, Fingerprint)>,
     /// Buffers that go on when this turn's parcels have left.
     pub suspended: Vec<Suspended>,
-    /// All cores have been sent their partitions.
-    pub is_serving: bool,
-    /// This core's, until then.
-    pub arrived: Option<Box<Owned>>,
 }
 
 /// A buffer whose requests go on this very turn.
@@ -163,14 +157,7 @@ impl<D: Driver> Core<D> {
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
         let mut messages = std::mem::take(&mut self.shard.messages);
         self.shard.peers.take(self.shard.me, &mut messages);
-        if !self.is_serving && self.shard.peers.is_serving.load(Ordering::Acquire) {
-            self.is_serving = true;
-            if let Some(owned) = self.arrived.take() {
-                self.loaded(owned);
-            }
-            // what was sent before the flag was set may have come after the messages were taken.
-            self.shard.peers.take(self.shard.me, &mut messages);
-        }
+        self.shard.serve_if_all_are_loaded();
         self.shard.stats.longest_inbox = self.shard.stats.longest_inbox.max(messages.len());
         let mut ended = None;
         for message in messages.drain(..) {
@@ -183,9 +170,7 @@ impl<D: Driver> Core<D> {
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
                 Message::Told { gather, told } => self.shard.told(gather, told),
-                Message::Loaded(owned) if self.is_serving => self.loaded(owned),
-                Message::Loaded(owned) => self.arrived = Some(owned),
-                Message::Serve => {}
+                Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
                 Message::Shutdown(shutdown) => self.shard.shutdown = Some(shutdown),
                 Message::Drain => self.drain(),
@@ -477,38 +462,6 @@ impl<D: Driver> Core<D> {
                     return;
                 }
             }
-        }
-    }
-
-    /// A data set keeps the segment size that it was created with.
-    fn take_segment_size(&mut self) {
-        let Some(first) = self.shard.owned().and_then(|owned| owned.list.first()) else { return };
-        let size = first.partition.log().table().split().segment_size();
-        let asked = std::mem::replace(&mut self.shard.config.segment_size, size);
-        if self.shard.me == CoreId::FIRST {
-            if asked != size {
-                tracing::warn!(asked, size, "the data set keeps the segment size that it was created with");
-            }
-            let mut shared = self.shard.peers.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            shared.config.segment_size = size;
-        }
-    }
-
-    fn loaded(&mut self, owned: Box<Owned>) {
-        let map = owned.map;
-        self.shard.is_single = map.is_single();
-        self.shard.data = Data::Ready(owned);
-        let (now_ms, policy) = (self.shard.now_ms, sync_policy(self.shard.config.appendfsync));
-        for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
-            own.partition.begin_turn(now_ms);
-            // CONFIG SET may have changed it meanwhile
-            own.partition.log_mut().set_policy(policy);
-        }
-        self.take_segment_size();
-        self.shard.apply_limits();
-        if self.shard.me == CoreId::FIRST {
-            let (cores, partitions, port) = (self.shard.peers.len(), map.partitions(), self.shard.facts.port);
-            tracing::info!(driver = D::NAME, cores, partitions, port, "ready to accept connections");
         }
     }
 }
