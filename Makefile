@@ -53,3 +53,4 @@ torture:
 		target/release/emberkv-torture linear --kills --seconds 20 --appendfsync $$mode \
 			--server target/release/emberkv || exit 1; \
 	done
+	target/release/emberkv-torture power --server target/release/emberkv

@@ -34,6 +34,10 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
+    if words.iter().any(|word| word == "--version" || word == "-v") {
+        let _ = writeln!(std::io::stdout(), "emberkv server v={}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     let loaded = match config::load(words) {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -133,9 +133,9 @@ fn a_setting_holds_on_all_cores_once_it_is_acknowledged() {
         for round in 0..20 {
             for setter in 0..4 {
                 let value = (round * 4 + setter + 1).to_string();
-                must(&mut clients[setter], &format!("CONFIG SET timeout {value}"));
+                must(&mut clients[setter], &format!("CONFIG SET tcp-keepalive {value}"));
                 for client in &mut clients {
-                    let reply = must(client, "CONFIG GET timeout");
+                    let reply = must(client, "CONFIG GET tcp-keepalive");
                     let Value::Array(pair) = &reply else { panic!("{reply:?}") };
                     assert_eq!(text(&pair[1]), value);
                 }

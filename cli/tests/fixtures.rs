@@ -2,7 +2,8 @@
 //! damage in one is still found.
 //!
 //! `fixtures/format-N` was written by a build whose manifest has version N, `fixtures/format-1-damaged` has what differs
-//! from it in a copy with one bit flipped, and `fixtures/expected.txt` says what each holds. A new format gets its directory by
+//! from it in a copy with one bit flipped, format-2 has two partitions, and `fixtures/expected.txt` says what each holds.
+//! A new format gets its directory by
 //! `EMBERKV_FIXTURE=cli/tests/fixtures/format-N cargo test -p emberkv --test fixtures -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -17,7 +18,7 @@ use emberkv_torture::value::escape;
 use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value};
 
 /// The directories that must be served.
-const FORMATS: [&str; 1] = ["format-1"];
+const FORMATS: [&str; 2] = ["format-1", "format-2"];
 
 /// Databases that hold something.
 const DATABASES: [u8; 2] = [0, 3];
@@ -43,8 +44,8 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 /// The smallest segments, so that a fixture has several.
-fn small(dir: &Path) -> ServerSpec {
-    spec(dir, &["--segment-size", "1mb"])
+fn small(dir: &Path, cores: &str) -> ServerSpec {
+    spec(dir, &["--segment-size", "1mb", "--cores", cores])
 }
 
 /// All that a server holds, a line for each key: database, key, expiry in unix ms or -1, value.
@@ -79,9 +80,10 @@ fn every_format_is_served_key_by_key_and_goes_on() {
     let expected = expected();
     assert!(expected.len() > 300, "the list of keys is too short to mean anything");
     for name in FORMATS {
-        for io in drivers() {
+        // as many cores as partitions, fewer and more.
+        for (io, cores) in drivers().into_iter().zip(["1", "3"]) {
             let dir = copied(name);
-            let spec = small(dir.path()).args(driver_args(io));
+            let spec = small(dir.path(), cores).args(driver_args(io));
             let mut server = Server::start(&spec).unwrap();
             let mut client = server.connect().unwrap();
             let found = contents(&mut client);
@@ -126,7 +128,7 @@ fn a_flipped_bit_below_the_durable_position_stops_the_start() {
     let dir = copied("format-1");
     copy_files(&fixture("format-1-damaged"), dir.path());
     let before = fs::read(dir.path().join(file)).unwrap();
-    let log = refused(&small(dir.path()));
+    let log = refused(&small(dir.path(), "1"));
     assert!(log.contains(file), "it does not name the file {file}:\n{log}");
     let mut numbers = log.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<usize>().ok());
     // a frame is named by its beginning, which lies less than the longest value before the bit.
@@ -174,8 +176,7 @@ fn write_fixture(client: &mut Client, part: usize) {
 fn make_the_fixture_of_this_format() {
     let target = PathBuf::from(std::env::var_os("EMBERKV_FIXTURE").expect("EMBERKV_FIXTURE names the directory"));
     let target = if target.is_absolute() { target } else { test_file("../..").join(target) };
-    let extra = std::env::var("EMBERKV_FIXTURE_ARGS").unwrap_or_default();
-    let spec = small(&target).args(extra.split_ascii_whitespace());
+    let spec = small(&target, "2");
     for part in 0..3 {
         let mut server = Server::start(&spec).unwrap();
         write_fixture(&mut server.connect().unwrap(), part);
@@ -188,7 +189,7 @@ fn make_the_fixture_of_this_format() {
     // read from a copy, so that the fixture is as the last writer left it.
     let copy = common::dir("fixture-copy");
     copy_files(&target, copy.path());
-    let server = Server::start(&small(copy.path()).args(extra.split_ascii_whitespace())).unwrap();
+    let server = Server::start(&small(copy.path(), "2")).unwrap();
     let found = contents(&mut server.connect().unwrap());
     let list = fixture("expected.txt");
     if list.exists() {

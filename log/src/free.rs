@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::job::Job;
 use crate::log::{Health, Log, Purpose};
 use crate::record::Entry;
-use crate::segment::{Generation, Life};
+use crate::segment::{Generation, Life, Next};
 
 impl<D: Disk> Log<D> {
     /// Appends a `freed` record for each sealed segment that nothing needs any more.
@@ -26,6 +26,12 @@ impl<D: Disk> Log<D> {
                 continue;
             };
             match self.segments[at].life {
+                // one that was made to measure for a large record may be all that the log takes on disk
+                Life::Head if self.is_oversize_and_replaceable(at) => {
+                    self.roll();
+                    self.sync_soon = true;
+                    continue;
+                }
                 Life::Head | Life::Sealed { listed: false } => continue, // asked again later
                 Life::FreePendingSafe(..) | Life::FreePendingManifest(_) => {
                     self.dead.remove(&sequence);
@@ -76,6 +82,13 @@ impl<D: Disk> Log<D> {
         if !memory.is_empty() {
             self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
         }
+    }
+
+    fn is_oversize_and_replaceable(&self, at: usize) -> bool {
+        let segment = &self.segments[at];
+        segment.size > self.table.split().segment_size()
+            && self.table.needed(segment.slot).live_bytes == 0
+            && matches!(self.next, Next::Ready(_))
     }
 
     /// Lets go of the segments that the manifest edit `durable`, which is durable now, has left out.

@@ -517,7 +517,7 @@ impl<D: Disk> Log<D> {
     ///
     /// # Panics
     /// If none is ready.
-    fn roll(&mut self) {
+    pub(crate) fn roll(&mut self) {
         let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) else {
             unreachable!("the caller has looked")
         };

@@ -519,6 +519,30 @@ fn a_record_that_finds_no_room_leaves_the_next_ones_some() {
 }
 
 #[test]
+fn a_dead_record_that_is_larger_than_a_segment_gives_its_space_back() {
+    let (disk, mut log) = grown();
+    let huge = vec![1; 1 << 20];
+    let huge = Entry::Put { db: DbId(0), key: b"huge", value: Value::Bytes(&huge), expires_at_ms: None };
+    while let Err(Refusal::Wait) = log.reserve(huge.encoded_len() as u64, Purpose::Grow) {
+        run_all(&disk, &mut log);
+    }
+    log.append(&huge);
+    run_all(&disk, &mut log);
+    assert!(log.segments().1 > 1 << 20);
+    let floor = Entry::Floor { db: None };
+    log.reserve(floor.encoded_len() as u64, Purpose::Free).unwrap();
+    let floor_at = log.tail();
+    log.append(&floor);
+    log.table_mut().drop_below_floor(floor_at);
+    for _ in 0..3 {
+        run_all(&disk, &mut log);
+        log.tick();
+    }
+    run_all(&disk, &mut log);
+    assert_eq!(log.segments(), (1, 1 << 16));
+}
+
+#[test]
 fn tombstones_never_keep_a_flush_out() {
     let disk = SimDisk::new();
     let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();

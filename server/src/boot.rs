@@ -268,12 +268,14 @@ impl Seed {
             clock: self.clock,
             now_ms,
             data: Data::Loading { progress: self.progress, since_ms: now_ms },
+            to_serve: None,
             is_single: false,
             connections: Connections::default(),
             stats: ServerStats::default(),
             limits: Limits::default(),
             touched: Vec::new(),
             holding: Vec::new(),
+            withheld: Vec::new(),
             gates: Vec::new(),
             waiting: VecDeque::new(),
             condemned: Vec::new(),
@@ -392,7 +394,7 @@ fn log_report(report: &emberkv_log::StartReport, took: Duration) {
     }
     for (file, offset) in &report.cut {
         tracing::warn!(
-            "the log's tail was torn: cut at {file}, offset {offset}; what was discarded had not been synced"
+            "the log's tail was torn: cut at {file}, offset {offset}; what was discarded is not known to have been synced"
         );
     }
     for lost in &report.lost {

@@ -15,6 +15,8 @@ pub(crate) fn on_terminate() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
+    // as redis: a terminal that closes, or a reload, does not end a server
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     Ok(flag)
 }
 

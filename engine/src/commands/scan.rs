@@ -13,6 +13,10 @@ use crate::transact::ScanPlace;
 /// How often RANDOMKEY draws before it walks: most keys may be another database's, or expired.
 const DRAWS: usize = 64;
 
+/// How many entries one SCAN looks at when few of them are of its database, so that a small database beside a large one is not
+/// scanned in as many steps as the large one: at a cache miss each this is some 0.2 ms.
+const SCAN_LOOKS: usize = 2048;
+
 /// SCAN's options.
 #[derive(Debug)]
 struct Options<'a> {
@@ -61,14 +65,20 @@ impl<D: Disk> Partition<D> {
         let mut keys = Vec::new();
         let partition = self.log.partition();
         let from = ScanCursor::from_raw(if place.is_beyond(partition) { u32::MAX } else { place.raw });
-        let next = self.index.scan(from, options.count, |_, address| {
-            if let Some(key) = self.live_key(request.db, address)
-                && options.strings
-                && options.pattern.is_none_or(|pattern| glob::matches(pattern, key))
-            {
-                keys.push(key);
-            }
-        });
+        let (mut next, mut looked, mut seen) = (Some(from), 0, 0);
+        while let Some(cursor) = next
+            && seen < options.count
+            && looked < options.count.max(SCAN_LOOKS)
+        {
+            next = self.index.scan(cursor, options.count - seen, |_, address| {
+                looked += 1;
+                let Some(key) = self.live_key(request.db, address) else { return };
+                seen += 1;
+                if options.strings && options.pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+                    keys.push(key);
+                }
+            });
+        }
         reply.array(2);
         let next = ScanPlace::following(partition, next.map(ScanCursor::raw), self.partitions);
         reply.bulk_integer(next as i64);

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use super::Disk;
 
 const LOCK_NAME: &str = "LOCK";
+/// Created and removed at once, to see whether the directory takes files.
+const PROBE_NAME: &str = "LOCK.probe";
 
 /// A directory on a real disk, locked against a second process for as long as this lives.
 #[derive(Debug)]
@@ -54,7 +56,11 @@ impl RealDisk {
             .open(path.join(LOCK_NAME))
             .map_err(unusable)?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), directory, _lock: lock }),
+            Ok(()) => {
+                let probe = path.join(PROBE_NAME);
+                File::create(&probe).and_then(|_| std::fs::remove_file(&probe)).map_err(unusable)?;
+                Ok(Self { path: path.to_owned(), directory, _lock: lock })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(path.to_owned())),
             Err(error) => Err(unusable(error.into())),
         }

@@ -20,6 +20,14 @@ pub trait Replay: Send {
     /// # Errors
     /// In words: what keeps the data set from being served.
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String>;
+
+    /// Looks at the whole, once all is applied and before anything is written.
+    ///
+    /// # Errors
+    /// As above.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What the log itself has to know of what was replayed.
@@ -93,5 +101,6 @@ pub(crate) fn replay_all<F>(
         }
         progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
+    replay.check().map_err(StartError::Replay)?;
     Ok(replayed)
 }

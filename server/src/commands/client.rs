@@ -90,13 +90,14 @@ impl Shard {
         let (option, value) = (args.at(2), args.at(3));
         let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
         let (name, field) = if option.eq_ignore_ascii_case(b"lib-name") {
-            ("lib-name", &mut connection.library)
+            (option, &mut connection.library)
         } else if option.eq_ignore_ascii_case(b"lib-ver") {
-            ("lib-ver", &mut connection.library_version)
+            (option, &mut connection.library_version)
         } else {
             return Err(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option)));
         };
         if !is_printable(value) {
+            let name = String::from_utf8_lossy(name);
             return Err(format!("ERR {name} cannot contain spaces, newlines or special characters."));
         }
         *field = value.to_vec();

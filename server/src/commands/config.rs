@@ -81,7 +81,7 @@ impl Shard {
         }
         shared.config.clone_from(&config);
         shared.version += 1;
-        self.ask_all(conn, Question::Config { config, version: shared.version });
+        self.ask_all(conn, Question::Config { config: Box::new(config), version: shared.version });
         Ok(())
     }
 
@@ -98,6 +98,13 @@ impl Shard {
             }
         }
         self.config.clone_from(config);
+        if config.requirepass.is_empty() {
+            for conn in self.connections.ids() {
+                if let Some(connection) = self.connections.get_mut(conn) {
+                    connection.authenticated = true;
+                }
+            }
+        }
         self.apply_limits();
     }
 

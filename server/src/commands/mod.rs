@@ -16,6 +16,7 @@ use emberkv_resp::schema::{self, Command, CommandId};
 use emberkv_resp::{Args, Reply};
 
 use crate::core::Question;
+use crate::core::connection::Fate;
 use crate::core::shard::{Shard, Shutdown};
 use crate::driver::ConnId;
 
@@ -79,7 +80,7 @@ impl Shard {
             CommandId::Quit => self.quit(conn),
             CommandId::Reset => self.reset(conn),
             CommandId::Select => self.select(conn, args),
-            CommandId::Shutdown => self.shutdown(args),
+            CommandId::Shutdown => self.shutdown(conn, args),
             CommandId::Time => self.time(conn),
             CommandId::Command
             | CommandId::CommandCount
@@ -107,7 +108,7 @@ impl Shard {
     }
 
     /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: there is nothing that would not be saved.
-    fn shutdown(&mut self, args: Args<'_>) -> Outcome {
+    fn shutdown(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
         for option in args.from(1).iter() {
             match option.to_ascii_uppercase().as_slice() {
@@ -130,6 +131,9 @@ impl Shard {
             return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
         }
         self.shutdown = Some(Shutdown { force });
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.fate = Fate::CloseAfterReply; // what it has sent behind is not executed
+        }
         Ok(())
     }
 }

@@ -67,6 +67,7 @@ pub(crate) struct Away {
     me: CoreId,
     /// For each core what goes to it next, and the number of that.
     next: Vec<(Option<Box<Parcel>>, u64)>,
+    #[allow(clippy::vec_box, reason = "they come and go as boxes")]
     spare: Vec<Box<Parcel>>,
     /// What is not answered yet.
     pub load: Load,

@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     pub fate: Fate,
     /// Whether it is in the turn's list of connections with something to send.
     pub touched: bool,
+    /// Whether it is in the list of connections with replies that could be sent and are not yet.
+    pub withheld: bool,
     /// Whether it is in the list of connections with replies that wait for the log.
     pub holding: bool,
     /// Since when its output is over the soft limit, in ms since 1970.
@@ -132,6 +134,7 @@ impl Connection {
             spare: Output::new(),
             fate: Fate::Open,
             touched: false,
+            withheld: false,
             holding: false,
             over_soft_since_ms: None,
         }

@@ -32,6 +32,7 @@ impl Cron {
         self.ticks += 1;
         shard.stats.sample(shard.now_ms);
         shard.drop_hopeless();
+        shard.send_withheld(driver);
         if self.ticks.is_multiple_of(10) {
             for own in shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
                 own.partition.log_mut().tick();

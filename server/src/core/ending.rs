@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::accept::Door;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::{Data, Shutdown};
 use crate::core::turn::Core;
@@ -53,6 +54,12 @@ impl<D: Driver> Core<D> {
         self.shard.is_draining = true;
         for listener in 0..self.doors.len() as u8 {
             self.driver.unlisten(ListenerId(listener));
+        }
+        for door in &self.doors {
+            if let Door::Unix(path) = door {
+                // nobody can connect by it any more, and it may be gone already
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) enum Question {
     /// CLIENT LIST.
     Clients(Clients),
     /// The configuration is this one from now on.
-    Config { config: Config, version: u64 },
+    Config { config: Box<Config>, version: u64 },
     /// CONFIG RESETSTAT.
     ResetStats,
     /// BGREWRITEAOF.

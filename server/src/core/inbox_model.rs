@@ -11,6 +11,7 @@ mod atomics {
     pub(super) use loom::sync::atomic::{AtomicPtr, Ordering};
 }
 
+#[allow(clippy::duplicate_mod, reason = "the same code over other atomics")]
 #[path = "inbox.rs"]
 mod inbox;
 

@@ -1,13 +1,18 @@
 //! The partitions that a core owns: it alone writes them.
 
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use emberkv_engine::{Partition, PartitionReader};
 use emberkv_log::disk::real::RealDisk;
 use emberkv_log::{Horizon, LogPosition};
 
+use crate::commands::sync_policy;
 use crate::core::direct::DirectTail;
+use crate::core::message::CoreId;
 use crate::core::route::Map;
+use crate::core::shard::{Data, Shard};
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +40,58 @@ pub(crate) struct Own {
 impl Own {
     pub fn new(number: u16, partition: Partition<RealDisk>) -> Self {
         Self { number, partition, direct: DirectTail::default(), reserve_asked: false }
+    }
+}
+
+impl Shard {
+    /// The loader has brought this core's partitions. They are served when all cores have theirs: a client that
+    /// one core has answered is not told by another one that the data are being loaded.
+    pub fn loaded(&mut self, owned: Box<Owned>) {
+        self.to_serve = Some(owned);
+        self.peers.loaded.fetch_add(1, Ordering::AcqRel);
+        self.serve_if_all_are_loaded();
+    }
+
+    /// To be called before a request or message of another core is looked at: who has sent it may know that all are.
+    #[inline]
+    pub fn serve_if_all_are_loaded(&mut self) {
+        if self.to_serve.is_some() && self.peers.loaded.load(Ordering::Acquire) == self.peers.len() {
+            self.serve();
+        }
+    }
+
+    /// A data set keeps the segment size that it was created with.
+    fn take_segment_size(&mut self) {
+        let Some(first) = self.owned().and_then(|owned| owned.list.first()) else { return };
+        let size = first.partition.log().table().split().segment_size();
+        let asked = std::mem::replace(&mut self.config.segment_size, size);
+        if self.me == CoreId::FIRST {
+            if asked != size {
+                tracing::warn!(asked, size, "the data set keeps the segment size that it was created with");
+            }
+            let mut shared = self.peers.config.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.config.segment_size = size;
+        }
+    }
+
+    #[cold]
+    fn serve(&mut self) {
+        let Some(owned) = self.to_serve.take() else { return };
+        let map = owned.map;
+        self.is_single = map.is_single();
+        self.data = Data::Ready(owned);
+        let (now_ms, policy) = (self.now_ms, sync_policy(self.config.appendfsync));
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            own.partition.begin_turn(now_ms);
+            // CONFIG SET may have changed it meanwhile
+            own.partition.log_mut().set_policy(policy);
+        }
+        self.take_segment_size();
+        self.apply_limits();
+        if self.me == CoreId::FIRST {
+            let (cores, partitions, port) = (self.peers.len(), map.partitions(), self.facts.port);
+            tracing::info!(driver = self.facts.driver, cores, partitions, port, "ready to accept connections");
+        }
     }
 }
 

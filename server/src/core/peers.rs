@@ -1,7 +1,7 @@
 //! What all cores share: each other's inboxes, and a few counts.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use crate::config::Config;
 use crate::core::inbox::{Inbox, Owner};
@@ -14,6 +14,8 @@ pub(crate) struct Peers {
     cores: Vec<Peer>,
     /// The last number that a connection was given.
     last_client: AtomicU64,
+    /// How many cores have got their partitions.
+    pub loaded: AtomicU16,
     /// A log takes no writes any more.
     pub read_only: AtomicBool,
     /// Held while a ticket is drawn and its locks are pushed (X1).
@@ -47,6 +49,7 @@ impl Peers {
         Self {
             cores: wakers.into_iter().map(peer).collect(),
             last_client: AtomicU64::new(0),
+            loaded: AtomicU16::new(0),
             read_only: AtomicBool::new(false),
             tickets: Mutex::new(()),
             config: Mutex::new(Shared { config, version: 0 }),

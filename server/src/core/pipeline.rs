@@ -174,6 +174,7 @@ impl Shard {
         work.spans.clear();
         work.group.clear();
         work.next = 0;
+        self.serve_if_all_are_loaded();
         let Some(connection) = self.connections.get_mut(conn) else { return false };
         if connection.fate != Fate::Open {
             work.at = buf.len();
@@ -311,6 +312,15 @@ impl Shard {
         connection.commands += 1;
         self.stats.commands += 1;
         let refusal = match parsed.command.map_or_else(|| resolve(args), Ok) {
+            Err(_) if is_a_browser(args) => {
+                tracing::warn!(
+                    client = connection.address,
+                    "client closed: it speaks http. somebody may try to make a browser send commands to this server"
+                );
+                connection.fate = Fate::CloseAfterReply;
+                self.condemned.push(conn);
+                return;
+            }
             Err(unresolved) => unresolved.reply(args),
             Ok(command) => {
                 connection.last_command = Some(command.id);
@@ -323,6 +333,11 @@ impl Shard {
         Reply::new(&mut connection.output, connection.protocol).error_bytes(&refusal);
         self.stats.error_replies += 1;
     }
+}
+
+/// A web page can make a browser post to a local server: the first lines are refused, and the body is not executed.
+fn is_a_browser(args: Args<'_>) -> bool {
+    args.at(0).eq_ignore_ascii_case(b"post") || args.at(0).eq_ignore_ascii_case(b"host:")
 }
 
 /// Hash, rows, records of the keys that can be looked up here.

@@ -8,6 +8,10 @@ use crate::core::pieces::{Spares, Waits};
 use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, Driver};
 
+/// While other cores' answers are to come, what comes before them is withheld up to so many bytes: a pipeline's
+/// replies leave in one piece, as they do with one core, and are received in one.
+const WITHHELD_BYTES: usize = 16 << 10;
+
 impl Connection {
     /// Moves the replies of this turn, and of earlier ones, to where they may be sent from, as far as `gates`
     /// allow. Returns whether some have to wait for the log.
@@ -81,14 +85,36 @@ impl Shard {
             connection.holding = true;
             self.holding.push(conn);
         }
-        let before = connection.bytes_out;
-        connection.send(conn, driver);
-        self.stats.bytes_out += connection.bytes_out - before;
+        if connection.pieces.is_awaiting() && connection.ready.len() < WITHHELD_BYTES {
+            if !connection.withheld {
+                connection.withheld = true;
+                self.withheld.push(conn);
+            }
+        } else {
+            self.send(conn, driver);
+        }
         let limit = self.config.client_output_buffer_limit.normal;
         if limit.hard_bytes > 0 || limit.soft_bytes > 0 {
             self.check_output_limit(conn);
         }
         self.close_if_done(conn, driver);
+    }
+
+    fn send<D: Driver>(&mut self, conn: ConnId, driver: &mut D) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let before = connection.bytes_out;
+        connection.send(conn, driver);
+        self.stats.bytes_out += connection.bytes_out - before;
+    }
+
+    /// Sends what was withheld: its other half has taken too long.
+    pub fn send_withheld<D: Driver>(&mut self, driver: &mut D) {
+        for conn in std::mem::take(&mut self.withheld) {
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.withheld = false;
+                self.send(conn, driver);
+            }
+        }
     }
 
     /// Looks at every connection: one that reads nothing and asks nothing is over the soft limit too long some time.

@@ -89,7 +89,7 @@ impl Shard {
     }
 
     /// An owner's answer to this core's coordinator.
-    pub fn to_coordinator(&mut self, answer: ToCoordinator) {
+    pub fn owner_answered(&mut self, answer: ToCoordinator) {
         let mut effects = Vec::new();
         self.coordinator.receive(answer, &mut effects);
         for effect in effects {
@@ -97,7 +97,7 @@ impl Shard {
                 Effect::Send { to, message } => {
                     let core = CoreId(to.0 % self.peers.len());
                     if core == self.me {
-                        self.to_owner(to, message);
+                        self.tell_owner(to, message);
                     } else {
                         self.peers.send(core, Message::ToOwner(to, message));
                     }

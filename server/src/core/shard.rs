@@ -51,6 +51,8 @@ pub(crate) struct Shard {
     pub clock: Clock,
     pub now_ms: u64,
     pub data: Data,
+    /// This core's partitions, until all cores have theirs.
+    pub to_serve: Option<Box<Owned>>,
     /// Whether one partition is all that there is, and it is here.
     pub is_single: bool,
     pub connections: Connections,
@@ -60,6 +62,8 @@ pub(crate) struct Shard {
     pub touched: Vec<ConnId>,
     /// Connections with replies that wait for the log.
     pub holding: Vec<ConnId>,
+    /// Connections with replies that could be sent, and wait for those of other cores behind them.
+    pub withheld: Vec<ConnId>,
     /// The gates of this core's partitions when they were looked at last.
     pub gates: Vec<LogPosition>,
     /// Connections whose next command waits for the log, in the order in which they came.
@@ -94,6 +98,7 @@ pub(crate) struct Shard {
     /// Messages of a turn; a vector that is used anew.
     pub messages: Vec<Message>,
     /// Used anew for each buffer.
+    #[allow(clippy::vec_box, reason = "they come and go as boxes")]
     pub works: Vec<Box<Work>>,
 }
 

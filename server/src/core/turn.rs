@@ -9,13 +9,11 @@ use emberkv_engine::OpenError;
 use emberkv_index::Fingerprint;
 use emberkv_resp::first_key;
 
-use crate::commands::sync_policy;
 use crate::core::accept::Door;
 use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::cron::{Cron, PERIOD_MS};
 use crate::core::ending::Ending;
 use crate::core::message::{CoreId, Message};
-use crate::core::owned::Owned;
 use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
@@ -129,7 +127,8 @@ impl<D: Driver> Core<D> {
                 receives += u64::from(matches!(event, Event::Received(..)));
                 self.handle(event);
             }
-            self.batch.note(self.shard.stats.commands - commands, receives);
+            // CONFIG RESETSTAT may have been among them
+            self.batch.note(self.shard.stats.commands.saturating_sub(commands), receives);
             self.shard.stats.turns += 1;
             self.retry();
             self.run_rounds();
@@ -159,19 +158,20 @@ impl<D: Driver> Core<D> {
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
         let mut messages = std::mem::take(&mut self.shard.messages);
         self.shard.peers.take(self.shard.me, &mut messages);
+        self.shard.serve_if_all_are_loaded();
         self.shard.stats.longest_inbox = self.shard.stats.longest_inbox.max(messages.len());
         let mut ended = None;
         for message in messages.drain(..) {
             match message {
                 Message::Parcel(parcel) if parcel.home == self.shard.me => self.shard.take_answers(parcel),
                 Message::Parcel(parcel) => self.shard.visitors.arrived.push(parcel),
-                Message::ToOwner(partition, message) => self.shard.to_owner(partition, message),
-                Message::ToCoordinator(answer) => self.shard.to_coordinator(answer),
+                Message::ToOwner(partition, message) => self.shard.tell_owner(partition, message),
+                Message::ToCoordinator(answer) => self.shard.owner_answered(answer),
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
                 Message::Told { gather, told } => self.shard.told(gather, told),
-                Message::Loaded(owned) => self.loaded(owned),
+                Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
                 Message::Shutdown(shutdown) => self.shard.shutdown = Some(shutdown),
                 Message::Drain => self.drain(),
@@ -364,6 +364,7 @@ impl<D: Driver> Core<D> {
                 let conn = suspended.conn;
                 self.go_on(suspended);
                 self.check_input(conn);
+                self.read_on(conn);
             }
             self.shard.flush_all();
         }
@@ -404,12 +405,20 @@ impl<D: Driver> Core<D> {
 
     fn resume(&mut self, conn: ConnId) {
         self.process_query(conn);
-        if let Some(connection) = self.shard.connections.get_mut(conn) {
-            if connection.stall.is_none() && connection.paused && !connection.eof && connection.fate == Fate::Open {
-                connection.paused = false;
-                self.driver.resume(conn);
-            }
-            self.shard.touch(conn);
+        self.read_on(conn);
+        self.shard.touch(conn);
+    }
+
+    /// Receives again from a connection that was paused, once nothing keeps its requests from being executed.
+    fn read_on(&mut self, conn: ConnId) {
+        if let Some(connection) = self.shard.connections.get_mut(conn)
+            && connection.stall.is_none()
+            && connection.paused
+            && !connection.eof
+            && connection.fate == Fate::Open
+        {
+            connection.paused = false;
+            self.driver.resume(conn);
         }
     }
 
@@ -454,23 +463,6 @@ impl<D: Driver> Core<D> {
                     return;
                 }
             }
-        }
-    }
-
-    fn loaded(&mut self, owned: Box<Owned>) {
-        let map = owned.map;
-        self.shard.is_single = map.is_single();
-        self.shard.data = Data::Ready(owned);
-        let (now_ms, policy) = (self.shard.now_ms, sync_policy(self.shard.config.appendfsync));
-        for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
-            own.partition.begin_turn(now_ms);
-            // CONFIG SET may have changed it meanwhile
-            own.partition.log_mut().set_policy(policy);
-        }
-        self.shard.apply_limits();
-        if self.shard.me == CoreId::FIRST {
-            let (cores, partitions, port) = (self.shard.peers.len(), map.partitions(), self.shard.facts.port);
-            tracing::info!(driver = D::NAME, cores, partitions, port, "ready to accept connections");
         }
     }
 }

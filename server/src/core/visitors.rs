@@ -10,7 +10,7 @@ use emberkv_resp::Reply;
 
 use crate::core::message::Message;
 use crate::core::owned::Owned;
-use crate::core::parcel::Parcel;
+use crate::core::parcel::{Parcel, Run};
 use crate::core::shard::{Data, Shard};
 use crate::stats::ServerStats;
 
@@ -21,6 +21,7 @@ const GROUP: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Visitors {
     /// This turn's, not executed yet.
+    #[allow(clippy::vec_box, reason = "they come and go as boxes")]
     pub arrived: Vec<Box<Parcel>>,
     /// With a request that waits for the log, or for a transaction's end.
     stalled: VecDeque<Box<Parcel>>,
@@ -44,6 +45,7 @@ impl Shard {
         if self.visitors.arrived.is_empty() {
             return;
         }
+        self.has_written = true;
         let Data::Ready(owned) = &mut self.data else { return };
         let mut arrived = std::mem::take(&mut self.visitors.arrived);
         let mut blocked = Blocked::default();
@@ -89,9 +91,10 @@ impl Shard {
     }
 
     /// A coordinator's message to one of this core's partitions.
-    pub fn to_owner(&mut self, partition: PartitionId, message: ToOwner) {
+    pub fn tell_owner(&mut self, partition: PartitionId, message: ToOwner) {
         // what came before it comes before it
         self.execute_arrived();
+        self.has_written = true;
         let cores = self.peers.len();
         if let Some(own) = self.owned().and_then(|owned| owned.list.get_mut(usize::from(partition.0 / cores))) {
             own.partition.receive(message);
@@ -104,17 +107,21 @@ impl Shard {
             return;
         }
         for mut parcel in std::mem::take(&mut self.visitors.executed) {
-            let mut all = true;
-            for run in &mut parcel.runs {
+            let home = parcel.home;
+            let waits = |run: &mut Run| {
                 let reached = run.depends.is_reached(&self.gates);
                 run.is_lost = !reached && is_hopeless;
-                all &= reached || run.is_lost;
+                !reached && !is_hopeless
+            };
+            let waiting: Vec<Run> = parcel.runs.extract_if(.., waits).collect();
+            if !waiting.is_empty() {
+                // who only reads does not wait for another's sync
+                let mut later = Box::new(Parcel::new(home));
+                later.runs = waiting;
+                self.visitors.executed.push_back(later);
             }
-            if all {
-                let home = parcel.home;
+            if !parcel.runs.is_empty() {
                 self.stats.wakes += u64::from(self.peers.send(home, Message::Parcel(parcel)));
-            } else {
-                self.visitors.executed.push_back(parcel);
             }
         }
     }
