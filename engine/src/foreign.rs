@@ -97,8 +97,8 @@ impl PartitionReader {
 
     #[inline]
     fn judge<'g>(&self, db: DbId, record: Located<'g>, now_ms: u64) -> Foreign<'g> {
-        // D4: who is told of it must not see it taken back
-        let promised = record.end() <= self.published.gate.load();
+        // D4: who is told of it must not see it taken back. what a copy says was safe before (C2)
+        let promised = record.end() <= self.published.gate.load() || record.is_relocated();
         #[cfg(any(test, feature = "sim"))]
         let promised = promised || plant::is(Plant::D4);
         // D3: an expiry is an effect, which is the owner's to write down (T3)

@@ -3,6 +3,7 @@
 //! the log position that it must wait for (law 2).
 
 mod commands;
+mod compact;
 mod expiry;
 mod flush;
 mod foreign;
@@ -26,6 +27,7 @@ pub mod transact;
 mod write;
 
 pub use commands::Direct;
+pub use compact::CompactionStats;
 pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;

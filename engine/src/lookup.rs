@@ -119,7 +119,13 @@ impl<D: Disk> Partition<D> {
     #[inline]
     fn note_seen(&mut self, found: Found) -> Result<(), Stop> {
         let end = self.end(found);
-        if end > self.log.gate() { self.wait_for(end) } else { Ok(()) }
+        if end > self.log.gate() { self.wait_for_record(found, end) } else { Ok(()) }
+    }
+
+    /// What a copy says was safe before compaction made it (C2).
+    #[cold]
+    fn wait_for_record(&mut self, found: Found, end: LogPosition) -> Result<(), Stop> {
+        if self.log.table().record(found.address).is_relocated() { Ok(()) } else { self.wait_for(end) }
     }
 
     #[inline]

@@ -7,6 +7,7 @@ pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport};
 
+use crate::compact::Compaction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -63,6 +64,7 @@ pub struct Partition<D: Disk> {
     /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
+    pub(crate) compaction: Compaction,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many

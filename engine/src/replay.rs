@@ -6,6 +6,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentTable};
 
+use crate::compact::Compaction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -131,6 +132,7 @@ impl Replay {
         Partition {
             last_delete: LogPosition(0),
             random: log.dataset() | 1,
+            compaction: Compaction::new(log.tail(), self.now_ms),
             log,
             index: self.index,
             hasher: self.hasher,

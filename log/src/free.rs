@@ -1,4 +1,4 @@
-//! How a dead segment goes away (S4, T1, T4). Without compaction only wholly dead ones do.
+//! How a dead segment goes away (S4, T1, T4): nothing in it is needed, of itself or because compaction has moved the rest.
 
 use crate::disk::Disk;
 use crate::job::Job;
@@ -45,7 +45,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             // an older segment exists until its removal is durable, and may hold what a tombstone here hides
-            let tombstones_needed = needed.tombstones > 0 && at > 0;
+            let tombstones_needed = needed.hides() && at > 0;
             #[cfg(any(test, feature = "sim"))]
             let tombstones_needed = tombstones_needed && !crate::plant::is(crate::plant::Plant::T1);
             if tombstones_needed {

@@ -29,6 +29,7 @@ mod simulation;
 mod table;
 mod table_reader;
 mod turn;
+mod victim;
 
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
@@ -46,3 +47,4 @@ pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
+pub use victim::{Candidate, Debt, Victim};

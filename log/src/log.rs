@@ -36,6 +36,13 @@ const RESERVE_FRACTION: u64 = 8;
 /// keep FLUSHALL out. Room for 60 `freed` records and floors.
 const FREE_SPACE: u64 = 4096;
 
+/// And the last bytes of all, that compaction leaves to those: it is what they wait for when there is no more.
+const COMPACTION_LEAVES: u64 = 1024;
+
+/// The part of a segment that tombstones leave to compaction: with the segment that is kept for it, it can copy any segment, however
+/// little of it is dead, and what that gives back is theirs.
+const COMPACTION_FRACTION: u64 = 16;
+
 /// What a record is appended for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -43,6 +50,8 @@ pub enum Purpose {
     Grow,
     /// It removes data (DEL, expiry): may use the space that is kept for that.
     Shrink,
+    /// Compaction copies it, from a segment that will give back more than that: may use the segment that is kept for it.
+    Compact,
     /// It gives whole segments back (FLUSHALL, the log's own `freed`), or ends a transaction (marks, aborts): may
     /// use the very last of it.
     Free,
@@ -140,6 +149,12 @@ pub struct Log<D: Disk> {
     pub(crate) refused_size: Option<(u64, String)>,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
+    /// A file that will be one of them is being made.
+    pub(crate) preparing_spare: Option<FileId>,
+    /// None can be made, for this reason; tried again at the next tick.
+    pub(crate) no_spare: Option<String>,
+    /// Bytes of the head that compaction is going to use.
+    pub(crate) claim: u64,
     /// Files that the manifest names no more from an edit on.
     pub(crate) leaving_files: Vec<(Generation, FileId, u64)>,
     /// Segments without a live record, until they are freed.
@@ -158,6 +173,7 @@ pub struct Log<D: Disk> {
     /// Offsets of the head up to which writes of each purpose fit; 0 when none may.
     pub(crate) grow_limit: u64,
     pub(crate) shrink_limit: u64,
+    pub(crate) compact_limit: u64,
     pub(crate) free_limit: u64,
     pub(crate) progress: u64,
     pub(crate) outbox: VecDeque<Job<D::File>>,
@@ -246,6 +262,7 @@ impl<D: Disk> Log<D> {
     pub fn no_space(&self) -> Option<&str> {
         match &self.next {
             Next::Failed(reason) => Some(reason),
+            _ if self.is_full() => self.no_spare.as_deref(),
             _ => self.refused_size.as_ref().map(|(_, reason)| reason.as_str()),
         }
     }
@@ -276,6 +293,7 @@ impl<D: Disk> Log<D> {
         let limit = match purpose {
             Purpose::Grow => self.grow_limit,
             Purpose::Shrink => self.shrink_limit,
+            Purpose::Compact => self.compact_limit,
             Purpose::Free => self.free_limit,
         };
         if self.writer.at() + FRAME_SPACE + bytes <= limit { Ok(()) } else { self.reserve_slowly(bytes, purpose) }
@@ -325,7 +343,17 @@ impl<D: Disk> Log<D> {
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
         self.check_health()?;
         let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + self.held + SEAL_SPACE;
+        if purpose == Purpose::Shrink && self.is_full() && self.gives_back() {
+            return Err(Refusal::Wait);
+        }
         match &self.next {
+            Next::Ready(_) if matches!(purpose, Purpose::Grow | Purpose::Shrink) && !self.keeps_one() => {
+                self.prepare_spare();
+                match &self.no_spare {
+                    Some(reason) => Err(Refusal::NoSpace(reason.clone())),
+                    None => Err(Refusal::Wait),
+                }
+            }
             // without one more segment behind it, a fresh head has to keep its reserve too
             Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => {
                 self.roll();
@@ -356,6 +384,50 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Whether there is still one segment when the next one has been rolled into: without it compaction has no room
+    /// to make any (E3). A log of one segment has nothing to compact.
+    pub(crate) fn keeps_one(&self) -> bool {
+        self.segments.len() < 2 || !self.spare_files.is_empty()
+    }
+
+    /// Whether no more segments can be made, so that only compaction or a flush makes room.
+    pub fn is_full(&self) -> bool {
+        matches!(self.next, Next::Failed(_)) || self.no_spare.is_some() && !self.keeps_one()
+    }
+
+    /// Whether a segment is about to be given back.
+    fn gives_back(&self) -> bool {
+        let leaves = |life| matches!(life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_));
+        self.claim > 0 || self.segments.iter().any(|segment| leaves(segment.life))
+    }
+
+    /// How many bytes compaction can copy at most.
+    pub fn compaction_room(&self) -> u64 {
+        let here = self.compact_limit.saturating_sub(self.writer.at() + FRAME_SPACE);
+        let next = match &self.next {
+            Next::Ready(next) => next
+                .size
+                .saturating_sub(SEGMENT_HEADER_BYTES + FRAME_SPACE + self.held + SEAL_SPACE + COMPACTION_LEAVES),
+            _ => 0,
+        };
+        here + next
+    }
+
+    /// What [`Log::claim`] keeps.
+    pub fn claimed(&self) -> u64 {
+        self.claim
+    }
+
+    /// Keeps so many bytes of the head, as far as there are, for compaction, until it says otherwise; tombstones wait for
+    /// what is given back then.
+    pub fn claim(&mut self, bytes: u64) {
+        if self.claim != bytes {
+            self.claim = bytes;
+            self.progress += u64::from(bytes == 0);
+            self.update_limits();
+        }
+    }
+
     fn reserve_bytes(&self, purpose: Purpose, needed: u64) -> u64 {
         let segment = self.table.split().segment_size();
         let reserve = segment / RESERVE_FRACTION;
@@ -370,23 +442,30 @@ impl<D: Disk> Log<D> {
     /// If it does not fit into the head: the caller has not reserved.
     #[inline]
     pub fn append(&mut self, entry: &Entry<'_>) -> Appended {
-        if self.open_frame.is_none() {
-            self.begin_frame();
-        }
-        let offset = self.writer.at();
         let len = entry.encoded_len();
-        self.writer.append(len, |space| entry.encode(space));
-        if let Some(frame) = &mut self.open_frame {
-            frame.records += 1;
-        }
-        let address = self.table.split().address(self.head().slot, offset);
+        let address = self.append_with(len, |space| entry.encode(space));
         match entry {
             Entry::Put { .. } => self.table.retain(address, len),
-            Entry::Delete { .. } | Entry::Floor { .. } => self.table.add_tombstone(address),
+            Entry::Delete { .. } => self.table.add_tombstone(address, len),
+            Entry::Floor { .. } => self.table.add_floor(address),
             Entry::Freed { .. } | Entry::Seal { .. } => {}
             Entry::Part { .. } | Entry::Mark { .. } | Entry::Abort { .. } => self.note_transaction(entry, address),
         }
         Appended { address, len }
+    }
+
+    /// Appends a record of `len` bytes that `fill` writes; nothing is noted of it.
+    #[inline]
+    pub(crate) fn append_with(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Address {
+        if self.open_frame.is_none() {
+            self.begin_frame();
+        }
+        let offset = self.writer.at();
+        self.writer.append(len, fill);
+        if let Some(frame) = &mut self.open_frame {
+            frame.records += 1;
+        }
+        self.table.split().address(self.head().slot, offset)
     }
 
     #[cold]
@@ -395,7 +474,7 @@ impl<D: Disk> Log<D> {
             unreachable!("{entry:?} is of no transaction")
         };
         if let Entry::Abort { .. } = entry {
-            self.table.add_tombstone(address); // it hides a part (T1)
+            self.table.add_floor(address); // it hides a part (T1)
             // it is waited for until it is safe (X6)
             self.sync_soon = true;
             self.horizon.wait_for(TxId(txid.0 + 1));
@@ -483,6 +562,7 @@ impl<D: Disk> Log<D> {
             end: SEGMENT_HEADER_BYTES,
             records: 0,
             life: Life::Head,
+            safe_below: TxId(0),
         });
         self.writer = writer;
         self.prefaulted = next.prefaulted;
@@ -491,19 +571,24 @@ impl<D: Disk> Log<D> {
     /// Works out how far the head may be filled, after anything that this depends on has changed.
     pub(crate) fn update_limits(&mut self) {
         if self.health != Health::Good {
-            (self.grow_limit, self.shrink_limit, self.free_limit) = (0, 0, 0);
+            (self.grow_limit, self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0, 0);
             return;
         }
         let limit = self.head().size - SEAL_SPACE;
         debug_assert!(self.writer.at() + self.held <= limit, "what is held is there");
         let limit = limit - self.held.min(limit);
         let reserve = match self.next {
-            Next::Ready(_) => 0,
+            Next::Ready(_) if self.keeps_one() => 0,
             _ => (self.table.split().segment_size() / RESERVE_FRACTION).min(limit),
         };
-        let last = if reserve > 0 { FREE_SPACE } else { 0 };
-        self.grow_limit = limit.saturating_sub(reserve);
-        self.shrink_limit = limit.saturating_sub(last);
+        let last = match reserve {
+            0 => 0,
+            _ if self.segments.len() < 2 => FREE_SPACE,
+            _ => FREE_SPACE.max(self.table.split().segment_size() / COMPACTION_FRACTION),
+        };
+        self.grow_limit = limit.saturating_sub(reserve.max(last + self.claim));
+        self.shrink_limit = limit.saturating_sub(last + self.claim);
+        self.compact_limit = limit.saturating_sub(COMPACTION_LEAVES);
         self.free_limit = limit;
     }
 }

@@ -37,8 +37,18 @@ pub enum Plant {
     X5Set,
     /// A free waits until the log is synced, not until the transactions before it are settled.
     F5,
+    /// Compaction moves a record without a look at whether it is the key's newest.
+    C1,
+    /// Compaction moves records that are not safe.
+    C2,
+    /// Compaction touches what a transaction has locked.
+    C5,
     /// Tombstones do not keep their segment.
     T1,
+    /// A tombstone is moved behind a newer value of its key.
+    T2,
+    /// A tombstone is not moved though an older segment exists.
+    T2Drop,
     /// An expiry leaves no tombstone.
     T3,
     /// The floor of one database is not looked at.

@@ -18,7 +18,9 @@ const FLAG_EXPIRY: u8 = 0x20;
 const KIND_MASK: u8 = 0x0f;
 /// With [`FLAG_EXPIRY`]: it has 8 bytes, as it is later than the year 10889.
 const FLAG_WIDE: u8 = 0x40;
-const KNOWN_FLAGS: u8 = FLAG_DB | FLAG_EXPIRY | FLAG_WIDE;
+/// It is a copy that compaction has made: what it says was safe before it was appended (C2).
+const FLAG_RELOCATED: u8 = 0x80;
+const KNOWN_FLAGS: u8 = FLAG_DB | FLAG_EXPIRY | FLAG_WIDE | FLAG_RELOCATED;
 const CRC_BYTES: usize = 4;
 
 /// Bytes that an expiry takes.
@@ -346,10 +348,22 @@ fn encode_parts(out: &mut [u8], kind: Kind, db: DbId, expires_at_ms: Option<u64>
     out[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Writes a copy of the record whose bytes are `raw` into `out`, which is as long, and flags it as one (C2).
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn copy_relocated(raw: &[u8], out: &mut [u8]) {
+    out.copy_from_slice(raw);
+    out[CRC_BYTES] |= FLAG_RELOCATED;
+    let crc = crc32c::crc32c(&out[CRC_BYTES..]);
+    out[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
 /// A record in the log. Its bytes were checked when they were read from disk, or written by this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     kind: Kind,
+    is_relocated: bool,
     db: DbId,
     expires_at_ms: Option<u64>,
     key: &'a [u8],
@@ -389,7 +403,9 @@ impl<'a> Record<'a> {
         if len > bytes.len() {
             return None;
         }
-        Some(Self { kind, db, expires_at_ms, key: &bytes[at..at + key_len], value: &bytes[at + key_len..len], len })
+        let is_relocated = has_flags & FLAG_RELOCATED != 0;
+        let (key, value) = (&bytes[at..at + key_len], &bytes[at + key_len..len]);
+        Some(Self { kind, is_relocated, db, expires_at_ms, key, value, len })
     }
 
     /// Whether the record at the beginning of `bytes` is whole and its crc agrees; the record if so.
@@ -409,6 +425,12 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether it is a copy that compaction has made: what it says was safe before (C2).
+    #[inline]
+    pub fn is_relocated(&self) -> bool {
+        self.is_relocated
     }
 
     /// The database of the key.

@@ -44,6 +44,8 @@ pub(crate) struct Segment<F> {
     pub end: u64,
     pub records: u64,
     pub life: Life,
+    /// Once it is listed it is wholly safe when the transactions with lower tickets are settled (F5, C2).
+    pub safe_below: TxId,
 }
 
 impl<F> Segment<F> {

@@ -43,8 +43,17 @@ impl Leaving {
 pub struct Needed {
     /// Bytes of records that the index refers to.
     pub live_bytes: u64,
-    /// Tombstones and floors in it, needed while an older segment exists (T1, T4).
-    pub tombstones: u64,
+    /// Bytes of tombstones in it, needed while an older segment exists (T1).
+    pub tombstone_bytes: u64,
+    /// How many floors and aborts are in it, needed as long, and never moved (T4, X6).
+    pub floors: u64,
+}
+
+impl Needed {
+    /// Whether something in it hides what older segments hold (T1).
+    pub fn hides(&self) -> bool {
+        self.tombstone_bytes > 0 || self.floors > 0
+    }
 }
 
 /// See the module.
@@ -244,10 +253,22 @@ impl SegmentTable {
         }
     }
 
-    /// Notes a tombstone or a floor at `address`.
-    pub(crate) fn add_tombstone(&mut self, address: Address) {
+    /// Notes a tombstone of `len` bytes at `address`.
+    pub(crate) fn add_tombstone(&mut self, address: Address, len: usize) {
         let first = self.view(self.split.parts(address).0).first;
-        self.needed[first.0 as usize].tombstones += 1;
+        self.needed[first.0 as usize].tombstone_bytes += len as u64;
+    }
+
+    /// Notes a floor or an abort at `address`.
+    pub(crate) fn add_floor(&mut self, address: Address) {
+        let first = self.view(self.split.parts(address).0).first;
+        self.needed[first.0 as usize].floors += 1;
+    }
+
+    /// What the segment with this first slot hides is not in any older one, or is hidden by copies (T1, T2).
+    pub(crate) fn forget_tombstones(&mut self, first: SegmentSlot) {
+        let needed = &mut self.needed[first.0 as usize];
+        (needed.tombstone_bytes, needed.floors) = (0, 0);
     }
 
     /// All that lies wholly before `floor` is needed no more: neither its records, which the index has
@@ -261,7 +282,7 @@ impl SegmentTable {
             let needed = &mut self.needed[slot];
             needed.live_bytes = 0;
             if view.base.plus(view.memory.size()) <= floor {
-                needed.tombstones = 0;
+                (needed.tombstone_bytes, needed.floors) = (0, 0);
             }
             self.emptied.push(view.first);
         }

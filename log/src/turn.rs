@@ -59,6 +59,8 @@ impl<D: Disk> Log<D> {
     pub fn tick(&mut self) {
         self.progress += 1;
         self.refused_size = None;
+        self.no_spare = None;
+        self.prepare_spare();
         self.after_sync(); // the horizon moves by what other partitions do
         self.check_what_it_hangs_on();
         match self.options.policy {
@@ -221,7 +223,34 @@ impl<D: Disk> Log<D> {
         self.start(Job::Prepare { file, size, zero });
     }
 
+    /// Begins to make the file of the segment after the next one, unless there is one: it is kept for compaction (E3).
+    pub(crate) fn prepare_spare(&mut self) {
+        let wanted = matches!(self.next, Next::Ready(_)) && !self.keeps_one() && self.no_spare.is_none();
+        if !wanted || self.under_way.contains(&JobKind::Prepare) {
+            return;
+        }
+        let (file, size) = (self.catalog.new_file(), self.table.split().segment_size());
+        self.preparing_spare = Some(file);
+        self.start(Job::Prepare { file, size, zero: self.options.policy == SyncPolicy::Always });
+    }
+
+    fn spare_prepared(&mut self, file: crate::FileId, result: io::Result<D::File>) {
+        match result {
+            Ok(_) => self.spare_files.push(file),
+            Err(error) => {
+                tracing::warn!(reason = %error, "no spare log segment can be made: writes may be refused soon");
+                self.no_spare = Some(error.to_string());
+                self.discard_file(file);
+            }
+        }
+        self.prepare_next();
+        self.update_limits();
+    }
+
     fn prepared(&mut self, result: io::Result<D::File>) {
+        if let Some(file) = self.preparing_spare.take() {
+            return self.spare_prepared(file, result);
+        }
         let (file_id, size) = match &self.next {
             Next::Preparing { file, size } => (*file, *size),
             other => unreachable!("a segment was prepared while {other:?}"),
@@ -333,6 +362,7 @@ impl<D: Disk> Log<D> {
         for (_, file, size) in left {
             self.recycle_file(file, size);
         }
+        self.prepare_spare();
         self.update_limits();
     }
 
@@ -341,6 +371,7 @@ impl<D: Disk> Log<D> {
             self.spare_files.push(file);
         } else {
             self.discard_file(file);
+            self.no_spare = None; // there is room for one now
         }
         // a full disk has just got room
         if matches!(self.next, Next::Failed(_)) {
@@ -457,6 +488,7 @@ impl<D: Disk> Log<D> {
             match segment.life {
                 Life::Sealed { listed: false } if end <= synced => {
                     segment.life = Life::Sealed { listed: true };
+                    segment.safe_below = self.horizon.next();
                     cached.push((segment.file.clone(), segment.size));
                     if self.table.needed(segment.slot).live_bytes == 0 {
                         self.dead.insert(segment.sequence());

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use emberkv_log::disk::sim::Choices;
+use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
 
 use super::model::{Model, Name, State};
 use super::requests::request;
 use super::rig::{DATABASES, Rig, words};
-use crate::{Foreign, PartitionReader};
+use crate::{Foreign, Partition, PartitionReader};
 
 pub struct Life {
     pub rig: Rig,
@@ -167,8 +167,14 @@ impl Life {
                 let limit = self.choices.below(6) as usize;
                 self.rig.partition.sweep(limit);
             }
+            97 if self.choices.one_in(20) => {
+                let room = self.choices.below(4) * (1 << 16);
+                self.rig.disk.set_capacity(Some(self.rig.disk.used() + room));
+            }
+            96 if self.choices.one_in(4) => self.rig.disk.set_capacity(None),
+            98..100 => compact_some(&mut self.rig.partition, &mut self.choices),
             95 if self.choices.one_in(20) => self.rig.disk.fail_syncs(1 + self.choices.below(8) / 7 * 9),
-            96 if self.choices.one_in(20) => self.rig.disk.fail_writes(1),
+            96 if self.choices.one_in(15) => self.rig.disk.fail_writes(1),
             97 if self.choices.one_in(8) => self.check(),
             _ => {}
         }
@@ -245,6 +251,20 @@ impl Life {
         self.rig.check_counts();
         self.changed.clear();
     }
+}
+
+/// A slice of compaction, of a segment that is chosen at random: all orders are legal, not only the good ones.
+pub fn compact_some(partition: &mut Partition<SimDisk>, choices: &mut Choices) {
+    if partition.compaction.victim.is_none() {
+        let candidates = partition.log.candidates();
+        if candidates.is_empty() {
+            return;
+        }
+        let chosen = candidates[choices.below(candidates.len() as u64) as usize];
+        partition.compaction.victim = partition.log.victim(chosen.sequence);
+    }
+    let records = if choices.one_in(3) { 1 << 20 } else { 1 + choices.below(40) };
+    partition.compact_slice(records as u32);
 }
 
 fn live_at(state: &State, now_ms: u64) -> State {
@@ -329,6 +349,10 @@ fn a_life_notices_each_rule_that_is_missing() {
         Plant::D3,
         Plant::D4,
         Plant::D5,
+        Plant::C1,
+        Plant::C2,
+        Plant::T2,
+        Plant::T2Drop,
     ] {
         assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
     }

@@ -1,6 +1,7 @@
 //! The whole partition on a simulated disk: against a plain model, through crashes, and rule by rule.
 
 mod commands;
+mod compaction;
 mod expiry;
 mod foreign;
 mod keyspace;
@@ -10,6 +11,6 @@ mod requests;
 mod rig;
 mod rules;
 
-pub use lives::{lives, with_seeds};
+pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
 pub use rig::{DATABASES, MAX_VALUE_BYTES, START_MS, check_counts, contents};

@@ -29,6 +29,8 @@ pub struct Rig {
     pub partition: Partition<SimDisk>,
     policy: SyncPolicy,
     jobs: Vec<Job<SimFile>>,
+    /// Whether turns compact.
+    pub compacts: bool,
 }
 
 /// A command's reply, and the position that it waits for.
@@ -60,7 +62,7 @@ impl Rig {
         let limits = Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES };
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
         let (mut partitions, _) = opened.map_err(|error| error.to_string())?;
-        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new() })
+        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new(), compacts: false })
     }
 
     /// The partition that is left after `kill -9`.
@@ -114,6 +116,7 @@ impl Rig {
                         Err(Stop::Locked) => panic!("nothing is locked here"),
                         Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
                     }
+                    self.partition.compact(true); // it may wait for what that gives back
                     self.run_all();
                 }
             }
@@ -126,11 +129,18 @@ impl Rig {
         String::from_utf8(self.run(db, &words(line)).reply).unwrap()
     }
 
+    fn end_turn(&mut self) {
+        if self.compacts {
+            self.partition.compact(true);
+        }
+        self.partition.log_mut().end_turn();
+    }
+
     /// Ends the turn and carries out all jobs, until none is left.
     pub fn run_all(&mut self) {
-        self.partition.log_mut().end_turn();
+        self.end_turn();
         while self.run_job(&mut Choices::new(0)) {
-            self.partition.log_mut().end_turn();
+            self.end_turn();
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::address::{AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
 use crate::disk::Disk;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::horizon::TxId;
 use crate::job::{create_segment, segment_file, segment_name};
 use crate::manifest::{Extent, Manifest};
 use crate::memory::SegmentWriter;
@@ -129,6 +130,7 @@ impl<'a, D: Disk> Opening<'a, D> {
                 end: found.valid_end,
                 records: found.records,
                 life: if is_head { Life::Head } else { Life::Sealed { listed: true } },
+                safe_below: TxId(0),
             };
             #[allow(unused_mut)]
             let mut refills = is_head || segment.end_position() > decision.durable;
@@ -259,6 +261,7 @@ impl<'a, D: Disk> Opening<'a, D> {
             end: SEGMENT_HEADER_BYTES,
             records: 0,
             life: Life::Head,
+            safe_below: TxId(0),
         });
         Ok(writer)
     }

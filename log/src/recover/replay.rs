@@ -70,7 +70,7 @@ pub(crate) fn replay_all<F>(
                             skipped = part.records + 1; // the part itself too, below
                         }
                     }
-                    Kind::Abort => table.add_tombstone(address), // it hides a part (T1)
+                    Kind::Abort => table.add_floor(address), // it hides a part (T1)
                     Kind::Seal | Kind::Mark => {}
                     _ if skipped > 0 => {}
                     Kind::Freed => {
@@ -78,8 +78,12 @@ pub(crate) fn replay_all<F>(
                             replayed.freed.insert(sequence);
                         }
                     }
-                    Kind::Delete | Kind::Floor => {
-                        table.add_tombstone(address);
+                    Kind::Delete => {
+                        table.add_tombstone(address, record.encoded_len());
+                        replay.apply(table, address, &record).map_err(StartError::Replay)?;
+                    }
+                    Kind::Floor => {
+                        table.add_floor(address);
                         replay.apply(table, address, &record).map_err(StartError::Replay)?;
                     }
                     Kind::Put | Kind::PutInt => {

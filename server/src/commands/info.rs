@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use emberkv_engine::{DbStats, Stats};
-use emberkv_log::DbId;
+use emberkv_engine::{CompactionStats, DbStats, Stats};
+use emberkv_log::{DbId, Debt};
 use emberkv_resp::Args;
 
 use super::{Outcome, REDIS_VERSION};
@@ -52,6 +52,9 @@ struct PartitionSnapshot {
     synced: u64,
     is_read_only: bool,
     no_space: Option<String>,
+    debt: Debt,
+    compaction: CompactionStats,
+    is_compacting_fully: bool,
 }
 
 /// Appends lines of `name:value` to a string.
@@ -102,6 +105,9 @@ impl Shard {
                     synced: log.synced().0,
                     is_read_only: log.read_only().is_some(),
                     no_space: log.no_space().map(ToString::to_string),
+                    debt: log.debt(),
+                    compaction: partition.compaction_stats(),
+                    is_compacting_fully: partition.is_compacting_fully(),
                 }
             };
             list.iter().map(one).collect()
@@ -236,7 +242,11 @@ impl Shard {
                 }
             }
             Data::Ready(_) => {
-                let status = if partitions(cores).any(|partition| partition.is_read_only) { "err" } else { "ok" };
+                let is_refused = |partition: &PartitionSnapshot| partition.is_read_only || partition.no_space.is_some();
+                let status = if partitions(cores).any(is_refused) { "err" } else { "ok" };
+                let rewriting = partitions(cores).any(|partition| partition.is_compacting_fully);
+                let log_bytes = total(cores, |partition| partition.debt.log_bytes);
+                let live_bytes = total(cores, |partition| partition.debt.live_bytes);
                 let no_space = partitions(cores).find_map(|partition| partition.no_space.as_deref());
                 lines! { text,
                     "loading": 0,
@@ -246,7 +256,8 @@ impl Shard {
                     "rdb_last_save_time": self.facts.started_ms / 1000,
                     "rdb_last_bgsave_status": "ok",
                     "aof_enabled": 1,
-                    "aof_rewrite_in_progress": 0,
+                    "aof_rewrite_in_progress": u8::from(rewriting),
+                    "aof_rewrite_scheduled": 0,
                     "aof_last_write_status": status,
                     "aof_current_size": total(cores, |partition| partition.log_bytes),
                     "log_appendfsync": fsync,
@@ -254,6 +265,11 @@ impl Shard {
                     "log_tail": total(cores, |partition| partition.tail),
                     "log_written": total(cores, |partition| partition.written),
                     "log_synced": total(cores, |partition| partition.synced),
+                    "log_live_bytes": live_bytes,
+                    "log_dead_bytes": total(cores, |partition| partition.debt.dead_bytes()),
+                    "log_amplification": format!("{:.2}", log_bytes as f64 / live_bytes.max(1) as f64),
+                    "compaction_copied_bytes": total(cores, |partition| partition.compaction.copied_bytes),
+                    "compaction_freed_segments": total(cores, |partition| partition.compaction.freed_segments),
                     "log_space": no_space.unwrap_or("ok"),
                 }
             }

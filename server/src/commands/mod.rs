@@ -48,6 +48,10 @@ impl Shard {
     fn administer_inner(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Outcome {
         match command.id {
             CommandId::Auth => self.auth(conn, args),
+            CommandId::Bgrewriteaof => {
+                self.ask_all(conn, Question::Compact);
+                Ok(())
+            }
             CommandId::ClientGetname => self.client_getname(conn),
             CommandId::ClientId => self.client_id(conn),
             CommandId::ClientInfo => self.client_info(conn),

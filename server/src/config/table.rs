@@ -162,6 +162,9 @@ directives! {
         SegmentSize segment_size: u64 = 64 * MIB, "segment-size", Start,
             Memory::new(MIB, GIB).power_of_two(),
             "size of the log's files, fixed when the data set is created";
+        CompactionAmplification compaction_amplification: u32 = 150, "compaction-amplification", Runtime,
+            Number::<u32>::new(110, 10_000),
+            "how large the log may become before it is compacted, in percent of what lives in it";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }

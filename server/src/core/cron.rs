@@ -44,14 +44,25 @@ impl Cron {
 }
 
 impl Shard {
-    /// Removes what has expired or was flushed, a slice of it. Returns whether there is more to do at once.
-    pub fn clear_away(&mut self) -> bool {
+    /// Removes what has expired or was flushed, a slice of it, and compacts what the turn has earned, more if it is idle.
+    /// Returns whether there is more to do at once.
+    pub fn clear_away(&mut self, is_idle: bool) -> bool {
         let mut more = false;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             more |= own.partition.expire(EXPIRE_PER_TURN);
             more |= own.partition.sweep(SWEEP_PER_TURN);
+            more |= own.partition.compact(is_idle);
         }
         more
+    }
+
+    /// Has all partitions here compacted; false if all of them are at it.
+    pub fn begin_compaction(&mut self) -> bool {
+        let mut begins = false;
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            begins |= own.partition.begin_full_compaction();
+        }
+        begins
     }
 
     /// Once the log is read-only, replies that wait for it never leave: their clients must not wait for ever.

@@ -28,6 +28,8 @@ pub(crate) enum Question {
     Config { config: Box<Config>, version: u64 },
     /// CONFIG RESETSTAT.
     ResetStats,
+    /// BGREWRITEAOF.
+    Compact,
 }
 
 /// What a core answers.
@@ -36,6 +38,8 @@ pub(crate) enum Told {
     Info(Box<Snapshot>),
     /// A line for each connection, with its number.
     Clients(Vec<(u64, Vec<u8>)>),
+    /// Whether a full compaction has begun.
+    Compacts(bool),
     Done,
 }
 
@@ -111,6 +115,7 @@ impl Shard {
                 self.take_over(config, *version);
                 Told::Done
             }
+            Question::Compact => Told::Compacts(self.begin_compaction()),
             Question::ResetStats => {
                 self.reset_stats();
                 Told::Done
@@ -160,6 +165,13 @@ impl Shard {
                 lines.sort_by_key(|(id, _)| *id);
                 let list: Vec<u8> = lines.into_iter().flat_map(|(_, line)| line).collect();
                 reply.verbatim(*b"txt", &list);
+            }
+            Question::Compact => {
+                if told.iter().any(|told| matches!(told, Told::Compacts(true))) {
+                    reply.simple("Background append only file rewriting started");
+                } else {
+                    reply.error("ERR Background append only file rewriting already in progress");
+                }
             }
             Question::Config { .. } | Question::ResetStats => reply.ok(),
         }

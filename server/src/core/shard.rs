@@ -130,8 +130,10 @@ impl Shard {
             databases: self.config.databases as usize,
             max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
         };
+        let amplification = u64::from(self.config.compaction_amplification);
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.set_limits(limits);
+            own.partition.set_amplification(amplification);
         }
     }
 

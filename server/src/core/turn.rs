@@ -134,7 +134,8 @@ impl<D: Driver> Core<D> {
             self.run_rounds();
             let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
-            busy = self.shard.clear_away() || visits;
+            let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
+            busy = self.shard.clear_away(is_idle) || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(false);

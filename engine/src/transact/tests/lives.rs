@@ -9,14 +9,15 @@ use emberkv_log::plant::{self, Plant};
 
 use super::crash::crash;
 use super::world::{World, words};
-use crate::tests::{State, check_counts, lives, with_seeds};
+use crate::tests::{State, check_counts, compact_some, lives, with_seeds};
 
 fn key(choices: &mut Choices) -> String {
     format!("k{}", choices.below(9))
 }
 
-fn value(choices: &mut Choices, n: u64) -> String {
+fn value(choices: &mut Choices, n: u64, heavy: bool) -> String {
     let len = match choices.below(30) {
+        0..15 if heavy => 1000 + choices.below(9000),
         0 => 3000 + choices.below(9000),
         1..4 => 300,
         _ => 0,
@@ -25,14 +26,17 @@ fn value(choices: &mut Choices, n: u64) -> String {
 }
 
 /// A command of any kind; `n` makes its values unlike all others.
-fn command(choices: &mut Choices, n: u64) -> Vec<Vec<u8>> {
+fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     let many = |choices: &mut Choices| {
         let count = 2 + choices.below(3);
         (0..count).map(|_| key(choices)).collect::<Vec<_>>().join(" ")
     };
     let pairs = |choices: &mut Choices| {
         let count = 2 + choices.below(3);
-        (0..count).map(|i| format!("{} {}", key(choices), value(choices, n * 10 + i))).collect::<Vec<_>>().join(" ")
+        (0..count)
+            .map(|i| format!("{} {}", key(choices), value(choices, n * 10 + i, heavy)))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let line = match choices.below(100) {
         0..25 => format!("MSET {}", pairs(choices)),
@@ -47,7 +51,7 @@ fn command(choices: &mut Choices, n: u64) -> Vec<Vec<u8>> {
         66..68 => "FLUSHDB".to_owned(),
         68 => format!("SCAN {} COUNT 100", choices.below(3) << 32),
         69..80 => format!("GET {}", key(choices)),
-        80..92 => format!("SET {} {}", key(choices), value(choices, n * 10)),
+        80..92 => format!("SET {} {}", key(choices), value(choices, n * 10, heavy)),
         92..95 => format!("DEL {}", key(choices)),
         95..98 => format!("APPEND {} {n}", key(choices)),
         _ => format!("SETNX {} {n}", key(choices)),
@@ -61,6 +65,8 @@ struct Life {
     base: State,
     commands: u64,
     can_fail: bool,
+    /// Large values, so that there are segments to compact.
+    heavy: bool,
 }
 
 impl Life {
@@ -73,7 +79,8 @@ impl Life {
         let mut world = World::new(partitions, cores, clients, seed, policy);
         world.scrambled = plant::is(Plant::X1);
         let can_fail = choices.one_in(3);
-        Self { world, choices, base: State::new(), commands: 0, can_fail }
+        let heavy = choices.one_in(2);
+        Self { world, choices, base: State::new(), commands: 0, can_fail, heavy }
     }
 
     fn step(&mut self) {
@@ -89,7 +96,7 @@ impl Life {
                 let client = idle[choices.below(idle.len() as u64) as usize];
                 self.commands += 1;
                 let db = choices.below(6).saturating_sub(4) as u8;
-                let words = command(choices, self.commands);
+                let words = command(choices, self.commands, self.heavy);
                 world.send(client, db, words, choices);
             }
             20..24 => {
@@ -107,9 +114,11 @@ impl Life {
             }
             68..76 => world.progress(owner),
             76..86 => world.end_turn(owner),
-            86..95 => drop(world.run_job(owner, choices)),
+            86..94 => drop(world.run_job(owner, choices)),
+            94 => compact_some(&mut world.partitions[owner], choices),
             95 => world.partitions[owner].log_mut().tick(),
-            96 => drop(world.partitions[owner].sweep(choices.below(6) as usize)),
+            96 if choices.one_in(2) => drop(world.partitions[owner].sweep(choices.below(6) as usize)),
+            96 => compact_some(&mut world.partitions[owner], choices),
             97 if self.can_fail && choices.one_in(25) => world.disk.fail_syncs(1 + choices.below(8) / 6 * 9),
             98 if self.can_fail && choices.one_in(25) => world.disk.fail_writes(1 + choices.below(8) / 7 * 9),
             99 if self.can_fail && choices.one_in(6) => {
@@ -177,7 +186,7 @@ fn is_noticed(plant: Plant, seeds: u64) -> bool {
 
 #[test]
 fn a_life_over_partitions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6] {
+    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6, Plant::C5] {
         assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
     }
 }

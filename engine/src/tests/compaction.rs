@@ -1,0 +1,133 @@
+//! What compaction is for: a log that stays in proportion to what lives in it, and a full disk that can be emptied.
+
+use emberkv_log::SyncPolicy;
+use emberkv_log::disk::sim::Choices;
+
+use super::rig::{NIL, Rig, bulk};
+
+const SEGMENT: u64 = 1 << 16;
+
+fn compacting(policy: SyncPolicy) -> Rig {
+    let mut rig = Rig::new(1, policy);
+    rig.compacts = true;
+    rig
+}
+
+/// Ends the turn; now and then a second has passed.
+fn turn(rig: &mut Rig, n: u64) {
+    rig.pass(1);
+    rig.run_all();
+    if n.is_multiple_of(64) {
+        rig.partition.log_mut().tick();
+        rig.run_all();
+    }
+}
+
+/// Log bytes in percent of live bytes, at the end and at most, and copied bytes in percent of what was appended.
+fn overwrite_uniformly(turn_size: u64) -> (u64, u64, u64) {
+    let mut rig = compacting(SyncPolicy::EverySec);
+    let mut choices = Choices::new(1);
+    let (keys, value) = (6000, "x".repeat(90));
+    let mut most = 0;
+    for n in 0..keys * 8 {
+        let key = if n < keys { n } else { choices.below(keys) };
+        assert_eq!(rig.ask(0, &format!("SET key{key} {value}")), "+OK\r\n");
+        if n.is_multiple_of(turn_size) {
+            turn(&mut rig, n / turn_size);
+        }
+        if n > keys * 2 {
+            let debt = rig.partition.log().debt();
+            most = most.max(debt.log_bytes * 100 / debt.live_bytes);
+        }
+    }
+    for n in 0..20 {
+        turn(&mut rig, n * 64);
+    }
+    rig.check_counts();
+    let debt = rig.partition.log().debt();
+    let copied = rig.partition.compaction_stats().copied_bytes;
+    let contents = rig.contents();
+    assert_eq!(rig.killed().contents(), contents);
+    let written = keys * 7 * debt.live_bytes / keys;
+    (debt.log_bytes * 100 / debt.live_bytes, most, copied * 100 / written)
+}
+
+#[test]
+fn overwriting_keeps_the_log_in_proportion() {
+    let (end, most, copied) = overwrite_uniformly(16);
+    eprintln!("log/live {end}% at the end, {most}% at most; {copied}% of what was written was copied");
+    assert!(end <= 150, "{end}%");
+    assert!(most <= 190, "{most}%");
+}
+
+/// A data set that fills its disk; returns how many keys there are.
+fn filled(rig: &mut Rig, segments: u64, value: &str) -> u64 {
+    rig.disk.set_capacity(Some(rig.disk.used() + segments * SEGMENT));
+    for n in 0.. {
+        if rig.ask(0, &format!("SET key{n} {value}")).starts_with("-MISCONF") {
+            return n;
+        }
+        turn(rig, n);
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_full_disk_takes_every_delete_and_then_takes_writes_again() {
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No] {
+        let mut rig = compacting(policy);
+        let mut choices = Choices::new(2);
+        let value = "x".repeat(100);
+        let count = filled(&mut rig, 12, &value);
+        let mut keys: Vec<u64> = (0..count).collect();
+        let mut first_write = None;
+        while !keys.is_empty() {
+            let key = keys.swap_remove(choices.below(keys.len() as u64) as usize);
+            let reply = rig.ask(0, &format!("DEL key{key}"));
+            assert_eq!(reply, ":1\r\n", "{policy:?}: {} of {count} keys are left", keys.len());
+            turn(&mut rig, key);
+            if first_write.is_none() && rig.ask(0, &format!("SET new {value}")) == "+OK\r\n" {
+                first_write = Some(count - keys.len() as u64);
+            }
+        }
+        let first_write = first_write.unwrap();
+        eprintln!("{policy:?}: of {count} keys {first_write} were deleted before the first write");
+        assert!(first_write < count / 4);
+        for n in 0..20 {
+            turn(&mut rig, n * 64);
+        }
+        assert!(rig.partition.log().no_space().is_none());
+        let (segments, _) = rig.partition.log().segments();
+        assert!(segments <= 4, "{segments} segments are left");
+        let mut rig = rig.killed();
+        assert_eq!(rig.ask(0, "DBSIZE"), ":1\r\n");
+        assert_eq!(rig.ask(0, "GET key7"), NIL);
+    }
+}
+
+#[test]
+fn a_full_compaction_leaves_little_that_is_dead() {
+    let mut rig = compacting(SyncPolicy::EverySec);
+    let value = "x".repeat(100);
+    for n in 0..4000 {
+        rig.ask(0, &format!("SET key{n} {value}"));
+        if n % 3 != 0 {
+            rig.ask(0, &format!("DEL key{n}"));
+        }
+        if n % 10 == 0 {
+            turn(&mut rig, n);
+        }
+    }
+    assert!(rig.partition.begin_full_compaction());
+    assert!(!rig.partition.begin_full_compaction(), "one at a time");
+    for n in 0..200 {
+        turn(&mut rig, n * 64);
+    }
+    assert!(!rig.partition.is_compacting_fully());
+    let debt = rig.partition.log().debt();
+    assert!(debt.dead_bytes() < 3 * SEGMENT, "{debt:?}");
+    let mut rig = rig.killed();
+    rig.check_counts();
+    assert_eq!(rig.ask(0, "GET key3"), bulk(&value));
+    assert_eq!(rig.ask(0, "GET key4"), NIL);
+}

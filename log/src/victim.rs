@@ -1,0 +1,212 @@
+//! What compaction asks of the log: which segments it may empty, their records one by one, and copies at the tail.
+
+use std::sync::Arc;
+
+use crate::address::{Address, AddressSplit, SegmentSequence, SegmentSlot};
+use crate::disk::Disk;
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
+use crate::header::SEGMENT_HEADER_BYTES;
+use crate::log::{Appended, Log};
+use crate::memory::SegmentMemory;
+use crate::record::{Kind, Record, copy_relocated};
+use crate::segment::{Life, Segment};
+
+/// How much of the log is needed, in bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Debt {
+    /// All that was appended to segments that are not on their way out.
+    pub log_bytes: u64,
+    /// The records of it that the index refers to.
+    pub live_bytes: u64,
+}
+
+impl Debt {
+    /// The bytes that nothing refers to: dead records, tombstones, frames.
+    pub fn dead_bytes(&self) -> u64 {
+        self.log_bytes.saturating_sub(self.live_bytes)
+    }
+}
+
+/// A segment that may be emptied: sealed, listed, wholly safe (C2).
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Which.
+    pub sequence: SegmentSequence,
+    /// What was appended to it.
+    pub bytes: u64,
+    /// What would have to be copied, at most.
+    pub cost: u64,
+    /// Bytes that were appended since it was begun.
+    pub age: u64,
+    /// Whether there is no older segment: its tombstones have nothing left to hide (T1).
+    pub is_oldest: bool,
+}
+
+impl Candidate {
+    /// The bytes that need not be copied.
+    pub fn gain(&self) -> u64 {
+        self.bytes.saturating_sub(self.cost)
+    }
+}
+
+/// A segment that is being emptied, and how far that is. It goes through the records in their order.
+#[derive(Debug)]
+pub struct Victim {
+    sequence: SegmentSequence,
+    slot: SegmentSlot,
+    split: AddressSplit,
+    memory: Arc<SegmentMemory>,
+    end: u64,
+    /// Offset of the next record, and how many more there are in its frame.
+    at: u64,
+    left: u32,
+}
+
+impl Victim {
+    /// Which segment it is.
+    pub fn sequence(&self) -> SegmentSequence {
+        self.sequence
+    }
+
+    /// Goes to the next record, if it is not there; false at the end.
+    pub fn seek(&mut self) -> bool {
+        while self.left == 0 {
+            let frame_at = frame_boundary(self.at);
+            if frame_at >= self.end {
+                return false;
+            }
+            let bytes = self.memory.closed_bytes(0..self.end);
+            let Some(frame) = FrameHeader::peek(bytes, frame_at) else { return false };
+            self.left = frame.records;
+            // a filler has no records, and its body means nothing
+            self.at = if frame.records == 0 { frame.end(frame_at) } else { frame_at + FRAME_HEADER_BYTES as u64 };
+        }
+        true
+    }
+
+    /// The record that [`Victim::seek`] has found.
+    ///
+    /// # Panics
+    /// If it has found none.
+    pub fn record(&self) -> Record<'_> {
+        match Record::decode(self.memory.closed_bytes(self.at..self.end)) {
+            Some(record) if self.left > 0 => record,
+            _ => panic!("no record at offset {} of segment {}", self.at, self.sequence.0),
+        }
+    }
+
+    /// Where that record is.
+    pub fn address(&self) -> Address {
+        self.split.address(self.slot, self.at)
+    }
+
+    /// Done with that record.
+    pub fn advance(&mut self) {
+        self.at += self.record().encoded_len() as u64;
+        self.left -= 1;
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// How much of the log is needed.
+    pub fn debt(&self) -> Debt {
+        let kept = self.segments.iter().filter(|segment| matches!(segment.life, Life::Sealed { .. }));
+        let log_bytes = kept.map(|segment| segment.end).sum::<u64>() + self.writer.at();
+        Debt { log_bytes, live_bytes: self.table.live_bytes() }
+    }
+
+    /// The newest segment.
+    pub fn head_sequence(&self) -> SegmentSequence {
+        self.head().sequence()
+    }
+
+    /// The bytes of an ordinary segment.
+    pub fn segment_size(&self) -> u64 {
+        self.table.split().segment_size()
+    }
+
+    /// The segments that may be emptied, oldest first.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let (horizon, ordinary, tail) = (self.horizon.horizon(), self.segment_size(), self.tail());
+        let candidate = |(at, segment): (usize, &Segment<D::File>)| {
+            let safe = segment.life == (Life::Sealed { listed: true }) && horizon >= segment.safe_below;
+            #[cfg(any(test, feature = "sim"))]
+            let safe = safe || crate::plant::is(crate::plant::Plant::C2) && matches!(segment.life, Life::Sealed { .. });
+            let needed = self.table.needed(segment.slot);
+            let is_oldest = at == 0;
+            let cost = needed.live_bytes + if is_oldest { 0 } else { needed.tombstone_bytes };
+            // floors and aborts are not moved: they wait until they are the oldest. a record that is larger than a segment
+            // is not copied: it goes with its segment. and what needs nothing goes by itself
+            let may_go = (needed.floors == 0 || is_oldest) && (segment.size == ordinary || cost <= ordinary / 2);
+            let is_empty = needed.live_bytes == 0 && (is_oldest || !needed.hides());
+            (safe && may_go && !is_empty).then(|| Candidate {
+                sequence: segment.sequence(),
+                bytes: segment.end,
+                cost,
+                age: tail.0 - segment.base().0,
+                is_oldest,
+            })
+        };
+        self.segments.iter().enumerate().filter_map(candidate).collect()
+    }
+
+    /// Whether any sealed segment keeps tombstones, floors or aborts because an older one exists.
+    pub fn any_hides(&self) -> bool {
+        let sealed = self.segments.iter().skip(1).filter(|segment| matches!(segment.life, Life::Sealed { .. }));
+        sealed.into_iter().any(|segment| self.table.needed(segment.slot).hides())
+    }
+
+    /// Begins to empty a candidate.
+    pub fn victim(&self, sequence: SegmentSequence) -> Option<Victim> {
+        let segment = self.segments.iter().find(|segment| segment.sequence() == sequence)?;
+        Some(Victim {
+            sequence,
+            slot: segment.slot,
+            split: self.table.split(),
+            memory: Arc::clone(&segment.memory),
+            end: segment.end,
+            at: SEGMENT_HEADER_BYTES,
+            left: 0,
+        })
+    }
+
+    /// Whether a victim is still there to be emptied: a flush may have freed it.
+    pub fn is_there(&self, victim: &Victim) -> bool {
+        let mut segments = self.segments.iter();
+        segments.any(|s| s.sequence() == victim.sequence && matches!(s.life, Life::Sealed { .. }))
+    }
+
+    /// Whether no segment is older than the victim, so that its tombstones have nothing left to hide (T1).
+    pub fn is_oldest(&self, victim: &Victim) -> bool {
+        self.segments.first().is_some_and(|oldest| oldest.sequence() == victim.sequence)
+    }
+
+    /// Appends a copy of the victim's record, flagged as one (C2). [`Log::reserve`] has found room for it. It counts as
+    /// referred to.
+    ///
+    /// # Panics
+    /// If it is not a value or a tombstone, or does not fit.
+    pub fn relocate(&mut self, victim: &Victim) -> Appended {
+        let record = victim.record();
+        let len = record.encoded_len();
+        let raw = victim.memory.closed_bytes(victim.at..victim.at + len as u64);
+        let address = self.append_with(len, |space| copy_relocated(raw, space));
+        match record.kind() {
+            Kind::Put | Kind::PutInt => self.table.retain(address, len),
+            Kind::Delete => self.table.add_tombstone(address, len),
+            other => panic!("{other:?} is not moved"),
+        }
+        Appended { address, len }
+    }
+
+    /// All records of the victim were judged and what is needed was moved: it may be freed.
+    ///
+    /// # Panics
+    /// If the index still refers to one of them.
+    pub fn emptied(&mut self, victim: &Victim) {
+        assert_eq!(self.table.needed(victim.slot).live_bytes, 0, "all that lives was moved");
+        self.table.forget_tombstones(victim.slot);
+        self.dead.insert(victim.sequence);
+        self.recheck_dead = true;
+    }
+}
