@@ -138,7 +138,7 @@ impl<D: Driver> Core<D> {
             busy = self.shard.clear_away(is_idle) || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             self.shard.release_replies(&mut self.driver);
-            self.shard.answer_visitors(false);
+            self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
             for conn in std::mem::take(&mut self.shard.condemned) {
                 self.shard.close_now(conn, &mut self.driver);
