@@ -38,6 +38,8 @@ const PAUSE_QUERY_BYTES: usize = 64 << 10;
 pub(crate) enum Ended {
     /// By SHUTDOWN or a signal; all is synced.
     Orderly,
+    /// The same, but a log could not be synced.
+    Unsynced(io::Error),
     /// The data set can't be loaded.
     NotLoaded(OpenError),
 }
@@ -148,8 +150,7 @@ impl<D: Driver> Core<D> {
                 self.shard.shutdown = Some(Shutdown { force: false });
             }
             if let Some(shutdown) = self.go_on_ending() {
-                self.end(shutdown)?;
-                return Ok(Ended::Orderly);
+                return self.end(shutdown);
             }
         }
     }
@@ -396,7 +397,10 @@ impl<D: Driver> Core<D> {
         let before = connection.bytes_out;
         connection.send(conn, &mut self.driver);
         self.shard.stats.bytes_out += connection.bytes_out - before;
-        if connection.stall == Some(Stall::Output) && connection.unsent() < OUTPUT_PAUSE_BYTES / 2 {
+        if connection.stall == Some(Stall::Output)
+            && connection.unsent() < OUTPUT_PAUSE_BYTES / 2
+            && !self.shard.is_draining
+        {
             connection.stall = None;
             self.resume(conn);
         }
