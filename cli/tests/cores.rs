@@ -68,6 +68,26 @@ fn pipelines_over_two_partitions_keep_their_order() {
 }
 
 #[test]
+fn what_all_cores_answer_keeps_its_place_in_a_pipeline() {
+    on_two_cores("cores-gather", &[], |server, _| {
+        // one of them is at the other core, whichever core the client is at
+        for partition in [0, 1] {
+            let mut client = server.connect().unwrap();
+            let key = key_of(partition, 1);
+            for words in [&["SET", &key, "1"][..], &["CONFIG", "RESETSTAT"], &["APPEND", &key, "2"], &["INFO", "cores"]]
+            {
+                client.send(words);
+            }
+            client.send(&["GET", &key]);
+            client.flush().unwrap();
+            let replies: Vec<String> = (0..5).map(|_| text(&client.read().unwrap())).collect();
+            assert_eq!((&replies[0][..], &replies[1][..], &replies[4][..]), ("OK", "OK", "12"), "{replies:?}");
+            assert!(replies[3].contains("core1:"), "{replies:?}");
+        }
+    });
+}
+
+#[test]
 fn pipelines_keep_their_order_by_messages_alone() {
     pipelines_keep_their_order("no");
 }

@@ -86,7 +86,9 @@ impl<D: Disk> Log<D> {
 
     fn is_oversize_and_replaceable(&self, at: usize) -> bool {
         let segment = &self.segments[at];
-        segment.size > self.table.split().segment_size()
+        // what transactions hold has to fit into the head
+        self.held == 0
+            && segment.size > self.table.split().segment_size()
             && self.table.needed(segment.slot).live_bytes == 0
             && matches!(self.next, Next::Ready(_))
     }

@@ -198,15 +198,17 @@ impl Server {
             pin::pin_to(processor);
         }
         drop(housekeeping);
-        let ended = first.core(driver).run()?;
-        if let Ended::NotLoaded(error) = ended {
-            return Err(error.into());
+        let unsynced = match first.core(driver).run()? {
+            Ended::NotLoaded(error) => return Err(error.into()),
+            Ended::Unsynced(error) => Some(error),
+            Ended::Orderly => None,
+        };
+        // the others' logs are synced, whatever has become of this one's; a panic has ended the process already
+        let others: Vec<io::Result<()>> = threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(()))).collect();
+        match unsynced {
+            Some(error) => Err(error.into()),
+            None => Ok(others.into_iter().collect::<io::Result<()>>()?),
         }
-        for thread in threads {
-            // a panic has ended the process already
-            thread.join().unwrap_or(Ok(()))?;
-        }
-        Ok(())
     }
 }
 
@@ -232,6 +234,7 @@ fn run_core<D: Driver>(
     let Ok(seed) = start.recv() else { return Ok(()) };
     let peers = Arc::clone(&seed.peers);
     match seed.core(driver).run() {
+        Ok(Ended::Unsynced(error)) => Err(error),
         Ok(_) => Ok(()),
         Err(error) => {
             let copy = io::Error::new(error.kind(), error.to_string());

@@ -25,11 +25,12 @@ impl Clock {
 
     /// Reads the wall clock, once a turn.
     pub fn read(&self) -> u64 {
-        self.follow(wall_clock_ms())
+        // loaded first: what another core stores while this one is not running is no step back of the clock
+        let latest_ms = self.latest_ms.load(Ordering::Acquire);
+        self.follow(latest_ms, wall_clock_ms())
     }
 
-    fn follow(&self, wall_ms: u64) -> u64 {
-        let latest_ms = self.latest_ms.load(Ordering::Acquire);
+    fn follow(&self, latest_ms: u64, wall_ms: u64) -> u64 {
         if wall_ms == latest_ms {
             wall_ms
         } else if wall_ms > latest_ms {
@@ -51,9 +52,9 @@ mod tests {
     #[test]
     fn small_steps_back_are_not_followed() {
         let clock = Clock { latest_ms: Arc::new(AtomicU64::new(10_000)) };
-        assert_eq!(clock.follow(10_500), 10_500);
-        assert_eq!(clock.follow(9_600), 10_500);
-        assert_eq!(clock.clone().follow(9_500), 9_500);
-        assert_eq!(clock.follow(9_501), 9_501);
+        assert_eq!(clock.follow(10_000, 10_500), 10_500);
+        assert_eq!(clock.follow(10_500, 9_600), 10_500);
+        assert_eq!(clock.clone().follow(10_500, 9_500), 9_500);
+        assert_eq!(clock.follow(9_500, 9_501), 9_501);
     }
 }

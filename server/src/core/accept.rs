@@ -85,7 +85,10 @@ impl Shard {
 
     /// Serves a new connection.
     pub fn adopt<D: Driver>(&mut self, adopt: Adopt, driver: &mut D) {
-        let conn = self.connections.insert(adopt.connection);
+        let mut connection = adopt.connection;
+        // the core that accepted it may not have heard yet that there is no password any more
+        connection.authenticated |= self.config.requirepass.is_empty();
+        let conn = self.connections.insert(connection);
         if let Err(error) = driver.attach(conn, adopt.socket) {
             tracing::warn!(%error, "a new connection can't be served");
             self.forget(conn);

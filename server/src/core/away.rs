@@ -238,7 +238,7 @@ impl Shard {
     }
 
     /// Sends a run's parcel, unless that has been done.
-    fn flush_open(&mut self, open: Open) {
+    pub(super) fn flush_open(&mut self, open: Open) {
         if self.away.has_not_left(open) {
             self.flush(open.core);
         }

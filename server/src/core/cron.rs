@@ -68,13 +68,22 @@ impl Shard {
     /// Once the log is read-only, replies that wait for it never leave: their clients must not wait for ever.
     /// Whether what they asked for was done is not known, which is what a closed connection says.
     fn drop_hopeless(&mut self) {
-        if let Data::Ready(owned) = &self.data
-            && owned.is_read_only()
-        {
-            self.peers.read_only.store(true, Ordering::Relaxed);
-            self.condemned.append(&mut self.holding.clone());
-            self.answer_visitors(true);
+        let Data::Ready(owned) = &self.data else { return };
+        if !owned.is_read_only() {
+            return;
         }
+        let hopeless: Vec<bool> = owned.list.iter().map(|own| own.partition.log().read_only().is_some()).collect();
+        self.peers.read_only.store(true, Ordering::Relaxed);
+        for conn in &self.holding {
+            if self
+                .connections
+                .get(*conn)
+                .is_some_and(|connection| connection.pieces.is_hopeless(&self.gates, &hopeless))
+            {
+                self.condemned.push(*conn);
+            }
+        }
+        self.answer_visitors(&hopeless);
     }
 
     fn close_idle<D: Driver>(&mut self, driver: &mut D) {

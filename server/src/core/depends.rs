@@ -43,6 +43,15 @@ impl Depends {
             && (self.others.is_empty() || self.others.iter().all(|(own, position)| reached(*own, *position)))
     }
 
+    /// Whether it waits for a partition that is `hopeless`: whose log will not go on.
+    pub fn is_hopeless(&self, gates: &[LogPosition], hopeless: &[bool]) -> bool {
+        let waits = |own: u16, position: LogPosition| {
+            let own = usize::from(own);
+            position.0 > 0 && hopeless.get(own) == Some(&true) && gates.get(own).is_none_or(|gate| position > *gate)
+        };
+        waits(self.own, self.position) || self.others.iter().any(|(own, position)| waits(*own, *position))
+    }
+
     /// Takes it and leaves nothing.
     #[inline]
     pub fn take(&mut self) -> Self {
@@ -69,6 +78,11 @@ mod tests {
         depends.add(0, LogPosition(9));
         assert!(!depends.is_reached(&gates(8, 7)) && !depends.is_reached(&gates(9, 6)));
         assert!(depends.is_reached(&gates(9, 7)));
+        let third = [LogPosition(0), LogPosition(0), LogPosition(0)];
+        assert!(
+            depends.is_hopeless(&third, &[true, false, false]) && !depends.is_hopeless(&third, &[false, false, true])
+        );
+        assert!(!depends.is_hopeless(&gates(9, 7), &[true, true]), "what is reached needs no hope");
         assert!(depends.take().is_reached(&gates(9, 7)) && depends.is_reached(&[]));
     }
 }

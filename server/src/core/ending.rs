@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::core::accept::Door;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::{Data, Shutdown};
-use crate::core::turn::Core;
+use crate::core::turn::{Core, Ended};
 use crate::driver::{Driver, Event, ListenerId, Wait};
 
 /// How long requests that are at other cores may take to be answered: a full disk may keep them for ever.
@@ -105,29 +105,35 @@ impl<D: Driver> Core<D> {
     }
 
     /// Ends the core: everything executed so far written and synced, its replies sent.
-    pub fn end(mut self, shutdown: Shutdown) -> io::Result<()> {
+    pub fn end(mut self, shutdown: Shutdown) -> io::Result<Ended> {
         let gone = Data::Loading { progress: Arc::default(), since_ms: self.shard.now_ms };
         // jobs that are under way end first, so that nothing is written behind the last sync
         while self.shard.owned().is_some_and(|owned| owned.list.iter().any(|own| own.partition.log().is_busy())) {
             self.finish_jobs()?;
         }
+        let mut failed = None;
         if let Data::Ready(owned) = std::mem::replace(&mut self.shard.data, gone) {
+            // all of them, whatever becomes of one
             for own in owned.list {
                 match own.partition.close() {
                     Ok(()) => {}
                     Err(error) if shutdown.force => {
                         tracing::error!(%error, "the log could not be synced, and the end was forced");
-                        return Ok(());
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
-            self.send_last_replies()?;
+            if failed.is_none() {
+                self.send_last_replies()?;
+            }
+        }
+        if let Some(error) = failed {
+            return Ok(Ended::Unsynced(error));
         }
         if self.shard.me == CoreId::FIRST {
             tracing::info!("bye bye");
         }
-        Ok(())
+        Ok(Ended::Orderly)
     }
 
     fn finish_jobs(&mut self) -> io::Result<()> {

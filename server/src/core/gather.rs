@@ -79,6 +79,10 @@ impl Shard {
             }
             return;
         }
+        // what it asks of others from now on is answered behind this
+        if let Some(open) = self.connections.get_mut(conn).and_then(|connection| connection.open.take()) {
+            self.flush_open(open);
+        }
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if !connection.output.is_empty() {
             let output = std::mem::replace(&mut connection.output, self.spares.take());

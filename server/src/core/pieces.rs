@@ -112,6 +112,11 @@ impl Pieces {
         }
     }
 
+    /// Whether the first piece waits for a log that will not go on.
+    pub fn is_hopeless(&self, gates: &[LogPosition], hopeless: &[bool]) -> bool {
+        matches!(self.queue.front(), Some(Piece::Staged(_, depends)) if depends.is_hopeless(gates, hopeless))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

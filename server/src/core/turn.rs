@@ -38,6 +38,8 @@ const PAUSE_QUERY_BYTES: usize = 64 << 10;
 pub(crate) enum Ended {
     /// By SHUTDOWN or a signal; all is synced.
     Orderly,
+    /// The same, but a log could not be synced.
+    Unsynced(io::Error),
     /// The data set can't be loaded.
     NotLoaded(OpenError),
 }
@@ -138,7 +140,7 @@ impl<D: Driver> Core<D> {
             busy = self.shard.clear_away(is_idle) || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             self.shard.release_replies(&mut self.driver);
-            self.shard.answer_visitors(false);
+            self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
             for conn in std::mem::take(&mut self.shard.condemned) {
                 self.shard.close_now(conn, &mut self.driver);
@@ -148,8 +150,7 @@ impl<D: Driver> Core<D> {
                 self.shard.shutdown = Some(Shutdown { force: false });
             }
             if let Some(shutdown) = self.go_on_ending() {
-                self.end(shutdown)?;
-                return Ok(Ended::Orderly);
+                return self.end(shutdown);
             }
         }
     }
@@ -396,7 +397,10 @@ impl<D: Driver> Core<D> {
         let before = connection.bytes_out;
         connection.send(conn, &mut self.driver);
         self.shard.stats.bytes_out += connection.bytes_out - before;
-        if connection.stall == Some(Stall::Output) && connection.unsent() < OUTPUT_PAUSE_BYTES / 2 {
+        if connection.stall == Some(Stall::Output)
+            && connection.unsent() < OUTPUT_PAUSE_BYTES / 2
+            && !self.shard.is_draining
+        {
             connection.stall = None;
             self.resume(conn);
         }

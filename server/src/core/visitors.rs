@@ -101,8 +101,8 @@ impl Shard {
         }
     }
 
-    /// Sends the answers home that may go. `is_hopeless`: the log that they wait for will not go on.
-    pub fn answer_visitors(&mut self, is_hopeless: bool) {
+    /// Sends the answers home that may go. `hopeless`: the partitions whose log will not go on; what waits for those is lost.
+    pub fn answer_visitors(&mut self, hopeless: &[bool]) {
         if self.visitors.executed.is_empty() {
             return;
         }
@@ -110,8 +110,8 @@ impl Shard {
             let home = parcel.home;
             let waits = |run: &mut Run| {
                 let reached = run.depends.is_reached(&self.gates);
-                run.is_lost = !reached && is_hopeless;
-                !reached && !is_hopeless
+                run.is_lost = !reached && run.depends.is_hopeless(&self.gates, hopeless);
+                !reached && !run.is_lost
             };
             let waiting: Vec<Run> = parcel.runs.extract_if(.., waits).collect();
             if !waiting.is_empty() {
