@@ -55,7 +55,7 @@ pub(crate) struct Core<D: Driver> {
     pub ending: Ending,
     /// Requests and received buffers lately: whether to gather.
     pub batch: Batch,
-    /// [`Owned::progress`] when waiting commands were tried last.
+    /// [`crate::core::owned::Owned::progress`] when waiting commands were tried last.
     pub seen_progress: u64,
     /// [`Shard::unlocks`] when commands that were locked out were tried last.
     pub seen_unlocks: u64,

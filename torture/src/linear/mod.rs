@@ -1,5 +1,5 @@
-//! Concurrent histories over real sockets: each register is linearizable ([`check`]), and pipelines keep redis's order
-//! over several keys ([`jobs`]). Round after round with new keys, on one server, which may be killed at the end of each.
+//! Concurrent histories over real sockets: each register is linearizable (`check`), and pipelines keep redis's order
+//! over several keys (`jobs`). Round after round with new keys, on one server, which may be killed at the end of each.
 //!
 //! The seed decides the commands; how they meet is up to the machine.
 

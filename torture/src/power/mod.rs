@@ -1,7 +1,7 @@
 //! Power loss over several partitions: transactions are whole, and what follows from one has it before it.
 //!
 //! Each connection goes round after round: MSET of a group with a key in every partition; when that is answered, SET of a
-//! key in every partition. Then the server is killed, each partition loses some of what was not durable ([`cut`]), and
+//! key in every partition. Then the server is killed, each partition loses some of what was not durable (`cut`), and
 //! after the start
 //!
 //! * a group is there with one value, or not at all;
