@@ -13,7 +13,7 @@ use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Refusal, SegmentSequenc
 use crate::lookup::Lookup;
 use crate::partition::Partition;
 
-/// A slice ends after so many records, each a look into the index (a cache miss, 0.1 to 0.2 µs) and perhaps a copy ...
+/// A slice ends after so many records, each a look into the index and perhaps a copy. Chosen, not measured ...
 const SLICE_RECORDS: u32 = 128;
 /// ... or after so many copied bytes.
 const SLICE_BYTES: u64 = 64 << 10;
