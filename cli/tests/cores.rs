@@ -93,7 +93,7 @@ fn pipelines_keep_their_order_by_messages_alone() {
 }
 
 #[test]
-fn a_client_that_sends_without_reading_is_bounded_and_gets_all_in_the_end() {
+fn a_client_that_sends_without_reading_is_bounded_and_others_are_served() {
     on_two_cores("cores-bounded", &[], |server, _| {
         let mut client = server.connect().unwrap();
         let (here, there) = (key_of(0, 1), key_of(1, 1));

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use emberkv_log::{DbId, SyncPolicy, Value};
 use emberkv_resp::schema::resolve;
-use emberkv_resp::{Args, Output, Protocol, Reply, Span};
+use emberkv_resp::{Output, Protocol, Reply};
 
-use super::rig::{NIL, Rig, words};
+use super::rig::{NIL, Rig, with_args, words};
 use crate::{Direct, Foreign, PartitionReader, Request};
 
 const STAY: usize = 40;
@@ -14,27 +14,18 @@ const KEYS: usize = 80;
 
 /// What another core answers to a command.
 fn ask_directly(rig: &Rig, reader: &PartitionReader, db: u8, line: &str) -> Option<String> {
-    let words = words(line);
-    let buffer = words.concat();
-    let mut start = 0;
-    let spans: Vec<Span> = (words.iter())
-        .map(|word| {
-            let span = Span { start, len: word.len() as u32 };
-            start += span.len;
-            span
-        })
-        .collect();
-    let args = Args::new(&buffer, &spans);
-    let request = Request { id: resolve(args).ok()?.id, db: DbId(db), args };
-    if !PartitionReader::answers(request) {
-        return None;
-    }
-    let (mut output, guard) = (Output::new(), crossbeam_epoch::pin());
-    let mut reply = Reply::new(&mut output, Protocol::Resp2);
-    let fingerprint = reader.prefetch_row(&guard, DbId(db), args.at(1));
-    reader.prefetch_record(&guard, fingerprint);
-    let direct = reader.answer(&guard, request, fingerprint, rig.now_ms(), &mut reply);
-    (direct != Direct::Ask).then(|| String::from_utf8(output.to_vec()).unwrap())
+    with_args(&words(line), |args| {
+        let request = Request { id: resolve(args).ok()?.id, db: DbId(db), args };
+        if !PartitionReader::answers(request) {
+            return None;
+        }
+        let (mut output, guard) = (Output::new(), crossbeam_epoch::pin());
+        let mut reply = Reply::new(&mut output, Protocol::Resp2);
+        let fingerprint = reader.prefetch_row(&guard, DbId(db), args.at(1));
+        reader.prefetch_record(&guard, fingerprint);
+        let direct = reader.answer(&guard, request, fingerprint, rig.now_ms(), &mut reply);
+        (direct != Direct::Ask).then(|| String::from_utf8(output.to_vec()).unwrap())
+    })
 }
 
 #[test]

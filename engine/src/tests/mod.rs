@@ -8,7 +8,7 @@ mod keyspace;
 mod lives;
 mod model;
 mod requests;
-mod rig;
+pub(crate) mod rig;
 mod rules;
 
 pub use lives::{compact_some, lives, with_seeds};

@@ -88,16 +88,10 @@ impl Rig {
 
     /// Executes a command; while the log has no room, carries out its jobs.
     pub fn run(&mut self, db: u8, words: &[Vec<u8>]) -> Outcome {
-        let buffer = words.concat();
-        let mut start = 0;
-        let spans: Vec<Span> = (words.iter())
-            .map(|word| {
-                let span = Span { start, len: word.len() as u32 };
-                start += span.len;
-                span
-            })
-            .collect();
-        let args = Args::new(&buffer, &spans);
+        with_args(words, |args| self.run_args(db, args))
+    }
+
+    fn run_args(&mut self, db: u8, args: Args<'_>) -> Outcome {
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, Protocol::Resp2);
         match resolve(args) {
@@ -259,3 +253,13 @@ pub fn bulk(text: &str) -> String {
 
 /// The reply of no string.
 pub const NIL: &str = "$-1\r\n";
+
+/// Calls `use_it` with these words as a request's arguments.
+pub fn with_args<T>(words: &[impl AsRef<[u8]>], use_it: impl FnOnce(Args<'_>) -> T) -> T {
+    let (mut buffer, mut spans) = (Vec::new(), Vec::new());
+    for word in words {
+        spans.push(Span { start: buffer.len() as u32, len: word.as_ref().len() as u32 });
+        buffer.extend_from_slice(word.as_ref());
+    }
+    use_it(Args::new(&buffer, &spans))
+}

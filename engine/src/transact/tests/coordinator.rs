@@ -2,9 +2,10 @@
 
 use emberkv_log::{DbId, PartitionId, TxId};
 use emberkv_resp::schema::resolve;
-use emberkv_resp::{Args, Output, Protocol, Reply, Span};
+use emberkv_resp::{Output, Protocol, Reply};
 
 use crate::slots::partition_of;
+use crate::tests::rig::with_args;
 use crate::transact::{
     Action, Coordinator, CoordinatorId, Effect, Outcome, Plan, Route, Strings, ToCoordinator, ToOwner, Values, Vote,
     route,
@@ -15,17 +16,7 @@ const TICKET: TxId = TxId(9);
 
 /// Calls `use_it` with a request of these words.
 pub fn with_request<T>(db: u8, words: &[&[u8]], use_it: impl FnOnce(Request<'_>) -> T) -> T {
-    let buffer = words.concat();
-    let mut start = 0;
-    let spans: Vec<Span> = (words.iter())
-        .map(|word| {
-            let span = Span { start, len: word.len() as u32 };
-            start += span.len;
-            span
-        })
-        .collect();
-    let args = Args::new(&buffer, &spans);
-    use_it(Request { id: resolve(args).unwrap().id, db: DbId(db), args })
+    with_args(words, |args| use_it(Request { id: resolve(args).unwrap().id, db: DbId(db), args }))
 }
 
 fn plan_of(line: &str, partitions: u16) -> Result<Plan, Stop> {
