@@ -53,7 +53,7 @@ pub struct Args {
     pub servers: Vec<ServerKind>,
 
     /// Cells to run, e.g. `set-p16-everysec,memory`: a cell runs when all the words of one of the
-    /// items occur in its name. `--list` prints the names.
+    /// items occur in its name; `closed` is for those that are not `open`. `--list` prints the names.
     #[arg(long, value_delimiter = ',')]
     pub cells: Vec<Filter>,
 
