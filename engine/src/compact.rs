@@ -5,18 +5,22 @@
 //! earns a little, and a turn in which nothing else happens a slice. Nothing is earned while the log is less than
 //! `amplification_percent` of what lives in it.
 
+use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Refusal, SegmentSequence, Victim};
+use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Victim};
 
-use crate::lookup::Lookup;
+use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
 
 /// A slice ends after so many records, each a look into the index and perhaps a copy. Chosen, not measured ...
 const SLICE_RECORDS: u32 = 128;
 /// ... or after so many copied bytes.
 const SLICE_BYTES: u64 = 64 << 10;
+
+/// So many records' index rows are asked for at once: their cache misses overlap.
+const LOOK_AHEAD: usize = 16;
 
 /// Slices of one turn at most: many clients' turn has earned many.
 const SLICES_PER_TURN: u32 = 16;
@@ -262,17 +266,29 @@ impl<D: Disk> Partition<D> {
     /// Judges the next records of the victim, and moves what is needed.
     fn empty_some(&mut self, victim: &mut Victim, records: u32) -> Slice {
         let mut copied = 0;
-        for _ in 0..records {
+        let mut ahead = [None; LOOK_AHEAD];
+        for nth in (0..LOOK_AHEAD).cycle().take(records as usize) {
             if copied >= SLICE_BYTES {
                 break;
+            }
+            if nth == 0 {
+                let mut places = ahead.iter_mut();
+                victim.look_ahead(LOOK_AHEAD, |record| {
+                    let fingerprint = self.prefetch_row(record.db(), record.key());
+                    if let Some(place) = places.next() {
+                        *place = Some(fingerprint);
+                    }
+                });
             }
             if !victim.seek() {
                 return Slice::Emptied;
             }
-            let len = victim.record().encoded_len() as u64;
-            let moved = match victim.record().kind() {
-                Kind::Put | Kind::PutInt => self.move_value(victim),
-                Kind::Delete => self.move_tombstone(victim),
+            let record = victim.record();
+            let len = record.encoded_len() as u64;
+            let fingerprint = ahead[nth].unwrap_or_else(|| self.hasher.fingerprint(record.db(), record.key()));
+            let moved = match record.kind() {
+                Kind::Put | Kind::PutInt => self.move_value(victim, record, fingerprint),
+                Kind::Delete => self.move_tombstone(victim, record, fingerprint),
                 // floors and aborts: the victim is the oldest segment (`Log::candidates`). a part's records are looked
                 // at one by one, and the others are the log's own
                 Kind::Floor | Kind::Abort | Kind::Part | Kind::Mark | Kind::Freed | Kind::Seal => Ok(0),
@@ -290,14 +306,13 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Copies the victim's value if it is its key's newest. Returns the bytes that were copied, or why it has to wait.
-    fn move_value(&mut self, victim: &Victim) -> Result<u64, Slice> {
-        let (record, address) = (victim.record(), victim.address());
+    fn move_value(&mut self, victim: &Victim, record: Record<'_>, fingerprint: Fingerprint) -> Result<u64, Slice> {
+        let address = victim.address();
         // C5: a part that is not published yet lives, though the index does not know it; and what a transaction is about
         // to replace stays where it is
         if self.is_locked_against_compaction(&record) {
             return Err(Slice::Locked);
         }
-        let fingerprint = self.hasher.fingerprint(record.db(), record.key());
         #[allow(unused_mut)]
         let mut found = self.index.find(fingerprint, |other| other == address);
         #[cfg(any(test, feature = "sim"))]
@@ -323,8 +338,7 @@ impl<D: Disk> Partition<D> {
 
     /// Copies the victim's tombstone if it hides anything: an older segment exists (T1), and its key has no newer value, which
     /// would hide the same (T2).
-    fn move_tombstone(&mut self, victim: &Victim) -> Result<u64, Slice> {
-        let record = victim.record();
+    fn move_tombstone(&mut self, victim: &Victim, record: Record<'_>, fingerprint: Fingerprint) -> Result<u64, Slice> {
         let needed = !self.log.is_oldest(victim);
         #[cfg(any(test, feature = "sim"))]
         let needed = needed && !plant::is(Plant::T2Drop);
@@ -334,7 +348,7 @@ impl<D: Disk> Partition<D> {
         if self.is_locked_against_compaction(&record) {
             return Err(Slice::Locked);
         }
-        let absent = matches!(self.peek(self.key(record.db(), record.key())), Lookup::Absent);
+        let absent = matches!(self.peek(Key { db: record.db(), bytes: record.key(), fingerprint }), Lookup::Absent);
         #[cfg(any(test, feature = "sim"))]
         let absent = absent || plant::is(Plant::T2);
         if !absent {

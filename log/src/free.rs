@@ -1,10 +1,16 @@
 //! How a dead segment goes away (S4, T1, T4): nothing in it is needed, of itself or because compaction has moved the rest.
 
+use std::sync::Arc;
+
 use crate::disk::Disk;
 use crate::job::Job;
 use crate::log::{Health, Log, Purpose};
+use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::record::Entry;
 use crate::segment::{Generation, Life, Next};
+
+/// After so many seconds without a new head nobody waits for memory. Chosen, not measured.
+const SPARE_MEMORY_TICKS: u8 = 10;
 
 impl<D: Disk> Log<D> {
     /// Appends a `freed` record for each sealed segment that nothing needs any more.
@@ -76,9 +82,51 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Has the memory unmapped of freed segments that no other thread reads any more.
+    /// Has the memory unmapped of freed segments that no other thread reads any more, but for that in which the next ones
+    /// can be written: what is overwritten all the time needs no new memory then.
     pub(crate) fn discard_left(&mut self) {
-        let memory = self.table.take_left();
+        let left = self.table.take_left().into_iter();
+        let memory: Vec<_> = left.filter_map(|memory| self.keep_memory(memory)).collect();
+        if !memory.is_empty() {
+            self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
+        }
+    }
+
+    /// Keeps memory for the next segment, or for the one after it; gives it back if both have it.
+    fn keep_memory(&mut self, mut memory: Arc<SegmentMemory>) -> Option<Arc<SegmentMemory>> {
+        if let Some(next) = self.next.prepared_mut()
+            && next.prefaulted == 0
+            && next.size == memory.size()
+        {
+            match SegmentWriter::again(memory) {
+                Ok(writer) => {
+                    (next.writer, next.prefaulted) = (writer, next.size);
+                    return None;
+                }
+                Err(shared) => memory = shared,
+            }
+        }
+        if self.spare_memory.is_some() || memory.size() != self.table.split().segment_size() {
+            return Some(memory);
+        }
+        self.spare_memory = Some(memory);
+        None
+    }
+
+    /// Lets go of memory that is kept for the next segments, when none was begun for some seconds. Once a second.
+    pub(crate) fn discard_unwanted_memory(&mut self) {
+        self.ticks_in_head = self.ticks_in_head.saturating_add(1);
+        if self.ticks_in_head != SPARE_MEMORY_TICKS {
+            return;
+        }
+        let mut memory: Vec<_> = self.spare_memory.take().into_iter().collect();
+        if let Some(next) = self.next.prepared_mut()
+            && next.prefaulted == next.size
+            && let Ok(writer) = SegmentWriter::new(next.size)
+        {
+            memory.push(Arc::clone(next.writer.memory()));
+            (next.writer, next.prefaulted) = (writer, 0);
+        }
         if !memory.is_empty() {
             self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
         }

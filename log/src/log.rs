@@ -15,7 +15,7 @@ use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::{Horizon, Step, TxId};
 use crate::job::{Job, JobKind};
 use crate::manifest::Incarnation;
-use crate::memory::SegmentWriter;
+use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
 use crate::segment::{Generation, Life, Next, Prepared, Segment};
@@ -149,6 +149,10 @@ pub struct Log<D: Disk> {
     pub(crate) refused_size: Option<(u64, String)>,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
+    /// Memory of a freed segment for the one after the next.
+    pub(crate) spare_memory: Option<Arc<SegmentMemory>>,
+    /// For how many seconds the head is the head.
+    pub(crate) ticks_in_head: u8,
     /// A file that will be one of them is being made.
     pub(crate) preparing_spare: Option<FileId>,
     /// None can be made, for this reason; tried again at the next tick.
@@ -566,6 +570,7 @@ impl<D: Disk> Log<D> {
         });
         self.writer = writer;
         self.prefaulted = next.prefaulted;
+        self.ticks_in_head = 0;
     }
 
     /// Works out how far the head may be filled, after anything that this depends on has changed.

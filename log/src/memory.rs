@@ -176,6 +176,17 @@ impl SegmentWriter {
         Ok(Self { memory: Arc::new(SegmentMemory::map(size)?), at: 0 })
     }
 
+    /// A writer from the beginning over the memory of a segment that is gone, which saves the first touch of new memory.
+    /// What was written there stays beyond what will be: frames of another nonce.
+    ///
+    /// # Errors
+    /// If anybody else still holds the memory: that again.
+    pub(crate) fn again(mut memory: Arc<SegmentMemory>) -> Result<Self, Arc<SegmentMemory>> {
+        let Some(alone) = Arc::get_mut(&mut memory) else { return Err(memory) };
+        (*alone.published.get_mut(), *alone.closed.get_mut()) = (0, 0);
+        Ok(Self { memory, at: 0 })
+    }
+
     /// The memory that is written to.
     #[inline]
     pub fn memory(&self) -> &Arc<SegmentMemory> {
@@ -204,12 +215,12 @@ impl SegmentWriter {
         self.memory.published.store(end, Ordering::Release);
     }
 
-    /// Leaves `len` bytes to be written later by [`SegmentWriter::close_frame`]: a frame's header.
+    /// Leaves `len` bytes, zeroed, to be written later by [`SegmentWriter::close_frame`]: a frame's header.
     ///
     /// # Panics
     /// If the segment has no room for them.
     pub fn skip(&mut self, len: usize) {
-        self.append(len, |_| {});
+        self.append(len, |space| space.fill(0));
     }
 
     /// Lets `fill` write the first `header_len` bytes of the open frame, which began at `start` and ends
@@ -238,14 +249,14 @@ impl SegmentWriter {
         self.memory.closed.store(self.at, Ordering::Release);
     }
 
-    /// Closed frames and the zeros behind them: what a write of whole blocks takes.
+    /// Closed frames and what is behind them, zeros or frames of another nonce: what a write of whole blocks takes.
     ///
     /// # Panics
     /// If a frame is open, or the range goes beyond the segment.
     pub fn padded(&self, range: Range<u64>) -> &[u8] {
         assert!(self.memory.closed.load(Ordering::Relaxed) == self.at && range.end <= self.memory.size());
-        // SAFETY: the range lies in the mapping, which is zeroed memory and so initialised. what is closed is never
-        // written again, and what is above it only through `&mut self`.
+        // SAFETY: the range lies in the mapping, which began as zeroed memory and so is initialised. what is closed is
+        // never written again, and what is above it only through `&mut self`.
         unsafe {
             std::slice::from_raw_parts(
                 self.memory.map.as_ptr().add(range.start as usize),
@@ -285,6 +296,32 @@ mod tests {
     fn nobody_reads_what_is_not_published() {
         let writer = SegmentWriter::new(1 << 16).unwrap();
         writer.memory().from(0);
+    }
+
+    #[test]
+    fn memory_is_written_again_only_by_who_is_alone_with_it() {
+        let mut writer = SegmentWriter::new(1 << 16).unwrap();
+        writer.append(8, |space| space.fill(7));
+        writer.close_loaded();
+        let held = share_closed(writer.memory(), 0..8);
+        let memory = Arc::clone(writer.memory());
+        drop(writer);
+        let memory = SegmentWriter::again(memory).expect_err("somebody reads it");
+        drop(held);
+        let mut again = SegmentWriter::again(memory).unwrap();
+        again.append(4, |space| space.fill(9));
+        again.close_loaded();
+        assert_eq!(again.padded(0..8), [9, 9, 9, 9, 7, 7, 7, 7]);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond its published")]
+    fn what_was_there_before_is_not_published() {
+        let mut writer = SegmentWriter::new(1 << 16).unwrap();
+        writer.append(8, |space| space.fill(7));
+        let memory = Arc::clone(writer.memory());
+        drop(writer);
+        SegmentWriter::again(memory).unwrap().memory().from(0);
     }
 
     #[test]

@@ -122,6 +122,16 @@ impl<F> Prepared<F> {
     }
 }
 
+impl<F> Next<F> {
+    /// The segment, once its file is there.
+    pub fn prepared_mut(&mut self) -> Option<&mut Prepared<F>> {
+        match self {
+            Self::Installing(next, _) | Self::Ready(next) => Some(next),
+            Self::Missing | Self::Preparing { .. } | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// Where the segment after the head stands.
 #[derive(Debug)]
 pub(crate) enum Next<F> {

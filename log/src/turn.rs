@@ -61,6 +61,7 @@ impl<D: Disk> Log<D> {
         self.refused_size = None;
         self.no_spare = None;
         self.prepare_spare();
+        self.discard_unwanted_memory();
         self.after_sync(); // the horizon moves by what other partitions do
         self.check_what_it_hangs_on();
         match self.options.policy {
@@ -255,14 +256,17 @@ impl<D: Disk> Log<D> {
             Next::Preparing { file, size } => (*file, *size),
             other => unreachable!("a segment was prepared while {other:?}"),
         };
-        let made = result.and_then(|file| Ok((file, SegmentWriter::new(size)?)));
+        let spare = self.spare_memory.take_if(|memory| memory.size() == size);
+        let spare = spare.and_then(|memory| SegmentWriter::again(memory).ok());
+        let prefaulted = if spare.is_some() { size } else { 0 };
+        let made = result.and_then(|file| Ok((file, spare.map_or_else(|| SegmentWriter::new(size), Ok)?)));
         let slot = self.table.free_slots(self.table.slots_for(size), |_| false);
         match (made, slot) {
             (Ok((file, writer)), Some(slot)) => {
                 let sequence = self.next_sequence;
                 self.next_sequence.0 += 1;
                 let nonce = Nonce((self.options.random)());
-                let prepared = Prepared { sequence, slot, file, file_id, nonce, size, writer, prefaulted: 0 };
+                let prepared = Prepared { sequence, slot, file, file_id, nonce, size, writer, prefaulted };
                 let edit = self.mark_dirty();
                 self.next = Next::Installing(prepared, edit);
                 #[cfg(any(test, feature = "sim"))]

@@ -57,25 +57,27 @@ pub struct Victim {
     split: AddressSplit,
     memory: Arc<SegmentMemory>,
     end: u64,
-    /// Offset of the next record, and how many more there are in its frame.
+    cursor: Cursor,
+}
+
+/// A place between the records of a segment.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    /// Offset of the next record, or of the next frame.
     at: u64,
+    /// How many more records there are in this frame.
     left: u32,
 }
 
-impl Victim {
-    /// Which segment it is.
-    pub fn sequence(&self) -> SegmentSequence {
-        self.sequence
-    }
-
+impl Cursor {
     /// Goes to the next record, if it is not there; false at the end.
-    pub fn seek(&mut self) -> bool {
+    #[inline]
+    fn seek(&mut self, bytes: &[u8]) -> bool {
         while self.left == 0 {
             let frame_at = frame_boundary(self.at);
-            if frame_at >= self.end {
+            if frame_at >= bytes.len() as u64 {
                 return false;
             }
-            let bytes = self.memory.closed_bytes(0..self.end);
             let Some(frame) = FrameHeader::peek(bytes, frame_at) else { return false };
             self.left = frame.records;
             // a filler has no records, and its body means nothing
@@ -84,26 +86,65 @@ impl Victim {
         true
     }
 
+    #[inline]
+    fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
+        match Record::decode(&bytes[self.at as usize..]) {
+            Some(record) if self.left > 0 => record,
+            _ => panic!("no record at offset {} of a segment that is being emptied", self.at),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, record: Record<'_>) {
+        self.at += record.encoded_len() as u64;
+        self.left -= 1;
+    }
+}
+
+impl Victim {
+    fn bytes(&self) -> &[u8] {
+        self.memory.closed_bytes(0..self.end)
+    }
+
+    /// Which segment it is.
+    pub fn sequence(&self) -> SegmentSequence {
+        self.sequence
+    }
+
+    /// Shows the next `count` records, as many as there are, to prepare for them.
+    pub fn look_ahead(&self, count: usize, mut show: impl FnMut(Record<'_>)) {
+        let (mut cursor, bytes) = (self.cursor, self.bytes());
+        for _ in 0..count {
+            if !cursor.seek(bytes) {
+                return;
+            }
+            let record = cursor.record(bytes);
+            show(record);
+            cursor.advance(record);
+        }
+    }
+
+    /// Goes to the next record, if it is not there; false at the end.
+    pub fn seek(&mut self) -> bool {
+        self.cursor.seek(self.memory.closed_bytes(0..self.end))
+    }
+
     /// The record that [`Victim::seek`] has found.
     ///
     /// # Panics
     /// If it has found none.
     pub fn record(&self) -> Record<'_> {
-        match Record::decode(self.memory.closed_bytes(self.at..self.end)) {
-            Some(record) if self.left > 0 => record,
-            _ => panic!("no record at offset {} of segment {}", self.at, self.sequence.0),
-        }
+        self.cursor.record(self.bytes())
     }
 
     /// Where that record is.
     pub fn address(&self) -> Address {
-        self.split.address(self.slot, self.at)
+        self.split.address(self.slot, self.cursor.at)
     }
 
     /// Done with that record.
     pub fn advance(&mut self) {
-        self.at += self.record().encoded_len() as u64;
-        self.left -= 1;
+        self.cursor.advance(self.cursor.record(self.memory.closed_bytes(0..self.end)));
     }
 }
 
@@ -165,8 +206,7 @@ impl<D: Disk> Log<D> {
             split: self.table.split(),
             memory: Arc::clone(&segment.memory),
             end: segment.end,
-            at: SEGMENT_HEADER_BYTES,
-            left: 0,
+            cursor: Cursor { at: SEGMENT_HEADER_BYTES, left: 0 },
         })
     }
 
@@ -189,7 +229,7 @@ impl<D: Disk> Log<D> {
     pub fn relocate(&mut self, victim: &Victim) -> Appended {
         let record = victim.record();
         let len = record.encoded_len();
-        let raw = victim.memory.closed_bytes(victim.at..victim.at + len as u64);
+        let raw = victim.memory.closed_bytes(victim.cursor.at..victim.cursor.at + len as u64);
         let address = self.append_with(len, |space| copy_relocated(raw, space));
         match record.kind() {
             Kind::Put | Kind::PutInt => self.table.retain(address, len),

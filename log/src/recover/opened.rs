@@ -69,6 +69,8 @@ impl<D: Disk> Log<D> {
             wanted_size: 0,
             refused_size: None,
             spare_files: Vec::new(),
+            spare_memory: None,
+            ticks_in_head: 0,
             preparing_spare: None,
             no_spare: None,
             claim: 0,
