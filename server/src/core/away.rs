@@ -146,9 +146,7 @@ impl Shard {
             Place::Own(own) => {
                 let (open, db) = (connection.open, connection.db);
                 let partition = &owned.list[usize::from(own)].partition;
-                if self.has_stalled_visitors()
-                    && args.get(1).is_some_and(|key| self.is_blocked(partition.prefetch_row(db, key)))
-                {
+                if self.has_stalled_visitors() && self.is_blocked(partition, Request { id: command.id, db, args }) {
                     return self.wait_for_visitors(conn);
                 }
                 self.has_written |= command.flags.contains(Flags::WRITE);
@@ -273,7 +271,7 @@ impl Shard {
                 self.resumable.push(run.conn);
             }
             if run.is_lost {
-                self.condemned.push(run.conn);
+                self.condemned.push((run.conn, run.client));
             }
             self.touch(run.conn);
         }
