@@ -100,6 +100,16 @@ impl Away {
         Some(parcel)
     }
 
+    /// Whether all that leaves goes to one other core.
+    fn goes_one_way(&self) -> bool {
+        self.next.len() <= 2
+    }
+
+    /// Whether nothing waits to be sent.
+    pub fn has_left(&self) -> bool {
+        self.next.iter().all(|(parcel, _)| parcel.is_none())
+    }
+
     /// Whether a run's parcel is still here.
     fn has_not_left(&self, open: Open) -> bool {
         self.next[open.core.index()].1 == open.parcel
@@ -150,9 +160,11 @@ impl Shard {
                     return self.wait_for_visitors(conn);
                 }
                 self.has_written |= command.flags.contains(Flags::WRITE);
-                // what was asked for before is published before this is executed (D7): not at once, so that the parcel
-                // takes other connections' requests too
-                if open.is_some_and(|open| self.away.has_not_left(open)) {
+                // what was asked for before comes before this to whoever sees this (D7). With two cores all goes the same
+                // way, in order, and before the end of the turn, when effects can be seen elsewhere. With more, what
+                // leaves for a third core could come first: then it is not executed before the parcels have left; not at
+                // once, so that they take other connections' requests too
+                if !self.away.goes_one_way() && open.is_some_and(|open| self.away.has_not_left(open)) {
                     return Routed::AfterFlush;
                 }
                 Routed::Here(usize::from(own))

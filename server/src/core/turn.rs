@@ -139,6 +139,8 @@ impl<D: Driver> Core<D> {
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
             busy = self.shard.clear_away(is_idle) || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
+            // what comes before this turn's effects goes before they can be seen (D7)
+            assert!(self.shard.away.has_left(), "a parcel stays behind");
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
