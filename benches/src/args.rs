@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::cell::Filter;
+use crate::near::Where;
 use crate::server::ServerKind;
 
 /// Which program makes the load.
@@ -52,7 +53,7 @@ pub struct Args {
     pub servers: Vec<ServerKind>,
 
     /// Cells to run, e.g. `set-p16-everysec,memory`: a cell runs when all the words of one of the
-    /// items occur in its name. `--list` prints the names.
+    /// items occur in its name; `closed` is for those that are not `open`. `--list` prints the names.
     #[arg(long, value_delimiter = ',')]
     pub cells: Vec<Filter>,
 
@@ -83,6 +84,11 @@ pub struct Args {
     /// Distinct keys of the throughput cells; all of them are loaded first.
     #[arg(long, default_value_t = 1_000_000)]
     pub keyspace: u64,
+
+    /// With several cores: whether a connection asks for keys of its own core only, or of the next one only. Just for
+    /// emberkv, a partition for each core, and as many connections as are dealt evenly.
+    #[arg(long, value_enum, default_value = "anywhere")]
+    pub keys: Where,
 
     /// Which program makes the load.
     #[arg(long, value_enum, default_value = "own")]

@@ -113,6 +113,17 @@ impl fmt::Display for Cell {
     }
 }
 
+impl Cell {
+    /// The words of its name, by which it is selected, and `closed` for the closed loop.
+    fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.to_string().split('-').map(str::to_owned).collect();
+        if matches!(self, Self::Closed(_)) {
+            words.push("closed".to_owned());
+        }
+        words
+    }
+}
+
 /// Every cell, in the order of running: cells of one setting stand together, reads before writes
 /// (so that reads see the data set as it was loaded).
 pub fn all() -> Vec<Cell> {
@@ -146,7 +157,7 @@ impl FromStr for Filter {
         let words: Vec<String> = text.split('-').map(str::to_owned).collect();
         let known = all();
         for word in &words {
-            let occurs = |cell: &Cell| cell.to_string().split('-').any(|w| w == word);
+            let occurs = |cell: &Cell| cell.words().contains(word);
             if !known.iter().any(occurs) {
                 return Err(format!("no cell's name has the word {word:?}; see --list"));
             }
@@ -157,9 +168,8 @@ impl FromStr for Filter {
 
 impl Filter {
     fn matches(&self, cell: &Cell) -> bool {
-        let name = cell.to_string();
-        let words: Vec<&str> = name.split('-').collect();
-        self.0.iter().all(|word| words.contains(&word.as_str()))
+        let words = cell.words();
+        self.0.iter().all(|word| words.contains(word))
     }
 }
 
@@ -194,6 +204,7 @@ mod tests {
             names(&["set-p16-everysec"]),
             ["set-64-p16-everysec", "open-set-64-p16-everysec", "set-1024-p16-everysec"]
         );
+        assert_eq!(names(&["closed-set-64-p16-everysec"]), ["set-64-p16-everysec"]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub struct Shape {
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
+    index: usize,
     stream: TcpStream,
     batch: Batch,
     replies: Replies,
@@ -48,7 +49,7 @@ impl Connection {
     /// # Errors
     /// When the connection fails.
     pub fn send(&mut self, keys: &mut Keys, limit: usize) -> Result<u64, BenchError> {
-        let (count, bytes) = self.batch.fill(keys, limit);
+        let (count, bytes) = self.batch.fill(keys, self.index, limit);
         let written = if count == 0 || !self.unsent.is_empty() { 0 } else { write_some(&mut self.stream, bytes)? };
         self.unsent.extend_from_slice(&bytes[written..]);
         Ok(count as u64)
@@ -126,6 +127,7 @@ impl Connections {
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
             epoll::add(&epoll, &stream, EventData::new_u64(index as u64), flags).context(what)?;
             list.push(Connection {
+                index,
                 stream,
                 batch: Batch::new(shape.op, shape.value, shape.pipeline, random),
                 replies: Replies::new(shape.op, shape.value),

@@ -61,6 +61,7 @@ mod machine;
 mod memory;
 mod meter;
 mod metric;
+mod near;
 mod open;
 mod pin;
 mod probe;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::cell::{MSET_KEYS, Op, ValueSize};
+use crate::near::Homes;
 
 /// Digits of a key: `key:` and twelve of them are 16 bytes.
 const KEY_DIGITS: usize = 12;
@@ -44,15 +45,21 @@ pub enum Keys {
         random: Random,
         /// The number of distinct keys.
         keyspace: u64,
+        /// If only some of them are for each connection, which.
+        homes: Option<Homes>,
     },
     /// Every number of a range, once.
     Sequential(Range<u64>),
 }
 
 impl Keys {
-    fn next(&mut self) -> Option<u64> {
+    fn next(&mut self, connection: usize) -> Option<u64> {
         match self {
-            Self::Random { random, keyspace } => Some(random.below(*keyspace)),
+            Self::Random { random, keyspace, homes: None } => Some(random.below(*keyspace)),
+            Self::Random { random, keyspace, homes: Some(homes) } => {
+                let keys = std::iter::repeat_with(|| random.below(*keyspace));
+                keys.into_iter().find(|key| homes.are_right(connection, *key))
+            }
             Self::Sequential(range) => range.next(),
         }
     }
@@ -107,13 +114,13 @@ impl Batch {
         Self { stride: bytes.len() / requests, bytes, digits_at, triplets: triplets() }
     }
 
-    /// Writes the next keys into up to `limit` requests and returns how many there are (fewer, or
-    /// none, when the keys run out) and their bytes.
-    pub fn fill(&mut self, keys: &mut Keys, limit: usize) -> (usize, &[u8]) {
+    /// Writes the next keys for a connection into up to `limit` requests and returns how many there are (fewer,
+    /// or none, when the keys run out) and their bytes.
+    pub fn fill(&mut self, keys: &mut Keys, connection: usize, limit: usize) -> (usize, &[u8]) {
         let mut filled = 0;
         'requests: for request in self.bytes.chunks_exact_mut(self.stride).take(limit) {
             for at in &self.digits_at {
-                let Some(key) = keys.next() else { break 'requests };
+                let Some(key) = keys.next(connection) else { break 'requests };
                 let mut rest = key;
                 for group in request[*at..at + KEY_DIGITS].rchunks_exact_mut(3) {
                     group.copy_from_slice(&self.triplets[(rest % 1000) as usize]);
@@ -132,7 +139,7 @@ mod tests {
 
     fn filled(op: Op, value: usize, keys: Range<u64>, limit: usize) -> (usize, String) {
         let mut batch = Batch::new(op, ValueSize(value), 4, &mut Random::new(1));
-        let (count, bytes) = batch.fill(&mut Keys::Sequential(keys), limit);
+        let (count, bytes) = batch.fill(&mut Keys::Sequential(keys), 0, limit);
         (count, String::from_utf8(bytes.to_vec()).unwrap())
     }
 

@@ -11,6 +11,7 @@ use crate::connection::Shape;
 use crate::error::{BenchError, Context};
 use crate::meter::CpuMeter;
 use crate::metric::{Metric, Sample};
+use crate::near::Homes;
 use crate::open::OpenLoop;
 use crate::pin::Cpus;
 use crate::procfs;
@@ -237,7 +238,9 @@ impl<'a> Bench<'a> {
     }
 
     fn random_keys(&mut self) -> Keys {
-        Keys::Random { random: Random::new(self.random.next()), keyspace: self.args.keyspace.max(1) }
+        let keyspace = self.args.keyspace.max(1);
+        let homes = Homes::new(self.args.keys, self.args.cores, keyspace);
+        Keys::Random { random: Random::new(self.random.next()), keyspace, homes }
     }
 
     fn measure(&mut self, cell: Cell, workload: Workload, index: usize, server: &Server) -> Result<Sample, BenchError> {

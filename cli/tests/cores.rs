@@ -88,6 +88,19 @@ fn what_all_cores_answer_keeps_its_place_in_a_pipeline() {
 }
 
 #[test]
+fn what_all_cores_answer_speaks_the_protocol_that_it_was_asked_in() {
+    on_two_cores("cores-hello", &[], |server, _| {
+        let mut client = server.connect().unwrap();
+        client.send(&["CLIENT", "LIST"]);
+        client.send(&["HELLO", "3"]);
+        client.send(&["CLIENT", "LIST"]);
+        client.flush().unwrap();
+        let replies: Vec<Value> = (0..3).map(|_| client.read().unwrap()).collect();
+        assert!(matches!(replies[0], Value::Bulk(_)) && !matches!(replies[2], Value::Bulk(_)), "{replies:?}");
+    });
+}
+
+#[test]
 fn pipelines_keep_their_order_by_messages_alone() {
     pipelines_keep_their_order("no");
 }

@@ -100,6 +100,16 @@ impl Away {
         Some(parcel)
     }
 
+    /// Whether all that leaves goes to one other core.
+    fn goes_one_way(&self) -> bool {
+        self.next.len() <= 2
+    }
+
+    /// Whether nothing waits to be sent.
+    pub fn has_left(&self) -> bool {
+        self.next.iter().all(|(parcel, _)| parcel.is_none())
+    }
+
     /// Whether a run's parcel is still here.
     fn has_not_left(&self, open: Open) -> bool {
         self.next[open.core.index()].1 == open.parcel
@@ -146,15 +156,15 @@ impl Shard {
             Place::Own(own) => {
                 let (open, db) = (connection.open, connection.db);
                 let partition = &owned.list[usize::from(own)].partition;
-                if self.has_stalled_visitors()
-                    && args.get(1).is_some_and(|key| self.is_blocked(partition.prefetch_row(db, key)))
-                {
+                if self.has_stalled_visitors() && self.is_blocked(partition, Request { id: command.id, db, args }) {
                     return self.wait_for_visitors(conn);
                 }
                 self.has_written |= command.flags.contains(Flags::WRITE);
-                // what was asked for before is published before this is executed (D7): not at once, so that the parcel
-                // takes other connections' requests too
-                if open.is_some_and(|open| self.away.has_not_left(open)) {
+                // what was asked for before comes before this to whoever sees this (D7). With two cores all goes the same
+                // way, in order, and before the end of the turn, when effects can be seen elsewhere. With more, what
+                // leaves for a third core could come first: then it is not executed before the parcels have left; not at
+                // once, so that they take other connections' requests too
+                if !self.away.goes_one_way() && open.is_some_and(|open| self.away.has_not_left(open)) {
                     return Routed::AfterFlush;
                 }
                 Routed::Here(usize::from(own))
@@ -273,7 +283,7 @@ impl Shard {
                 self.resumable.push(run.conn);
             }
             if run.is_lost {
-                self.condemned.push(run.conn);
+                self.condemned.push((run.conn, run.client));
             }
             self.touch(run.conn);
         }

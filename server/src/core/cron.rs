@@ -75,12 +75,10 @@ impl Shard {
         let hopeless: Vec<bool> = owned.list.iter().map(|own| own.partition.log().read_only().is_some()).collect();
         self.peers.read_only.store(true, Ordering::Relaxed);
         for conn in &self.holding {
-            if self
-                .connections
-                .get(*conn)
-                .is_some_and(|connection| connection.pieces.is_hopeless(&self.gates, &hopeless))
+            if let Some(connection) = self.connections.get(*conn)
+                && connection.pieces.is_hopeless(&self.gates, &hopeless)
             {
-                self.condemned.push(*conn);
+                self.condemned.push((*conn, connection.id));
             }
         }
         self.answer_visitors(&hopeless);

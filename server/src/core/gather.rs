@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use emberkv_resp::{Output, Reply};
+use emberkv_resp::{Output, Protocol, Reply};
 
 use crate::commands::{Clients, Snapshot};
 use crate::config::Config;
@@ -56,6 +56,8 @@ struct Gather {
     question: Arc<Question>,
     conn: ConnId,
     client: u64,
+    /// When it asked: a HELLO may come behind.
+    protocol: Protocol,
     piece: u64,
     missing: usize,
     told: Vec<Told>,
@@ -73,7 +75,8 @@ impl Shard {
         let own = self.tell(&question);
         if self.peers.len() == 1 {
             let mut output = Output::new();
-            self.reply_gathered(conn, &question, vec![own], &mut output);
+            let Some(connection) = self.connections.get(conn) else { return };
+            self.reply_gathered(connection.protocol, &question, vec![own], &mut output);
             if let Some(connection) = self.connections.get_mut(conn) {
                 connection.output.append(&mut output);
             }
@@ -83,6 +86,7 @@ impl Shard {
         if let Some(open) = self.connections.get_mut(conn).and_then(|connection| connection.open.take()) {
             self.flush_open(open);
         }
+        self.guard = None; // waking is a system call (D12)
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if !connection.output.is_empty() {
             let output = std::mem::replace(&mut connection.output, self.spares.take());
@@ -96,6 +100,7 @@ impl Shard {
             question: Arc::clone(&question),
             conn,
             client: connection.id,
+            protocol: connection.protocol,
             piece: connection.pieces.reserve(),
             missing: usize::from(self.peers.len()) - 1,
             told: vec![own],
@@ -142,16 +147,15 @@ impl Shard {
             return;
         }
         let mut output = Output::new();
-        self.reply_gathered(open.conn, &open.question, open.told, &mut output);
+        self.reply_gathered(open.protocol, &open.question, open.told, &mut output);
         if let Some(connection) = self.connections.get_mut(open.conn) {
             connection.pieces.answer(open.piece, output);
         }
         self.touch(open.conn);
     }
 
-    fn reply_gathered(&self, conn: ConnId, question: &Question, told: Vec<Told>, output: &mut Output) {
-        let Some(connection) = self.connections.get(conn) else { return };
-        let mut reply = Reply::new(output, connection.protocol);
+    fn reply_gathered(&self, protocol: Protocol, question: &Question, told: Vec<Told>, output: &mut Output) {
+        let mut reply = Reply::new(output, protocol);
         match question {
             Question::Info(sections) => {
                 let mut cores: Vec<Snapshot> = told

@@ -121,6 +121,23 @@ impl Parcel {
         (run, asked.own, request)
     }
 
+    /// Takes runs out into a parcel of their own, of answers only; `None` if there are none. If all are taken, the rest is
+    /// an empty parcel.
+    pub fn split_off(self: &mut Box<Self>, takes: impl FnMut(&mut Run) -> bool) -> Option<Box<Self>> {
+        let before = self.runs.len();
+        let taken: Vec<Run> = self.runs.extract_if(.., takes).collect();
+        if taken.is_empty() {
+            return None;
+        }
+        let mut other = Box::new(Self::new(self.home));
+        if taken.len() == before {
+            // the usual case: nothing is left behind but room
+            std::mem::swap(self, &mut other);
+        }
+        other.runs = taken;
+        Some(other)
+    }
+
     /// Empties it for the next use; `None`: it is too large to be kept.
     pub fn reuse(mut self: Box<Self>) -> Option<Box<Self>> {
         self.runs.clear();
@@ -128,5 +145,45 @@ impl Parcel {
         self.bytes.clear();
         self.spans.clear();
         (self.bytes.capacity() + self.spans.capacity() * size_of::<Span>() <= KEEP_BYTES).then_some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel_of(lefts: &[u32]) -> Box<Parcel> {
+        let mut parcel = Box::new(Parcel::new(CoreId(1)));
+        for (i, left) in lefts.iter().enumerate() {
+            parcel.runs.push(Run {
+                conn: ConnId(i as u32),
+                client: i as u64,
+                piece: 0,
+                db: DbId(0),
+                protocol: Protocol::Resp2,
+                left: 0..*left,
+                count: 1,
+                size: 0,
+                output: Output::new(),
+                depends: Depends::default(),
+                is_lost: false,
+            });
+        }
+        parcel
+    }
+
+    fn clients(parcel: &Parcel) -> Vec<u64> {
+        parcel.runs.iter().map(|run| run.client).collect()
+    }
+
+    #[test]
+    fn who_waits_does_not_hold_back_the_answers_of_others() {
+        let mut parcel = parcel_of(&[0, 3, 0]);
+        let executed = parcel.split_off(|run| run.left.is_empty()).unwrap();
+        assert_eq!((clients(&executed), clients(&parcel)), (vec![0, 2], vec![1]));
+        assert!(executed.is_executed() && !parcel.is_executed() && executed.home == CoreId(1));
+        assert!(parcel.split_off(|run| run.left.is_empty()).is_none());
+        let all = parcel.split_off(|_| true).unwrap();
+        assert_eq!((clients(&all), clients(&parcel)), (vec![1], vec![]));
     }
 }

@@ -21,6 +21,10 @@ const GROUP: usize = 32;
 /// A client with more unsent output than this is not served until it has read some of it (law 10).
 pub(crate) const OUTPUT_PAUSE_BYTES: usize = 32 << 20;
 
+/// Works that are kept to be used again, and the arguments that there is room for in each.
+const KEPT_WORKS: usize = 64;
+const KEPT_SPANS: usize = 16 << 10;
+
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
 /// A request of the group.
@@ -102,7 +106,9 @@ impl Shard {
     /// Keeps it for the next buffer.
     pub fn keep_work(&mut self, mut work: Box<Work>) {
         work.clear();
-        self.works.push(work);
+        if self.works.len() < KEPT_WORKS && work.spans.capacity() <= KEPT_SPANS {
+            self.works.push(work);
+        }
     }
 
     /// Parses and executes what `buf` holds of a connection's requests.
@@ -318,7 +324,7 @@ impl Shard {
                     "client closed: it speaks http. somebody may try to make a browser send commands to this server"
                 );
                 connection.fate = Fate::CloseAfterReply;
-                self.condemned.push(conn);
+                self.condemned.push((conn, connection.id));
                 return;
             }
             Err(unresolved) => unresolved.reply(args),

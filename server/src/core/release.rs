@@ -139,7 +139,7 @@ impl Shard {
         if (limit.hard_bytes > 0 && unsent > limit.hard_bytes || too_long) && connection.fate != Fate::Closing {
             tracing::warn!(client = connection.id, unsent, "client closed: over client-output-buffer-limit");
             self.stats.output_buffer_disconnections += 1;
-            self.condemned.push(conn);
+            self.condemned.push((conn, connection.id));
         }
     }
 

@@ -26,6 +26,10 @@ pub(crate) struct Asks {
 impl Shard {
     /// Begins a command whose keys are in several partitions.
     pub fn spread(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Routed {
+        // its locks come after other connections' requests that have not left: what was executed here after those is seen
+        // by it (D7)
+        self.flush_all();
+        self.guard = None; // waking is a system call (D12)
         let (Data::Ready(owned), Some(connection), Some(command)) =
             (&self.data, self.connections.get_mut(conn), parsed.command)
         else {

@@ -68,8 +68,8 @@ pub(crate) struct Shard {
     pub gates: Vec<LogPosition>,
     /// Connections whose next command waits for the log, in the order in which they came.
     pub waiting: VecDeque<ConnId>,
-    /// Connections to close, whatever they still have to get.
-    pub condemned: Vec<ConnId>,
+    /// Connections to close, whatever they still have to get, with their own numbers.
+    pub condemned: Vec<(ConnId, u64)>,
     /// Set by SHUTDOWN or a signal.
     pub shutdown: Option<Shutdown>,
     /// Changes how much is logged.

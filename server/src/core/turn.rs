@@ -139,11 +139,15 @@ impl<D: Driver> Core<D> {
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
             busy = self.shard.clear_away(is_idle) || visits;
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
+            // what comes before this turn's effects goes before they can be seen (D7)
+            assert!(self.shard.away.has_left(), "a parcel stays behind");
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
-            for conn in std::mem::take(&mut self.shard.condemned) {
-                self.shard.close_now(conn, &mut self.driver);
+            for (conn, client) in std::mem::take(&mut self.shard.condemned) {
+                if self.shard.connections.get(conn).is_some_and(|connection| connection.id == client) {
+                    self.shard.close_now(conn, &mut self.driver);
+                }
             }
             if self.shard.me == CoreId::FIRST && self.terminate.swap(false, Ordering::Relaxed) {
                 tracing::info!("asked to terminate");
@@ -380,7 +384,7 @@ impl<D: Driver> Core<D> {
         if waiting as u64 > limit {
             tracing::warn!(client = connection.id, "client closed: over client-query-buffer-limit");
             self.shard.stats.query_buffer_disconnections += 1;
-            self.shard.condemned.push(conn);
+            self.shard.condemned.push((conn, connection.id));
         } else if connection.stall.is_some_and(|stall| stall == Stall::Output || waiting > PAUSE_QUERY_BYTES)
             && !connection.paused
             && !connection.eof

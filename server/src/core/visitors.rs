@@ -1,11 +1,12 @@
 //! Requests of other cores' connections: executed here, in groups, and answered when what they depend on is reached.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use emberkv_engine::Stop;
 use emberkv_engine::transact::ToOwner;
+use emberkv_engine::{Partition, Request, Stop};
 use emberkv_index::Fingerprint;
 use emberkv_log::PartitionId;
+use emberkv_log::disk::real::RealDisk;
 use emberkv_resp::Reply;
 
 use crate::core::message::Message;
@@ -27,16 +28,31 @@ pub(crate) struct Visitors {
     stalled: VecDeque<Box<Parcel>>,
     /// Executed; their answers wait for the log.
     executed: VecDeque<Box<Parcel>>,
+    /// What those that are stalled keep waiting.
+    blocked: Blocked,
+}
+
+impl Visitors {
+    /// Puts a parcel where it belongs by what became of it. Who waits does not hold back the others' answers.
+    fn put(&mut self, mut parcel: Box<Parcel>) {
+        if !parcel.is_executed() {
+            let executed = parcel.split_off(|run| run.left.is_empty());
+            self.stalled.push_back(parcel);
+            self.executed.extend(executed);
+        } else {
+            self.executed.push_back(parcel);
+        }
+    }
 }
 
 /// Who has to wait because a request before theirs does.
 #[derive(Debug, Default)]
 struct Blocked {
     /// Connections: their requests stay in order.
-    clients: Vec<u64>,
+    clients: HashSet<u64>,
     /// Keys: their next command comes after the one that waits, whoever sends it. Its sender's later
     /// commands may have been executed elsewhere, and who has seen those must see this.
-    keys: Vec<Fingerprint>,
+    keys: HashSet<Fingerprint>,
 }
 
 impl Shard {
@@ -48,10 +64,6 @@ impl Shard {
         self.has_written = true;
         let Data::Ready(owned) = &mut self.data else { return };
         let mut arrived = std::mem::take(&mut self.visitors.arrived);
-        let mut blocked = Blocked::default();
-        for parcel in &self.visitors.stalled {
-            blocked.note(parcel);
-        }
         let mut from = 0;
         while from < arrived.len() {
             let (mut end, mut requests) = (from, 0);
@@ -61,16 +73,12 @@ impl Shard {
             }
             prefetch(owned, &mut arrived[from..end]);
             for parcel in &mut arrived[from..end] {
-                execute(owned, parcel, &mut blocked, &mut self.stats);
+                execute(owned, parcel, &mut self.visitors.blocked, &mut self.stats);
             }
             from = end;
         }
         for parcel in arrived.drain(..) {
-            if parcel.is_executed() {
-                self.visitors.executed.push_back(parcel);
-            } else {
-                self.visitors.stalled.push_back(parcel);
-            }
+            self.visitors.put(parcel);
         }
         self.visitors.arrived = arrived;
     }
@@ -78,15 +86,10 @@ impl Shard {
     /// Tries the requests again that waited for the log.
     pub fn retry_visitors(&mut self) {
         let Data::Ready(owned) = &mut self.data else { return };
-        let mut blocked = Blocked::default();
+        self.visitors.blocked.clear();
         for mut parcel in std::mem::take(&mut self.visitors.stalled) {
-            execute(owned, &mut parcel, &mut blocked, &mut self.stats);
-            if parcel.is_executed() {
-                self.visitors.executed.push_back(parcel);
-            } else {
-                blocked.note(&parcel);
-                self.visitors.stalled.push_back(parcel);
-            }
+            execute(owned, &mut parcel, &mut self.visitors.blocked, &mut self.stats);
+            self.visitors.put(parcel);
         }
     }
 
@@ -107,32 +110,24 @@ impl Shard {
             return;
         }
         for mut parcel in std::mem::take(&mut self.visitors.executed) {
-            let home = parcel.home;
             let waits = |run: &mut Run| {
                 let reached = run.depends.is_reached(&self.gates);
                 run.is_lost = !reached && run.depends.is_hopeless(&self.gates, hopeless);
                 !reached && !run.is_lost
             };
-            let waiting: Vec<Run> = parcel.runs.extract_if(.., waits).collect();
-            if !waiting.is_empty() {
-                // who only reads does not wait for another's sync
-                let mut later = Box::new(Parcel::new(home));
-                later.runs = waiting;
-                self.visitors.executed.push_back(later);
-            }
+            // who only reads does not wait for another's sync
+            let later = parcel.split_off(waits);
             if !parcel.runs.is_empty() {
+                let home = parcel.home;
                 self.stats.wakes += u64::from(self.peers.send(home, Message::Parcel(parcel)));
             }
+            self.visitors.executed.extend(later);
         }
     }
 
-    /// Whether a command on this key has to wait for another core's that waits already.
-    pub fn is_blocked(&self, fingerprint: Fingerprint) -> bool {
-        let mut blocked = Blocked::default();
-        for parcel in &self.visitors.stalled {
-            blocked.note(parcel);
-        }
-        blocked.keys.contains(&fingerprint)
+    /// Whether a command has to wait, by its keys, for another core's that waits already.
+    pub fn is_blocked(&self, partition: &Partition<RealDisk>, request: Request<'_>) -> bool {
+        self.visitors.blocked.has_key_of(partition, request)
     }
 
     /// Whether other cores' requests wait for the log.
@@ -142,13 +137,29 @@ impl Shard {
 }
 
 impl Blocked {
-    fn note(&mut self, parcel: &Parcel) {
-        for run in parcel.runs.iter().filter(|run| !run.left.is_empty()) {
-            self.clients.push(run.client);
-            let left = &parcel.requests[run.left.start as usize..run.left.end as usize];
-            self.keys.extend(left.iter().map(|asked| asked.fingerprint));
+    /// What is left of a run waits.
+    fn note(&mut self, owned: &Owned, parcel: &mut Parcel, run: usize) {
+        self.clients.insert(parcel.runs[run].client);
+        for at in parcel.runs[run].left.clone() {
+            let (_, own, request) = parcel.request(run, at);
+            self.keys.extend(keys_of(&owned.list[usize::from(own)].partition, request));
         }
     }
+
+    fn has_key_of(&self, partition: &Partition<RealDisk>, request: Request<'_>) -> bool {
+        keys_of(partition, request).any(|key| self.keys.contains(&key))
+    }
+
+    fn clear(&mut self) {
+        self.clients.clear();
+        self.keys.clear();
+    }
+}
+
+/// All keys of a request. One whose arguments contradict themselves has none: it is answered with an error.
+fn keys_of(partition: &Partition<RealDisk>, request: Request<'_>) -> impl Iterator<Item = Fingerprint> {
+    let keys = request.id.command().keys(request.args).into_iter().flatten();
+    keys.map(move |i| partition.prefetch_row(request.db, request.args.at(i)))
 }
 
 /// Hash, rows, records, as in a pipeline.
@@ -165,11 +176,10 @@ fn prefetch(owned: &Owned, parcels: &mut [Box<Parcel>]) {
 fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats: &mut ServerStats) {
     for i in 0..parcel.runs.len() {
         for at in parcel.runs[i].left.clone() {
-            let is_blocked = !blocked.clients.is_empty()
-                && (blocked.clients.contains(&parcel.runs[i].client)
-                    || blocked.keys.contains(&parcel.requests[at as usize].fingerprint));
             let (run, own, request) = parcel.request(i, at);
             let partition = &mut owned.list[usize::from(own)].partition;
+            let is_blocked = !blocked.clients.is_empty()
+                && (blocked.clients.contains(&run.client) || blocked.has_key_of(partition, request));
             let mut reply = Reply::new(&mut run.output, run.protocol);
             let result = if is_blocked { Err(Stop::Wait) } else { partition.execute(request, &mut reply) };
             match result {
@@ -182,10 +192,7 @@ fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats:
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
                     run.left.start = at;
-                    let client = run.client;
-                    let left = &parcel.requests[at as usize..parcel.runs[i].left.end as usize];
-                    blocked.clients.push(client);
-                    blocked.keys.extend(left.iter().map(|asked| asked.fingerprint));
+                    blocked.note(owned, parcel, i);
                     break;
                 }
             }
