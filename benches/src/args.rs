@@ -69,6 +69,19 @@ pub struct Args {
     #[arg(long)]
     pub seconds: Option<f64>,
 
+    /// Instead of cells: overwrite, delete and expire at 70% of each server's maximum rate for so many minutes, and
+    /// watch memory, disk and p99.9.
+    #[arg(long, value_name = "MINUTES", conflicts_with = "disturb")]
+    pub soak: Option<f64>,
+
+    /// Instead of cells: SET at P=1 and half of the maximum rate, in rounds, with and without these running.
+    #[arg(long, value_name = "COMMANDS", value_delimiter = ',', value_enum)]
+    pub disturb: Vec<crate::disturb::Command>,
+
+    /// Where plots go (svg), with --soak and --disturb.
+    #[arg(long)]
+    pub plot: Option<PathBuf>,
+
     /// A quick look: short rounds, and 500,000 keys in the memory and restart cells.
     #[arg(long)]
     pub short: bool,

@@ -12,6 +12,12 @@ pub enum Op {
     Set,
     /// `MSET` of [`MSET_KEYS`] keys that exist.
     MSet,
+    /// `SET key value EX 10`.
+    SetEx,
+    /// `DEL key`.
+    Del,
+    /// Of every ten connections eight [`Op::Set`], one [`Op::SetEx`] and one [`Op::Del`].
+    Churn,
 }
 
 /// Keys of one MSET: enough to lie in several partitions.
@@ -21,8 +27,18 @@ impl Op {
     /// Keys of one request.
     pub fn keys(self) -> usize {
         match self {
-            Self::Get | Self::Set => 1,
             Self::MSet => MSET_KEYS,
+            _ => 1,
+        }
+    }
+
+    /// What the connection of this number sends: a mixture is one of connections.
+    pub fn of_connection(self, index: usize) -> Self {
+        match (self, index % 10) {
+            (Self::Churn, 8) => Self::SetEx,
+            (Self::Churn, 9) => Self::Del,
+            (Self::Churn, _) => Self::Set,
+            (op, _) => op,
         }
     }
 }
@@ -96,6 +112,9 @@ impl fmt::Display for Workload {
             Op::Get => "get",
             Op::Set => "set",
             Op::MSet => "mset",
+            Op::SetEx => "setex",
+            Op::Del => "del",
+            Op::Churn => "churn",
         };
         let Setting { sync, value } = self.setting;
         write!(f, "{op}-{}-p{}-{}", value.0, self.pipeline.0, sync.name())

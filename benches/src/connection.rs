@@ -126,11 +126,12 @@ impl Connections {
             // edge-triggered, for both directions at once: no epoll_ctl ever again.
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
             epoll::add(&epoll, &stream, EventData::new_u64(index as u64), flags).context(what)?;
+            let op = shape.op.of_connection(index);
             list.push(Connection {
                 index,
                 stream,
-                batch: Batch::new(shape.op, shape.value, shape.pipeline, random),
-                replies: Replies::new(shape.op, shape.value),
+                batch: Batch::new(op, shape.value, shape.pipeline, random),
+                replies: Replies::new(op, shape.value),
                 unsent: Vec::new(),
             });
         }

@@ -52,6 +52,7 @@ mod args;
 mod cell;
 mod closed;
 mod connection;
+mod disturb;
 mod error;
 #[cfg(test)]
 mod fake_server;
@@ -64,6 +65,7 @@ mod metric;
 mod near;
 mod open;
 mod pin;
+mod plot;
 mod probe;
 mod procfs;
 mod redis_benchmark;
@@ -73,6 +75,7 @@ mod request;
 mod results;
 mod run;
 mod server;
+mod soak;
 mod stats;
 mod wanted;
 
@@ -107,6 +110,12 @@ fn bench(args: &Args) -> Result<(), BenchError> {
     interrupt::install();
     let machine = Machine::here();
     let mut bench = Bench::prepare(args)?;
+    if let Some(minutes) = args.soak {
+        return finish(args, soak::run(&mut bench, minutes)?);
+    }
+    if !args.disturb.is_empty() {
+        return finish(args, disturb::run(&mut bench)?);
+    }
     // what was measured before an interruption is worth reading too.
     let ended = bench.run();
     let report = Report { machine: &machine, binaries: &bench.binaries, args, results: &bench.results };
@@ -119,6 +128,15 @@ fn bench(args: &Args) -> Result<(), BenchError> {
         write(path, &json::render(&report))?;
     }
     ended
+}
+
+/// Prints what stands beside the cells, and writes it where that was asked for.
+fn finish(args: &Args, (text, plot): (String, String)) -> Result<(), BenchError> {
+    println!("{text}");
+    if let Some(path) = &args.markdown {
+        write(path, &text)?;
+    }
+    args.plot.as_ref().map_or(Ok(()), |path| write(path, &plot))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BenchError> {

@@ -26,6 +26,14 @@ impl Probe {
     /// # Errors
     /// When the connection fails or ends.
     pub fn ask(&mut self, command: &[&str]) -> io::Result<String> {
+        Ok(self.ask_all(command)?.0)
+    }
+
+    /// The same, with the content of a bulk string.
+    ///
+    /// # Errors
+    /// When the connection fails or ends.
+    pub fn ask_all(&mut self, command: &[&str]) -> io::Result<(String, String)> {
         let mut request = format!("*{}\r\n", command.len());
         for word in command {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
@@ -36,11 +44,9 @@ impl Probe {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let line = line.trim_end().to_owned();
-        if let Some(length) = bulk_length(&line) {
-            let mut content = vec![0; length + 2];
-            io::Read::read_exact(&mut self.0, &mut content)?;
-        }
-        Ok(line)
+        let mut content = vec![0; bulk_length(&line).map_or(0, |length| length + 2)];
+        io::Read::read_exact(&mut self.0, &mut content)?;
+        Ok((line, String::from_utf8_lossy(&content).into_owned()))
     }
 }
 

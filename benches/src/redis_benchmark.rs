@@ -18,7 +18,8 @@ pub fn run(shape: &Shape, keyspace: u64, requests: u64, cpus: &Cpus) -> Result<S
     command.args(["-h", "127.0.0.1", "--csv", "-t"]);
     command.arg(match shape.op {
         Op::Get => "get",
-        Op::Set => "set",
+        // cells have none of the others
+        Op::Set | Op::SetEx | Op::Del | Op::Churn => "set",
         Op::MSet => "mset",
     });
     for (option, value) in [

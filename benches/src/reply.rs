@@ -19,7 +19,9 @@ impl Replies {
     /// The replies of a workload that succeeds.
     pub fn new(op: Op, value: ValueSize) -> Self {
         let (head, reply_len) = match op {
-            Op::Set | Op::MSet => (b"+OK\r\n".to_vec(), 5),
+            Op::Set | Op::SetEx | Op::MSet | Op::Churn => (b"+OK\r\n".to_vec(), 5),
+            // :0 or :1
+            Op::Del => (b":".to_vec(), 4),
             Op::Get => {
                 let head = format!("${}\r\n", value.0).into_bytes();
                 let len = head.len() + value.0 + 2;

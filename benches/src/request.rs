@@ -93,7 +93,9 @@ impl Batch {
         let key = format!("${KEY_BYTES}\r\nkey:{:0KEY_DIGITS$}\r\n", 0);
         let head = match op {
             Op::Get => "*2\r\n$3\r\nGET\r\n".to_owned(),
-            Op::Set => "*3\r\n$3\r\nSET\r\n".to_owned(),
+            Op::Set | Op::Churn => "*3\r\n$3\r\nSET\r\n".to_owned(),
+            Op::SetEx => "*5\r\n$3\r\nSET\r\n".to_owned(),
+            Op::Del => "*2\r\n$3\r\nDEL\r\n".to_owned(),
             Op::MSet => format!("*{}\r\n$4\r\nMSET\r\n", 1 + 2 * MSET_KEYS),
         };
         let (mut bytes, mut digits_at) = (Vec::new(), Vec::new());
@@ -104,11 +106,14 @@ impl Batch {
             for _ in 0..op.keys() {
                 bytes.extend_from_slice(key.as_bytes());
                 digits_at.push(bytes.len() - 2 - KEY_DIGITS - start);
-                if op != Op::Get {
+                if !matches!(op, Op::Get | Op::Del) {
                     bytes.extend_from_slice(format!("${}\r\n", value.0).as_bytes());
                     bytes.extend((0..value.0).map(|_| b'!' + random.below(94) as u8));
                     bytes.extend_from_slice(b"\r\n");
                 }
+            }
+            if op == Op::SetEx {
+                bytes.extend_from_slice(b"$2\r\nEX\r\n$2\r\n10\r\n");
             }
         }
         Self { stride: bytes.len() / requests, bytes, digits_at, triplets: triplets() }
@@ -156,6 +161,12 @@ mod tests {
         let (head, value) = text.split_at(text.len() - 66);
         assert_eq!(head, "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000007\r\n$64\r\n");
         assert!(value.ends_with("\r\n") && !value[..64].contains(['\r', '\n']));
+    }
+
+    #[test]
+    fn what_expires_says_when_and_a_del_has_no_value() {
+        assert!(filled(Op::SetEx, 3, 0..1, 1).1.ends_with("\r\n$2\r\nEX\r\n$2\r\n10\r\n"));
+        assert_eq!(filled(Op::Del, 3, 0..1, 1).1, "*2\r\n$3\r\nDEL\r\n$16\r\nkey:000000000000\r\n");
     }
 
     #[test]

@@ -233,8 +233,27 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn shape(&self, server: &Server, op: Op, value: ValueSize, pipeline: Pipeline) -> Shape {
+    /// What the clients send to a server.
+    pub fn shape(&self, server: &Server, op: Op, value: ValueSize, pipeline: Pipeline) -> Shape {
         Shape { port: server.port(), op, value, pipeline: pipeline.0, clients: self.args.clients.max(1) }
+    }
+
+    /// Connects a client of the closed loop, which asks for random keys.
+    ///
+    /// # Errors
+    /// When a connection cannot be made.
+    pub fn closed_loop(&mut self, shape: &Shape) -> Result<ClosedLoop, BenchError> {
+        let keys = self.random_keys();
+        ClosedLoop::connect(shape, keys, &mut self.random)
+    }
+
+    /// Connects a client of the open loop, which asks for random keys.
+    ///
+    /// # Errors
+    /// When a connection cannot be made.
+    pub fn open_loop(&mut self, shape: &Shape) -> Result<OpenLoop, BenchError> {
+        let keys = self.random_keys();
+        OpenLoop::connect(shape, keys, &mut self.random)
     }
 
     fn random_keys(&mut self) -> Keys {
@@ -267,8 +286,7 @@ impl<'a> Bench<'a> {
     }
 
     fn closed(&mut self, server: &Server, shape: &Shape) -> Result<Sample, BenchError> {
-        let keys = self.random_keys();
-        let mut client = ClosedLoop::connect(shape, keys, &mut self.random)?;
+        let mut client = self.closed_loop(shape)?;
         client.run(self.warm_up())?;
         let meter = CpuMeter::start(server.pid(), self.args)?;
         let stretch = client.run(Duration::from_secs_f64(self.args.seconds()))?;
@@ -279,8 +297,7 @@ impl<'a> Bench<'a> {
     }
 
     fn open(&mut self, server: &Server, shape: &Shape, rate: f64) -> Result<Sample, BenchError> {
-        let keys = self.random_keys();
-        let mut client = OpenLoop::connect(shape, keys, &mut self.random)?;
+        let mut client = self.open_loop(shape)?;
         client.run(rate, self.warm_up())?;
         let meter = CpuMeter::start(server.pid(), self.args)?;
         let run = client.run(rate, Duration::from_secs_f64(self.args.seconds()))?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -259,6 +260,34 @@ impl Server {
     /// When it is gone.
     pub fn resident_bytes(&self) -> Result<u64, BenchError> {
         procfs::resident_bytes(self.pid())
+    }
+
+    /// Bytes of the files in its directory, as the file system counts them.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn disk_bytes(&self) -> Result<u64, BenchError> {
+        fn count(dir: &Path) -> std::io::Result<u64> {
+            let mut bytes = 0;
+            for entry in fs::read_dir(dir)? {
+                // one that has just been removed counts nothing
+                let Ok(about) = entry.as_ref().map_err(|_| ()).and_then(|e| e.metadata().map_err(|_| ())) else {
+                    continue;
+                };
+                bytes += if about.is_dir() { count(&entry?.path())? } else { about.blocks() * 512 };
+            }
+            Ok(bytes)
+        }
+        count(&self.home.0).context(|| format!("measuring {}", self.home.0.display()))
+    }
+
+    /// Sends a command on a connection of its own; the reply's first line, and its content if it is a bulk string.
+    ///
+    /// # Errors
+    /// When there is no reply.
+    pub fn ask(&self, command: &[&str]) -> Result<(String, String), BenchError> {
+        let what = || format!("asking for {}", command.join(" "));
+        Probe::connect(self.port()).and_then(|mut probe| probe.ask_all(command)).context(what)
     }
 
     /// Kills it (SIGKILL), starts it again on the same data, and returns the time from just before
