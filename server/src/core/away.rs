@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use emberkv_engine::Request;
+use emberkv_log::Whose;
 use emberkv_resp::Args;
 use emberkv_resp::schema::{Flags, Runs};
 
@@ -218,7 +219,7 @@ impl Shard {
             });
         }
         connection.open = Some(Open { core, parcel: number, run: parcel.runs.len() - 1 });
-        let request = Request { id: command.id, db: connection.db, args };
+        let request = Request { id: command.id, db: connection.db, args, whose: Whose::default() };
         let written = match &self.data {
             Data::Ready(owned) => owned.begin_write(core, own, request),
             Data::Loading { .. } => None,
