@@ -187,7 +187,9 @@ impl<D: Disk> Log<D> {
         ahead.is_wanted = true;
         let is_written_at = self.under_way.contains(&JobKind::Fill);
         if let Some(reason) = ahead.failed.take() {
+            let size = ahead.prepared.size;
             self.drop_ahead();
+            self.refused_size = Some((size, reason.clone())); // until the next tick
             return Err(Refusal::NoSpace(reason));
         }
         if ahead.seen != large.seen {
