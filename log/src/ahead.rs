@@ -33,6 +33,10 @@ const SLICE_BYTES: u64 = 1 << 20;
 /// Slices that are written to the file together.
 const FILL_SLICES: u64 = 4;
 
+/// The part of an ordinary segment that is left behind the record, twice what writes that grow have to leave: else a
+/// second large record would keep others waiting until it is there too.
+const MARGIN_FRACTION: u64 = 4;
+
 /// How far memory is touched before it is written.
 const PREFAULT_BYTES: u64 = 8 << 20;
 
@@ -176,7 +180,7 @@ impl<D: Disk> Log<D> {
         self.check_health()?;
         let len = large.value.iter().map(Piece::len).sum::<usize>();
         if !matches!(self.next, Next::Filling(_)) {
-            let margin = self.table.split().segment_size() / 16; // others may hold a little more by then
+            let margin = self.table.split().segment_size() / MARGIN_FRACTION;
             self.next_fits((CRC_BYTES + 32 + large.key.len() + len) as u64 + margin, Purpose::Grow)?;
             self.begin_ahead(large, len);
         }
