@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use emberkv_engine::{Direct, Limits, Partition, PartitionReader, Request, Stop};
 use emberkv_log::disk::real::RealDisk;
-use emberkv_log::{DbId, Options, Progress, SyncPolicy};
+use emberkv_log::{DbId, Options, Progress, SyncPolicy, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Parsed, Parser, Protocol, Reply};
 
@@ -87,7 +87,7 @@ impl Rig {
         for end in ends {
             let args = Args::new(buf, &spans[first..end]);
             let Ok(command) = resolve(args) else { panic!("no command") };
-            let request = Request { id: command.id, db: DbId(0), args };
+            let request = Request { id: command.id, db: DbId(0), args, whose: Whose::default() };
             loop {
                 let mut reply = Reply::new(&mut self.output, Protocol::Resp2);
                 match self.partition.execute(request, &mut reply) {
@@ -128,7 +128,7 @@ impl Rig {
         for (fingerprint, end) in fingerprints.iter().flatten().zip(ends) {
             let args = Args::new(buf, &spans[first..end]);
             let Ok(command) = resolve(args) else { panic!("no command") };
-            let request = Request { id: command.id, db: DbId(0), args };
+            let request = Request { id: command.id, db: DbId(0), args, whose: Whose::default() };
             let mut reply = Reply::new(&mut self.output, Protocol::Resp2);
             assert_ne!(reader.answer(&guard, request, *fingerprint, now, &mut reply), Direct::Ask);
             first = end;

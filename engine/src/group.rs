@@ -3,8 +3,8 @@
 //! measured.
 
 use emberkv_index::Fingerprint;
-use emberkv_log::DbId;
 use emberkv_log::disk::Disk;
+use emberkv_log::{DbId, Whose};
 use emberkv_resp::Args;
 use emberkv_resp::schema::CommandId;
 
@@ -19,6 +19,8 @@ pub struct Request<'a> {
     pub db: DbId,
     /// The arguments, the command's name first; their number was checked.
     pub args: Args<'a>,
+    /// Whose it is: what is too large for a turn goes on where it was when the same request is tried again.
+    pub whose: Whose,
 }
 
 impl<D: Disk> Partition<D> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use emberkv_index::Index;
 pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
-use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport};
+use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
@@ -59,6 +59,8 @@ pub struct Partition<D: Disk> {
     pub(crate) last_delete: LogPosition,
     /// The state of [`Partition::next_random`].
     pub(crate) random: u64,
+    /// Whose request is executed.
+    pub(crate) whose: Whose,
     /// Where a value is copied that is appended again.
     pub(crate) scratch: Vec<u8>,
     /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.

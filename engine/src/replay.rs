@@ -4,7 +4,7 @@ use emberkv_index::{Index, IndexError, ScanCursor};
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentTable};
+use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentTable, Whose};
 
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
@@ -147,6 +147,7 @@ impl Replay {
             stats: Stats::default(),
             now_ms: self.now_ms,
             depends: LogPosition(0),
+            whose: Whose::default(),
             scratch: Vec::new(),
             locks: Locks::new(),
             transactions: Transactions::default(),

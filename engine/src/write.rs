@@ -3,7 +3,7 @@
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, Entry, Purpose, Value, canonical_int};
+use emberkv_log::{Address, Appended, Entry, Large, Piece, Purpose, Value, canonical_int};
 
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -22,7 +22,8 @@ pub(crate) fn stored(text: &[u8]) -> Value<'_> {
 }
 
 impl<D: Disk> Partition<D> {
-    /// Makes sure that the next [`Partition::put`] of such a value is possible, before anything is changed.
+    /// Makes sure that [`Partition::put_reserved`] of such a value is possible next, before anything is changed. If it depends
+    /// on the key's present record, that was `seen`.
     ///
     /// # Errors
     /// See [`Stop`].
@@ -32,9 +33,65 @@ impl<D: Disk> Partition<D> {
         key: Key<'_>,
         value: Value<'_>,
         expires_at_ms: Option<u64>,
-    ) -> Result<(), Stop> {
+        seen: Option<Found>,
+    ) -> Result<Option<Appended>, Stop> {
+        if let Value::Bytes(bytes) = value
+            && self.is_ahead(bytes.len())
+        {
+            return self.append_ahead(key, &[Piece::Bytes(bytes)], expires_at_ms, seen).map(Some);
+        }
         let entry = Entry::Put { db: key.db, key: key.bytes, value, expires_at_ms };
-        Ok(self.log.reserve(entry.encoded_len() as u64, Purpose::Grow)?)
+        self.log.reserve(entry.encoded_len() as u64, Purpose::Grow)?;
+        Ok(None)
+    }
+
+    /// Whether a value of so many bytes is written ahead, by [`Partition::append_ahead`].
+    #[inline]
+    pub(crate) fn is_ahead(&self, bytes: usize) -> bool {
+        self.log.is_large(bytes) && self.whose.client != 0
+    }
+
+    /// Appends a large value, a slice at a time. If what it is depends on the key's present record, that was `seen`. The index is
+    /// to point to it next, by [`Partition::put_ahead`].
+    ///
+    /// # Errors
+    /// [`Stop::Wait`] until it is done, and see [`Stop`].
+    #[cold]
+    pub(crate) fn append_ahead(
+        &mut self,
+        key: Key<'_>,
+        value: &[Piece<'_>],
+        expires_at_ms: Option<u64>,
+        seen: Option<Found>,
+    ) -> Result<Appended, Stop> {
+        let seen = seen.map(|found| self.log.table().position(found.address));
+        let large = Large { whose: self.whose, seen, db: key.db, key: key.bytes, expires_at_ms, value };
+        Ok(self.log.append_large(&large)?)
+    }
+
+    /// The index points to a value that was written ahead.
+    #[cold]
+    pub(crate) fn put_ahead(&mut self, key: Key<'_>, appended: Appended, old: Lookup) {
+        self.wait_for_write();
+        // when it was begun a time from now was an earlier one
+        let expires_at_ms = self.log.table().record(appended.address).expires_at_ms();
+        self.refer(key, appended.address, expires_at_ms, old);
+    }
+
+    /// Puts what [`Partition::reserve_put`] has reserved room for, or has appended.
+    #[inline]
+    pub(crate) fn put_reserved(
+        &mut self,
+        key: Key<'_>,
+        value: Value<'_>,
+        expires_at_ms: Option<u64>,
+        old: Lookup,
+        ahead: Option<Appended>,
+    ) {
+        match ahead {
+            None => self.put(key, value, expires_at_ms, old),
+            Some(appended) => self.put_ahead(key, appended, old),
+        }
     }
 
     /// Makes sure that `keys` can be deleted next.
@@ -114,8 +171,8 @@ impl<D: Disk> Partition<D> {
         expires_at_ms: Option<u64>,
         old: Lookup,
     ) -> Result<(), Stop> {
-        self.reserve_put(key, value, expires_at_ms)?;
-        self.put(key, value, expires_at_ms, old);
+        let ahead = self.reserve_put(key, value, expires_at_ms, None)?;
+        self.put_reserved(key, value, expires_at_ms, old, ahead);
         Ok(())
     }
 

@@ -64,6 +64,19 @@ impl FrameHeader {
         header[20..24].copy_from_slice(&crc.to_le_bytes());
     }
 
+    /// The same for one record whose own crc is `record_crc`, and so is that of all its other bytes.
+    pub(crate) fn seal_one(&self, nonce: Nonce, offset: u64, record_crc: u32) -> [u8; FRAME_HEADER_BYTES] {
+        let mut header = [0; FRAME_HEADER_BYTES];
+        header[0..4].copy_from_slice(&nonce.tag().to_le_bytes());
+        header[4..8].copy_from_slice(&self.length.to_le_bytes());
+        header[8..16].copy_from_slice(&self.durable.0.to_le_bytes());
+        header[16..20].copy_from_slice(&self.records.to_le_bytes());
+        let begun = crc(nonce, offset, &header[..20], &record_crc.to_le_bytes());
+        let crc = crc32c::crc32c_combine(begun, record_crc, self.length as usize - size_of::<u32>());
+        header[20..24].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
     /// The header at `offset` of bytes that were verified before.
     pub(crate) fn peek(bytes: &[u8], offset: u64) -> Option<Self> {
         let at = offset as usize;

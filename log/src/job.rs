@@ -21,6 +21,8 @@ pub const WRITE_BLOCK: u64 = 4096;
 pub enum JobKind {
     /// A write of the tail that nobody waits for inline.
     Write,
+    /// A write of what becomes the tail later.
+    Fill,
     /// A sync of all that was written.
     Sync,
     /// A new segment file.
@@ -54,6 +56,17 @@ pub enum Job<F> {
     /// Write `data` at `offset`, then sync the file if `sync`. Such a write begins at a multiple of
     /// [`WRITE_BLOCK`] where it can, repeating what is there, so that it may go past the page cache.
     Write {
+        /// The file.
+        file: F,
+        /// Where.
+        offset: u64,
+        /// What.
+        data: Bytes,
+        /// Whether to sync.
+        sync: bool,
+    },
+    /// Write `data` at `offset` of a file that is not yet part of the log, then sync it if `sync`.
+    Fill {
         /// The file.
         file: F,
         /// Where.
@@ -169,6 +182,7 @@ impl<F: Clone> Job<F> {
     pub fn kind(&self) -> JobKind {
         match self {
             Self::Write { .. } => JobKind::Write,
+            Self::Fill { .. } => JobKind::Fill,
             Self::Sync { .. } => JobKind::Sync,
             Self::Prepare { .. } => JobKind::Prepare,
             Self::Manifest(_) => JobKind::Manifest,
@@ -184,7 +198,7 @@ impl<F: Clone> Job<F> {
     /// Those of the disk.
     pub fn run<D: Disk<File = F>>(&self, disk: &D) -> io::Result<Done<F>> {
         match self {
-            Self::Write { file, offset, data, sync } => {
+            Self::Write { file, offset, data, sync } | Self::Fill { file, offset, data, sync } => {
                 disk.write_at(file, *offset, data)?;
                 if *sync {
                     disk.sync(file)?;

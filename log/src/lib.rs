@@ -5,6 +5,7 @@
 //! ...) the comments cite.
 
 mod address;
+mod ahead;
 mod catalog;
 mod close;
 pub mod disk;
@@ -34,6 +35,7 @@ mod victim;
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
+pub use ahead::{Large, Piece, Whose};
 pub use catalog::{ManifestEdit, ManifestTurn};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};

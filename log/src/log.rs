@@ -11,7 +11,7 @@ use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSe
 use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
-use crate::header::SEGMENT_HEADER_BYTES;
+use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::{Horizon, Step, TxId};
 use crate::job::{Job, JobKind};
 use crate::manifest::Incarnation;
@@ -109,6 +109,8 @@ pub(crate) struct Unwritten {
     pub sequence: SegmentSequence,
     pub from: u64,
     pub to: u64,
+    /// With it the segment is written up to here: beyond `to` if that was written ahead.
+    pub reaches: u64,
 }
 
 /// See the module.
@@ -335,7 +337,7 @@ impl<D: Disk> Log<D> {
         self.update_limits();
     }
 
-    fn check_health(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_health(&self) -> Result<(), Refusal> {
         match &self.health {
             Health::Good => Ok(()),
             Health::Refilling { .. } | Health::Reinstalling { .. } => Err(Refusal::Wait),
@@ -345,6 +347,13 @@ impl<D: Disk> Log<D> {
 
     #[cold]
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        self.next_fits(bytes, purpose)?;
+        self.roll();
+        Ok(())
+    }
+
+    /// Makes sure that the next segment is ready, and has room for `bytes`.
+    pub(crate) fn next_fits(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
         self.check_health()?;
         let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + self.held + SEAL_SPACE;
         if purpose == Purpose::Shrink && self.is_full() && self.gives_back() {
@@ -359,10 +368,7 @@ impl<D: Disk> Log<D> {
                 }
             }
             // without one more segment behind it, a fresh head has to keep its reserve too
-            Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => {
-                self.roll();
-                Ok(())
-            }
+            Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => Ok(()),
             Next::Ready(_) => {
                 // a record larger than a segment: the next one has to be made to measure
                 let size = needed + self.reserve_bytes(purpose, needed);
@@ -376,7 +382,7 @@ impl<D: Disk> Log<D> {
                 self.prepare_next();
                 Err(Refusal::Wait)
             }
-            Next::Preparing { .. } | Next::Installing(..) => Err(Refusal::Wait),
+            Next::Preparing { .. } | Next::Installing(..) | Next::Filling(_) => Err(Refusal::Wait),
             Next::Missing => {
                 self.prepare_next();
                 match &self.next {
@@ -512,8 +518,8 @@ impl<D: Disk> Log<D> {
         head.end = to;
         head.records += u64::from(frame.records);
         match self.unwritten.back_mut() {
-            Some(last) if last.sequence == sequence => last.to = to,
-            _ => self.unwritten.push_back(Unwritten { sequence, from, to }),
+            Some(last) if last.sequence == sequence && last.to == last.reaches => (last.to, last.reaches) = (to, to),
+            _ => self.unwritten.push_back(Unwritten { sequence, from, to, reaches: to }),
         }
     }
 
@@ -525,6 +531,13 @@ impl<D: Disk> Log<D> {
         let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) else {
             unreachable!("the caller has looked")
         };
+        let base = self.seal_head();
+        self.install_head(next, base);
+        self.rolled();
+    }
+
+    /// Ends the head; the position where the next one begins.
+    pub(crate) fn seal_head(&mut self) -> LogPosition {
         let records = self.head().records + self.open_frame.as_ref().map_or(0, |f| u64::from(f.records));
         let live_bytes = self.table.needed(self.head().slot).live_bytes;
         self.append(&Entry::Seal { records, live_bytes });
@@ -533,28 +546,47 @@ impl<D: Disk> Log<D> {
         self.writer.skip((end - self.writer.at()) as usize);
         self.writer.close_loaded();
         if let Some(last) = self.unwritten.back_mut() {
-            last.to = end;
+            (last.to, last.reaches) = (end, end);
         }
         let head = self.head_mut();
         (head.life, head.end) = (Life::Sealed { listed: false }, end);
-        let base = head.end_position();
-        self.install_head(next, base);
+        head.end_position()
+    }
+
+    /// What follows when there is a new head.
+    pub(crate) fn rolled(&mut self) {
         self.wanted_size = 0;
         self.sync_soon = true;
         self.prepare_next();
         self.update_limits();
-        tracing::debug!(sequence = self.head().sequence().0, base = base.0, "rolled into the next segment");
+        let head = self.head();
+        tracing::debug!(sequence = head.sequence().0, base = head.base().0, "rolled into the next segment");
     }
 
     pub(crate) fn install_head(&mut self, next: Prepared<D::File>, base: LogPosition) {
         let header = next.header(self.partition, base, (self.options.now_ms)());
-        let mut writer = next.writer;
-        writer.append(SEGMENT_HEADER_BYTES as usize, |space| space.copy_from_slice(&header.encode()));
-        writer.close_loaded();
-        self.table.install(next.slot, writer.memory(), base);
         // the header goes out together with the first frame
-        let to = SEGMENT_HEADER_BYTES;
-        self.unwritten.push_back(Unwritten { sequence: next.sequence, from: 0, to });
+        self.install(next, header, SEGMENT_HEADER_BYTES, 0, |mut writer| {
+            writer.append(SEGMENT_HEADER_BYTES as usize, |space| space.copy_from_slice(&header.encode()));
+            writer.close_loaded();
+            writer
+        });
+    }
+
+    /// The prepared segment is the head, with `records` in what `begin` makes of it, of which the file lacks what is
+    /// before `unwritten`.
+    pub(crate) fn install<W>(
+        &mut self,
+        next: Prepared<D::File, W>,
+        header: SegmentHeader,
+        unwritten: u64,
+        records: u64,
+        begin: impl FnOnce(W) -> SegmentWriter,
+    ) {
+        let writer = begin(next.writer);
+        self.table.install(next.slot, writer.memory(), header.base);
+        let end = writer.at();
+        self.unwritten.push_back(Unwritten { sequence: next.sequence, from: 0, to: unwritten, reaches: end });
         self.segments.push(Segment {
             header,
             slot: next.slot,
@@ -563,8 +595,8 @@ impl<D: Disk> Log<D> {
             size: next.size,
             fillings: vec![(0, next.nonce)],
             memory: Arc::clone(writer.memory()),
-            end: SEGMENT_HEADER_BYTES,
-            records: 0,
+            end,
+            records,
             life: Life::Head,
             safe_below: TxId(0),
         });

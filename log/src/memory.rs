@@ -131,7 +131,7 @@ struct SegmentSlice {
 impl AsRef<[u8]> for SegmentSlice {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the constructors below checked that the range is published and holds no header of an
-        // open frame; such bytes are never written again, and `memory` is kept alive by this value.
+        // open frame, or was written ahead; such bytes are never written again, and `memory` is kept alive by this value.
         unsafe {
             std::slice::from_raw_parts(
                 self.memory.map.as_ptr().add(self.range.start as usize),
@@ -271,6 +271,74 @@ impl SegmentWriter {
     }
 }
 
+/// A segment of which a part is written before its beginning is: nobody reads it until [`AheadWriter::finish`].
+#[derive(Debug)]
+pub(crate) struct AheadWriter {
+    writer: SegmentWriter,
+    from: u64,
+    to: u64,
+}
+
+impl AheadWriter {
+    /// Leaves the first `from` bytes for later.
+    ///
+    /// # Panics
+    /// If the segment has been begun.
+    pub fn new(writer: SegmentWriter, from: u64) -> Self {
+        assert!(writer.at == 0 && from <= writer.memory.size(), "nothing is written yet");
+        Self { writer, from, to: from }
+    }
+
+    /// The memory that is written to.
+    pub fn memory(&self) -> &Arc<SegmentMemory> {
+        &self.writer.memory
+    }
+
+    /// The offset after what is written.
+    pub fn to(&self) -> u64 {
+        self.to
+    }
+
+    /// Fills the next `len` bytes by `fill`, and shows them as they are then.
+    ///
+    /// # Panics
+    /// If the segment has no room for them.
+    pub fn append(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> &[u8] {
+        let end = self.to + len as u64;
+        assert!(end <= self.writer.memory.size(), "a segment is written to its end and no further");
+        // SAFETY: the range lies in the mapping, which is initialised memory, and above all that `share` has handed out; the
+        // one writer is owned by this value, which is borrowed mutably here.
+        let space =
+            unsafe { std::slice::from_raw_parts_mut(self.writer.memory.map.as_mut_ptr().add(self.to as usize), len) };
+        fill(space);
+        self.to = end;
+        space
+    }
+
+    /// What is written already, as shared bytes: for a write that outlives the call.
+    ///
+    /// # Panics
+    /// If the range is not written.
+    pub fn share(&self, range: Range<u64>) -> Bytes {
+        assert!(self.from <= range.start && range.start <= range.end && range.end <= self.to, "only what is written");
+        // these bytes are never written again: `append` goes on beyond them, `finish` writes before them
+        Bytes::from_owner(SegmentSlice { memory: Arc::clone(&self.writer.memory), range })
+    }
+
+    /// Writes the beginning; the rest is published with it, and closed.
+    ///
+    /// # Panics
+    /// If `front` is not as long as what was left for it.
+    pub fn finish(mut self, front: &[u8]) -> SegmentWriter {
+        assert!(front.len() as u64 == self.from, "the beginning ends where the rest begins");
+        self.writer.append(front.len(), |space| space.copy_from_slice(front));
+        self.writer.at = self.to;
+        self.writer.memory.published.store(self.to, Ordering::Release);
+        self.writer.close_loaded();
+        self.writer
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +390,16 @@ mod tests {
         let memory = Arc::clone(writer.memory());
         drop(writer);
         SegmentWriter::again(memory).unwrap().memory().from(0);
+    }
+
+    #[test]
+    fn what_is_written_ahead_is_read_when_its_beginning_is_there() {
+        let mut ahead = AheadWriter::new(SegmentWriter::new(1 << 16).unwrap(), 4);
+        ahead.append(5, |space| space.copy_from_slice(b"hello"));
+        let shared = ahead.share(4..9);
+        let mut writer = ahead.finish(b"seg:");
+        writer.append(1, |space| space.fill(b'!'));
+        assert_eq!((&writer.memory().from(0)[..10], &shared[..]), (&b"seg:hello!"[..], &b"hello"[..]));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub enum Plant {
     L2Write,
     /// The reply to a read does not wait for the record that it saw (law 2).
     L2Read,
+    /// A record that is written ahead is part of the log before all of it is in its file (law 2).
+    L2Ahead,
     /// "No such key" does not wait for the newest tombstone (law 2).
     L2Nil,
     /// Tickets may come to a partition in any order.

@@ -21,7 +21,7 @@ const FLAG_WIDE: u8 = 0x40;
 /// It is a copy that compaction has made: what it says was safe before it was appended (C2).
 const FLAG_RELOCATED: u8 = 0x80;
 const KNOWN_FLAGS: u8 = FLAG_DB | FLAG_EXPIRY | FLAG_WIDE | FLAG_RELOCATED;
-const CRC_BYTES: usize = 4;
+pub(crate) const CRC_BYTES: usize = 4;
 
 /// Bytes that an expiry takes.
 #[inline]
@@ -304,6 +304,30 @@ impl<'a> Entry<'a> {
             Entry::Abort { txid } => encode_parts(out, Kind::Abort, DbId(0), None, &[], &txid.0.to_le_bytes()),
         }
     }
+}
+
+/// What stands between a put's crc and its value, which has `value_len` bytes.
+pub(crate) fn put_front(db: DbId, key: &[u8], value_len: u32, expires_at_ms: Option<u64>) -> Vec<u8> {
+    let mut out = vec![0; 1 + 1 + 5 + 5 + 8];
+    let mut flags = Kind::Put as u8;
+    let mut at = 1;
+    if db.0 != 0 {
+        flags |= FLAG_DB;
+        out[at] = db.0;
+        at += 1;
+    }
+    at = put_varint(&mut out, at, key.len() as u32);
+    at = put_varint(&mut out, at, value_len);
+    if let Some(ms) = expires_at_ms {
+        let len = expiry_bytes(ms);
+        flags |= if len == 8 { FLAG_EXPIRY | FLAG_WIDE } else { FLAG_EXPIRY };
+        out[at..at + len].copy_from_slice(&ms.to_le_bytes()[..len]);
+        at += len;
+    }
+    out[0] = flags;
+    out.truncate(at);
+    out.extend_from_slice(key);
+    out
 }
 
 fn pair(a: u64, b: u64) -> [u8; 16] {
@@ -606,6 +630,13 @@ mod tests {
             let record = Record::verify(&bytes).unwrap();
             prop_assert_eq!(record.entry(), Some(entry));
             prop_assert_eq!(record.encoded_len(), entry.encoded_len());
+        }
+
+        #[test]
+        fn the_front_of_a_put_is_what_a_put_begins_with(db: u8, key: Vec<u8>, value: Vec<u8>, ms in any_expiry()) {
+            let entry = Entry::Put { db: DbId(db), key: &key, value: Value::Bytes(&value), expires_at_ms: ms };
+            let front = put_front(DbId(db), &key, value.len() as u32, ms);
+            prop_assert_eq!(&encoded(&entry)[CRC_BYTES..CRC_BYTES + front.len()], front);
         }
 
         #[test]

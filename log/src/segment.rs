@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::{FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot};
+use crate::ahead::Ahead;
 use crate::header::SegmentHeader;
 use crate::horizon::TxId;
 use crate::manifest::{Extent, SegmentEntry};
@@ -94,18 +95,18 @@ impl<F> Segment<F> {
 
 /// A file that may become the next head.
 #[derive(Debug)]
-pub(crate) struct Prepared<F> {
+pub(crate) struct Prepared<F, W = SegmentWriter> {
     pub sequence: SegmentSequence,
     pub slot: SegmentSlot,
     pub file: F,
     pub file_id: FileId,
     pub nonce: Nonce,
     pub size: u64,
-    pub writer: SegmentWriter,
+    pub writer: W,
     pub prefaulted: u64,
 }
 
-impl<F> Prepared<F> {
+impl<F, W> Prepared<F, W> {
     pub fn entry(&self) -> SegmentEntry {
         SegmentEntry {
             sequence: self.sequence,
@@ -127,7 +128,7 @@ impl<F> Next<F> {
     pub fn prepared_mut(&mut self) -> Option<&mut Prepared<F>> {
         match self {
             Self::Installing(next, _) | Self::Ready(next) => Some(next),
-            Self::Missing | Self::Preparing { .. } | Self::Failed(_) => None,
+            Self::Missing | Self::Preparing { .. } | Self::Filling(_) | Self::Failed(_) => None,
         }
     }
 }
@@ -144,6 +145,8 @@ pub(crate) enum Next<F> {
     Installing(Prepared<F>, Generation),
     /// It may be rolled into.
     Ready(Prepared<F>),
+    /// A large record is being written into it; it becomes the head together with that.
+    Filling(Box<Ahead<F>>),
     /// Its file can't be had, for this reason; tried again at the next tick.
     Failed(String),
 }

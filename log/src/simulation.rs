@@ -12,8 +12,8 @@ use crate::disk::Disk;
 use crate::disk::sim::{Choices, SimDisk, SimFile};
 use crate::plant::{self, Plant};
 use crate::{
-    Address, DbId, Entry, Job, Kind, Log, LogPosition, Options, Progress, Purpose, Record, Refusal, Replay,
-    SegmentTable, StartError, StartReport, SyncPolicy, Value, segment_name, start,
+    Address, DbId, Entry, Job, Kind, Large, Log, LogPosition, Options, Piece, Progress, Purpose, Record, Refusal,
+    Replay, SegmentTable, StartError, StartReport, SyncPolicy, Value, Whose, segment_name, start,
 };
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -76,6 +76,9 @@ struct Life {
     /// Every effect and the position after it.
     history: Vec<(LogPosition, Effect)>,
     jobs: Vec<Job<SimFile>>,
+    /// A large value that is being written, and how many were.
+    large: Option<(Vec<u8>, Vec<u8>)>,
+    larges: u64,
 }
 
 fn options(seed: u64, policy: SyncPolicy) -> Options {
@@ -115,7 +118,7 @@ impl Life {
         let disk = SimDisk::new();
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
         let (log, index) = open(&disk, seed, policy).unwrap();
-        Self { disk, choices, policy, log, index, history: Vec::new(), jobs: Vec::new() }
+        Self { disk, choices, policy, log, index, history: Vec::new(), jobs: Vec::new(), large: None, larges: 0 }
     }
 
     fn model(&self, upto: LogPosition) -> Map {
@@ -181,7 +184,32 @@ impl Life {
             }
             37 if self.choices.one_in(4) => self.disk.set_capacity(None),
             34 if self.choices.one_in(20) => self.disk.fail_writes(1),
+            38 if self.large.is_some() => self.put_large(),
+            38 if self.choices.one_in(8) => {
+                let (key, len) = (self.key(), 40_000 + self.choices.below(50_000) as usize);
+                self.large = Some((key, vec![self.choices.draw() as u8; len]));
+                self.larges += 1;
+            }
+            39 if self.large.is_some() => self.put_large(),
             _ => self.run_a_job(),
+        }
+    }
+
+    /// Gets further with the large value, or has it begun anew by somebody else, or leaves it there.
+    fn put_large(&mut self) {
+        let Some((key, value)) = self.large.take() else { return };
+        self.larges += u64::from(self.choices.one_in(100));
+        let half = value.len() / 2;
+        let whose = Whose { client: 1, request: self.larges };
+        let pieces = [Piece::Bytes(&value[..half]), Piece::Bytes(&value[half..])];
+        let large = Large { whose, seen: None, db: DbId(0), key: &key, expires_at_ms: None, value: &pieces };
+        match self.log.append_large(&large) {
+            Ok(put) => {
+                self.index.put(self.log.table_mut(), &key, put.address, put.len);
+                self.history.push((self.log.tail(), Effect::Put(key, value)));
+            }
+            Err(Refusal::Wait) if !self.choices.one_in(100) => self.large = Some((key, value)),
+            Err(_) => {}
         }
     }
 
@@ -201,6 +229,7 @@ impl Life {
         let mut power = self.choices.one_in(2);
         let mut promised = if power { self.log.synced() } else { self.log.written() };
         self.jobs.clear();
+        self.large = None;
         loop {
             self.disk = if power { self.disk.after_power_loss(&mut self.choices) } else { self.disk.after_kill() };
             if self.choices.one_in(3) {
@@ -282,7 +311,9 @@ fn no_crash_takes_what_was_promised() {
 #[test]
 fn a_life_notices_each_rule_that_is_missing() {
     // F2 and S5 say when not to start, and F3 needs frames of equal length: the tests below see to them
-    for plant in [Plant::F1, Plant::F4, Plant::S1, Plant::S2, Plant::S3, Plant::S4, Plant::T1, Plant::E1] {
+    for plant in
+        [Plant::F1, Plant::F4, Plant::S1, Plant::S2, Plant::S3, Plant::S4, Plant::T1, Plant::E1, Plant::L2Ahead]
+    {
         assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
     }
 }

@@ -62,6 +62,7 @@ impl<D: Disk> Log<D> {
         self.no_spare = None;
         self.prepare_spare();
         self.discard_unwanted_memory();
+        self.drop_abandoned();
         self.after_sync(); // the horizon moves by what other partitions do
         self.check_what_it_hangs_on();
         match self.options.policy {
@@ -138,7 +139,7 @@ impl<D: Disk> Log<D> {
                 self.begin_refill(&error);
                 return;
             }
-            self.written = segment.base().plus(part.to);
+            self.written = segment.base().plus(part.reaches);
             self.unwritten.pop_front();
             wrote = true;
         }
@@ -219,7 +220,8 @@ impl<D: Disk> Log<D> {
         let spare = if size == ordinary { self.spare_files.pop() } else { None };
         let file = spare.unwrap_or_else(|| self.catalog.new_file());
         // blocks that were written before make a sync cheaper by the metadata that it need not commit
-        let zero = self.options.policy == SyncPolicy::Always && spare.is_none();
+        // (what one is made to measure for is written and synced before it is part of the log)
+        let zero = self.options.policy == SyncPolicy::Always && spare.is_none() && size == ordinary;
         self.next = Next::Preparing { file, size };
         self.start(Job::Prepare { file, size, zero });
     }
@@ -315,6 +317,7 @@ impl<D: Disk> Log<D> {
         let mut segments: Vec<_> = self.segments.iter().filter_map(|segment| segment.entry()).collect();
         match &self.next {
             Next::Installing(next, _) | Next::Ready(next) => segments.push(next.entry()),
+            Next::Filling(ahead) => segments.push(ahead.prepared.entry()),
             Next::Missing | Next::Preparing { .. } | Next::Failed(_) => {}
         }
         let oldest = segments.iter().find_map(|entry| entry.extent.base()).unwrap_or_default();
@@ -425,6 +428,7 @@ impl<D: Disk> Log<D> {
             })),
             JobKind::Manifest => self.manifest_done(result.map(|_| ())),
             JobKind::Refill => self.refill_done(result),
+            JobKind::Fill => self.filled(result.map(|_| ())),
             JobKind::Prefault | JobKind::Discard => {}
         }
     }
@@ -454,7 +458,7 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.iter().rev().find(|s| s.sequence() == part.sequence) else {
             unreachable!("a segment whose bytes are being written exists")
         };
-        (segment.base().plus(part.from), segment.base().plus(part.to))
+        (segment.base().plus(part.from), segment.base().plus(part.reaches))
     }
 
     fn sync_done(&mut self, result: io::Result<()>) {

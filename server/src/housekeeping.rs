@@ -189,6 +189,17 @@ mod ring {
                             back.send(whose, Chore::Log(emberkv_log::JobKind::Sync, result));
                         });
                     }
+                    Errand::Log(Job::Fill { file, offset, data, sync: true }) => {
+                        let (disk, back) = (Arc::clone(&disk), back.clone());
+                        tokio_uring::spawn(async move {
+                            let part = Job::Fill { file: Arc::clone(&file), offset, data, sync: false };
+                            let result = match part.run(disk.as_ref()) {
+                                Ok(_) => sync_all(vec![file]).await.map(|()| Done::Nothing),
+                                Err(error) => Err(error),
+                            };
+                            back.send(whose, Chore::Log(emberkv_log::JobKind::Fill, result));
+                        });
+                    }
                     Errand::Log(Job::Prepare { file, size, zero: true }) => {
                         let (disk, back) = (Arc::clone(&disk), back.clone());
                         tokio_uring::spawn(async move {

@@ -75,12 +75,14 @@ impl<D: Disk> Partition<D> {
             reply.integer(0);
             return Ok(());
         }
+        let mut ahead = None;
+        let expires_at_ms = Some(at.max(0) as u64);
         if at <= self.now_ms as i64 {
             self.reserve_delete(std::iter::once(key.bytes))?;
         } else {
-            self.reserve_again(found)?;
+            ahead = self.reserve_again(key, found, expires_at_ms)?;
         }
-        self.put_again(key, found, Some(at.max(0) as u64));
+        self.put_again(key, found, expires_at_ms, ahead);
         reply.integer(1);
         Ok(())
     }
@@ -89,8 +91,8 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         match self.lookup(key)?.live() {
             Some(found) if found.expires_at_ms.is_some() => {
-                self.reserve_again(found)?;
-                self.put_again(key, found, None);
+                let ahead = self.reserve_again(key, found, None)?;
+                self.put_again(key, found, None, ahead);
                 reply.integer(1);
             }
             _ => reply.integer(0),

@@ -38,6 +38,7 @@ impl<D: Disk> Partition<D> {
         if !self.locks.is_empty() {
             self.check_locks(request)?;
         }
+        self.whose = request.whose;
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),

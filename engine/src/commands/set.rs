@@ -143,8 +143,12 @@ impl<D: Disk> Partition<D> {
             Expiry::Keep => old.live().and_then(|found| found.expires_at_ms),
             Expiry::At(..) | Expiry::None | Expiry::Persist => at,
         };
-        if wanted {
-            self.reserve_put(key, value, expires_at_ms)?;
+        let mut ahead = None;
+        if wanted && expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
+            self.reserve_delete(std::iter::once(key.bytes))?;
+        } else if wanted {
+            let seen = old.live().filter(|_| options.expiry == Expiry::Keep);
+            ahead = self.reserve_put(key, value, expires_at_ms, seen)?;
         }
         match old.live() {
             Some(found) if options.get => self.reply_value(found, reply),
@@ -156,7 +160,7 @@ impl<D: Disk> Partition<D> {
             self.count_read(old);
         }
         if wanted {
-            self.put_or_expire(key, value, expires_at_ms, old);
+            self.put_or_expire(key, value, expires_at_ms, old, ahead);
         }
         Ok(())
     }
@@ -187,9 +191,9 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let value = stored(request.args.at(2));
         let old = self.lookup(key)?;
-        self.reserve_put(key, value, None)?;
+        let ahead = self.reserve_put(key, value, None, None)?;
         self.reply_optional(old, reply);
-        self.put(key, value, None, old);
+        self.put_reserved(key, value, None, old, ahead);
         Ok(())
     }
 
@@ -223,9 +227,9 @@ impl<D: Disk> Partition<D> {
             self.reply_optional(old, reply);
             return Ok(());
         };
-        self.reserve_again(found)?;
+        let ahead = self.reserve_again(key, found, expires_at_ms)?;
         self.reply_optional(old, reply);
-        self.put_again(key, found, expires_at_ms);
+        self.put_again(key, found, expires_at_ms, ahead);
         Ok(())
     }
 
@@ -236,12 +240,12 @@ impl<D: Disk> Partition<D> {
         value: emberkv_log::Value<'_>,
         expires_at_ms: Option<u64>,
         old: Lookup,
+        ahead: Option<emberkv_log::Appended>,
     ) {
         match (expires_at_ms, old.live()) {
-            // a put has room for a tombstone
             (Some(ms), Some(found)) if ms <= self.now_ms => self.delete(key, found),
             (Some(ms), None) if ms <= self.now_ms => {}
-            _ => self.put(key, value, expires_at_ms, old),
+            _ => self.put_reserved(key, value, expires_at_ms, old, ahead),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Strings: reading, and changing a part.
 
-use emberkv_log::Value;
 use emberkv_log::disk::Disk;
+use emberkv_log::{Appended, Piece, Value};
 use emberkv_resp::{Args, Reply, format};
 
 use super::SHARED_VALUE_BYTES;
@@ -153,6 +153,12 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let more = request.args.at(2);
         let old = self.lookup(key)?;
+        if let Some((found, len)) = self.large_text(old, |len| len + more.len()) {
+            let pieces = [Piece::Stored(found.address, 0..len), Piece::Bytes(more)];
+            self.change_large(key, &pieces, found)?;
+            reply.integer((len + more.len()) as i64);
+            return Ok(());
+        }
         let len = self.change(key, old, |value, max| {
             if value.len() + more.len() > max {
                 return Err(TOO_LONG);
@@ -173,6 +179,15 @@ impl<D: Disk> Partition<D> {
         if part.is_empty() {
             let len = old.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
             reply.integer(len as i64);
+            return Ok(());
+        }
+        let end = offset.saturating_add(part.len());
+        if let Some((found, len)) = self.large_text(old, |len| len.max(end)) {
+            let stored = |range| Piece::Stored(found.address, range);
+            let gap = Piece::Zeros(offset.saturating_sub(len));
+            let rest = stored(end.min(len)..len);
+            self.change_large(key, &[stored(0..offset.min(len)), gap, Piece::Bytes(part), rest], found)?;
+            reply.integer(len.max(end) as i64);
             return Ok(());
         }
         let len = self.change(key, old, |value, max| {
@@ -200,6 +215,21 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
+    /// The record of a key, and its value's length, if what a command makes of it, `new_len` bytes, is written ahead.
+    fn large_text(&self, old: Lookup, new_len: impl FnOnce(usize) -> usize) -> Option<(Found, usize)> {
+        let found = old.live()?;
+        let Value::Bytes(text) = self.value(found) else { return None };
+        let new = new_len(text.len());
+        (self.is_ahead(new) && new <= self.limits.max_value_bytes).then_some((found, text.len()))
+    }
+
+    /// Replaces the value of `found` by one that is written ahead; the expiry stays.
+    fn change_large(&mut self, key: Key<'_>, value: &[Piece<'_>], found: Found) -> Result<(), Stop> {
+        let appended = self.append_ahead(key, value, found.expires_at_ms, Some(found))?;
+        self.put_ahead(key, appended, Lookup::Live(found));
+        Ok(())
+    }
+
     /// Replaces a value by what `edit` makes of it, given the longest that it may become; the expiry stays.
     /// Returns the new length.
     fn change(
@@ -222,13 +252,35 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Whether a found record can be appended once more with another expiry.
-    pub(super) fn reserve_again(&mut self, found: Found) -> Result<(), Stop> {
+    pub(super) fn reserve_again(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        expires_at_ms: Option<u64>,
+    ) -> Result<Option<Appended>, Stop> {
+        if self.is_ahead(found.len)
+            && let Value::Bytes(bytes) = self.value(found)
+            && self.is_ahead(bytes.len())
+        {
+            let value = [Piece::Stored(found.address, 0..bytes.len())];
+            return self.append_ahead(key, &value, expires_at_ms, Some(found)).map(Some);
+        }
         // the record that there is, and at most eight bytes of expiry more
-        Ok(self.log.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?)
+        self.log.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?;
+        Ok(None)
     }
 
     /// Appends a found record once more with another expiry; one that has passed removes the key.
-    pub(super) fn put_again(&mut self, key: Key<'_>, found: Found, expires_at_ms: Option<u64>) {
+    pub(super) fn put_again(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        expires_at_ms: Option<u64>,
+        ahead: Option<Appended>,
+    ) {
+        if let Some(appended) = ahead {
+            return self.put_ahead(key, appended, Lookup::Live(found));
+        }
         if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
             self.delete(key, found);
             return;

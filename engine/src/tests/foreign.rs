@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use emberkv_log::{DbId, SyncPolicy, Value};
+use emberkv_log::{DbId, SyncPolicy, Value, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Output, Protocol, Reply};
 
@@ -15,7 +15,7 @@ const KEYS: usize = 80;
 /// What another core answers to a command.
 fn ask_directly(rig: &Rig, reader: &PartitionReader, db: u8, line: &str) -> Option<String> {
     with_args(&words(line), |args| {
-        let request = Request { id: resolve(args).ok()?.id, db: DbId(db), args };
+        let request = Request { id: resolve(args).ok()?.id, db: DbId(db), args, whose: Whose::default() };
         if !PartitionReader::answers(request) {
             return None;
         }

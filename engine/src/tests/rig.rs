@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use emberkv_index::ScanCursor;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, Value};
+use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, Value, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
@@ -29,6 +29,7 @@ pub struct Rig {
     pub partition: Partition<SimDisk>,
     policy: SyncPolicy,
     jobs: Vec<Job<SimFile>>,
+    requests: u64,
     /// Whether turns compact.
     pub compacts: bool,
 }
@@ -62,7 +63,7 @@ impl Rig {
         let limits = Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES };
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
         let (mut partitions, _) = opened.map_err(|error| error.to_string())?;
-        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new(), compacts: false })
+        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new(), requests: 0, compacts: false })
     }
 
     /// The partition that is left after `kill -9`.
@@ -97,7 +98,9 @@ impl Rig {
         match resolve(args) {
             Err(unresolved) => reply.error_bytes(&unresolved.reply(args)),
             Ok(command) => {
-                let request = Request { id: command.id, db: DbId(db), args };
+                self.requests += 1;
+                let whose = Whose { client: 1, request: self.requests };
+                let request = Request { id: command.id, db: DbId(db), args, whose };
                 for round in 0.. {
                     let result = self.partition.execute(request, &mut reply);
                     assert!(result.is_ok() || reply.output().is_empty(), "a refused command has replied");

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use emberkv_engine::Request;
+use emberkv_log::Whose;
 use emberkv_resp::Args;
 use emberkv_resp::schema::{Flags, Runs};
 
@@ -156,7 +157,9 @@ impl Shard {
             Place::Own(own) => {
                 let (open, db) = (connection.open, connection.db);
                 let partition = &owned.list[usize::from(own)].partition;
-                if self.has_stalled_visitors() && self.is_blocked(partition, Request { id: command.id, db, args }) {
+                if self.has_stalled_visitors()
+                    && self.is_blocked(partition, Request { id: command.id, db, args, whose: Whose::default() })
+                {
                     return self.wait_for_visitors(conn);
                 }
                 self.has_written |= command.flags.contains(Flags::WRITE);
@@ -228,7 +231,7 @@ impl Shard {
             });
         }
         connection.open = Some(Open { core, parcel: number, run: parcel.runs.len() - 1 });
-        let request = Request { id: command.id, db: connection.db, args };
+        let request = Request { id: command.id, db: connection.db, args, whose: Whose::default() };
         let written = match &self.data {
             Data::Ready(owned) => owned.begin_write(core, own, request),
             Data::Loading { .. } => None,

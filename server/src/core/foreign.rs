@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 use crossbeam_epoch::Guard;
 use emberkv_engine::{Direct, PartitionReader, Request};
 use emberkv_index::Fingerprint;
-use emberkv_log::DbId;
+use emberkv_log::{DbId, Whose};
 use emberkv_resp::schema::Flags;
 use emberkv_resp::{Args, Reply};
 
@@ -83,7 +83,7 @@ impl Shard {
     pub fn read_directly(&mut self, conn: ConnId, core: CoreId, own: u16, parsed: &Parsed, args: Args<'_>) -> bool {
         let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return false };
         let (Some(reader), Some(command)) = (owned.reader(core, own), parsed.command) else { return false };
-        let request = Request { id: command.id, db: connection.db, args };
+        let request = Request { id: command.id, db: connection.db, args, whose: Whose::default() };
         // D1: while a request of this connection is away its next one may not be read past it. (That one is at
         // this very owner is not asked: with two cores there is no other.)
         if connection.away.requests > 0 || !PartitionReader::answers(request) {

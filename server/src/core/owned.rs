@@ -95,6 +95,14 @@ impl Shard {
     }
 }
 
+impl Data {
+    /// Whether a large value goes on as soon as it is its turn again.
+    pub fn is_filling(&self) -> bool {
+        let Self::Ready(owned) = self else { return false };
+        owned.list.iter().any(|own| own.partition.log().is_filling())
+    }
+}
+
 impl Owned {
     /// Writes down up to where the promise of the sync policy is kept, for this core and for others; returns whether
     /// that has changed.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use emberkv_engine::Request;
 use emberkv_index::Fingerprint;
-use emberkv_log::DbId;
+use emberkv_log::{DbId, Whose};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Output, Protocol, Span};
 
@@ -117,7 +117,9 @@ impl Parcel {
         let asked = &self.requests[i as usize];
         let args = Args::new(&self.bytes, &self.spans[asked.spans.0 as usize..asked.spans.1 as usize]);
         let run = &mut self.runs[run];
-        let request = Request { id: asked.id, db: run.db, args };
+        // a parcel's requests are fewer than that
+        let whose = Whose { client: run.client, request: run.piece << 16 | u64::from(i) };
+        let request = Request { id: asked.id, db: run.db, args, whose };
         (run, asked.own, request)
     }
 

@@ -3,7 +3,7 @@
 use crossbeam_epoch::Guard;
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
-use emberkv_log::DbId;
+use emberkv_log::{DbId, Whose};
 use emberkv_resp::schema::{Command, Flags, Runs, resolve};
 use emberkv_resp::{Args, Limits, Parsed as Found, Parser, ProtocolError, Reply, Span};
 
@@ -281,7 +281,8 @@ impl Shard {
             && let Some(Own { partition, .. }) = owned.list.get_mut(own)
         {
             // the way of nearly every request
-            let request = Request { id: command.id, db: connection.db, args };
+            let whose = Whose { client: connection.id, request: connection.commands };
+            let request = Request { id: command.id, db: connection.db, args, whose };
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use emberkv_engine::transact::{Effect, Plan, ToCoordinator};
 use emberkv_engine::{Request, Stop};
+use emberkv_log::Whose;
 use emberkv_resp::schema::Runs;
 use emberkv_resp::{Args, Output, Reply};
 
@@ -45,7 +46,7 @@ impl Shard {
             return Routed::Later;
         }
         let (map, db) = (owned.map, connection.db);
-        let plan = match Plan::new(Request { id: command.id, db, args }, map.partitions()) {
+        let plan = match Plan::new(Request { id: command.id, db, args, whose: Whose::default() }, map.partitions()) {
             Ok(plan) => plan,
             Err(Stop::Error(text)) => {
                 connection.commands += 1;

@@ -138,6 +138,7 @@ impl<D: Driver> Core<D> {
             self.cron.run(&mut self.shard, &mut self.driver);
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
             busy = self.shard.clear_away(is_idle) || visits;
+            busy |= self.shard.data.is_filling();
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             // what comes before this turn's effects goes before they can be seen (D7)
             assert!(self.shard.away.has_left(), "a parcel stays behind");

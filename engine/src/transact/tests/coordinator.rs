@@ -1,6 +1,6 @@
 //! The coordinator by itself: what it wants after which answers.
 
-use emberkv_log::{DbId, PartitionId, TxId};
+use emberkv_log::{DbId, PartitionId, TxId, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Output, Protocol, Reply};
 
@@ -16,7 +16,9 @@ const TICKET: TxId = TxId(9);
 
 /// Calls `use_it` with a request of these words.
 pub fn with_request<T>(db: u8, words: &[&[u8]], use_it: impl FnOnce(Request<'_>) -> T) -> T {
-    with_args(words, |args| use_it(Request { id: resolve(args).unwrap().id, db: DbId(db), args }))
+    with_args(words, |args| {
+        use_it(Request { id: resolve(args).unwrap().id, db: DbId(db), args, whose: Whose::default() })
+    })
 }
 
 fn plan_of(line: &str, partitions: u16) -> Result<Plan, Stop> {
