@@ -122,6 +122,8 @@ pub(crate) struct Ahead<F> {
     touched: u64,
     /// Handed out to be written up to here.
     handed: u64,
+    /// Whether the last of it was handed out to be synced too.
+    is_synced: bool,
     failed: Option<String>,
     /// Whether it was asked for since the last tick.
     is_wanted: bool,
@@ -226,6 +228,7 @@ impl<D: Disk> Log<D> {
             crc,
             touched: prefaulted,
             handed: WRITE_BLOCK,
+            is_synced: false,
             failed: None,
             is_wanted: true,
         }));
@@ -258,9 +261,12 @@ impl<D: Disk> Log<D> {
         let enough = FILL_SLICES * SLICE_BYTES.min(self.table.split().segment_size() / 16);
         let Next::Filling(ahead) = &mut self.next else { return };
         let (from, to) = (ahead.handed, ahead.prepared.writer.to());
-        if from < to && (ahead.is_copied() || to - from >= enough) {
-            ahead.handed = to;
-            let sync = ahead.is_copied() && self.options.policy == SyncPolicy::Always;
+        let sync = ahead.is_copied() && self.options.policy == SyncPolicy::Always;
+        let is_due = from < to && (ahead.is_copied() || to - from >= enough);
+        // the policy may have become `always` when all was written: a byte of it goes again, and the sync takes the file
+        if is_due || sync && !ahead.is_synced {
+            let from = from.min(to - 1);
+            (ahead.handed, ahead.is_synced) = (to, sync);
             let (file, data) = (ahead.prepared.file.clone(), ahead.prepared.writer.share(from..to));
             self.start(Job::Fill { file, offset: from, data, sync });
         }
@@ -275,6 +281,7 @@ impl<D: Disk> Log<D> {
         if crate::plant::is(crate::plant::Plant::L2Ahead) {
             in_file = ahead.handed == ahead.end;
         }
+        in_file &= ahead.is_synced || self.options.policy != SyncPolicy::Always;
         let has_room = ahead.end + FRAME_SPACE + self.held + SEAL_SPACE <= ahead.prepared.size;
         if !ahead.is_copied() || !in_file || !has_room {
             return Err(Refusal::Wait);

@@ -37,6 +37,8 @@ pub enum Plant {
     X5Set,
     /// A free waits until the log is synced, not until the transactions before it are settled.
     F5,
+    /// A start goes on in the incarnation that it finds.
+    F6,
     /// Compaction moves a record without a look at whether it is the key's newest.
     C1,
     /// Compaction moves records that are not safe.

@@ -1,6 +1,7 @@
 //! Random lives of a log on a simulated disk, with a plain model beside it: what a crash may take, and
 //! that each rule is needed. A seed gives the same life again.
 
+mod incarnations;
 mod settling;
 mod transactions;
 

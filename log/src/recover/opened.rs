@@ -41,7 +41,16 @@ impl<D: Disk> Log<D> {
         let term = incarnations.last().map_or(1, |last| last.term + 1);
         // a life that wrote nothing leaves no trace, so that restarts alone never fill the manifest
         incarnations.pop_if(|last| last.start == tail);
-        incarnations.push(Incarnation { term, id: (options.random)(), start: tail });
+        let incarnation = Incarnation { term, id: (options.random)(), start: tail };
+        #[allow(unused_mut)]
+        let mut is_new = true;
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::F6) {
+            is_new = incarnations.is_empty();
+        }
+        if is_new {
+            incarnations.push(incarnation);
+        }
         let next_sequence = next_sequence.max(SegmentSequence(head.sequence().0 + 1));
         let (dataset, hash_seed) = catalog.facts();
         Self {
