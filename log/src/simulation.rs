@@ -2,6 +2,7 @@
 //! that each rule is needed. A seed gives the same life again.
 
 mod incarnations;
+mod memory;
 mod settling;
 mod transactions;
 
