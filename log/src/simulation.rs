@@ -3,6 +3,7 @@
 
 mod full;
 mod incarnations;
+mod large;
 mod memory;
 mod settling;
 mod transactions;
