@@ -119,7 +119,10 @@ fn disturbed(
             if let Some(command) = command {
                 let (_, info) = server.ask(&["INFO", "persistence"])?;
                 if field(&info, command.field()) == Some("0") {
-                    server.ask(&[command.name()])?;
+                    let (reply, _) = server.ask(&[command.name()])?;
+                    if reply.starts_with('-') {
+                        return Err(BenchError::Reply { reply, wanted: command.name().to_owned() + " begun" });
+                    }
                     begun.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -56,21 +56,23 @@ impl FrameHeader {
     /// If `header` is not [`FRAME_HEADER_BYTES`] long or `body` not [`FrameHeader::length`].
     pub fn seal(&self, nonce: Nonce, offset: u64, header: &mut [u8], body: &[u8]) {
         assert!(offset.is_multiple_of(FRAME_ALIGN) && body.len() == self.length as usize);
+        self.write(nonce, header);
+        let crc = crc(nonce, offset, &header[..20], body);
+        header[20..24].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// All but the crc.
+    fn write(&self, nonce: Nonce, header: &mut [u8]) {
         header[0..4].copy_from_slice(&nonce.tag().to_le_bytes());
         header[4..8].copy_from_slice(&self.length.to_le_bytes());
         header[8..16].copy_from_slice(&self.durable.0.to_le_bytes());
         header[16..20].copy_from_slice(&self.records.to_le_bytes());
-        let crc = crc(nonce, offset, &header[..20], body);
-        header[20..24].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// The same for one record whose own crc is `record_crc`, and so is that of all its other bytes.
     pub(crate) fn seal_one(&self, nonce: Nonce, offset: u64, record_crc: u32) -> [u8; FRAME_HEADER_BYTES] {
         let mut header = [0; FRAME_HEADER_BYTES];
-        header[0..4].copy_from_slice(&nonce.tag().to_le_bytes());
-        header[4..8].copy_from_slice(&self.length.to_le_bytes());
-        header[8..16].copy_from_slice(&self.durable.0.to_le_bytes());
-        header[16..20].copy_from_slice(&self.records.to_le_bytes());
+        self.write(nonce, &mut header);
         let begun = crc(nonce, offset, &header[..20], &record_crc.to_le_bytes());
         let crc = crc32c::crc32c_combine(begun, record_crc, self.length as usize - size_of::<u32>());
         header[20..24].copy_from_slice(&crc.to_le_bytes());

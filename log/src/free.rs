@@ -113,10 +113,11 @@ impl<D: Disk> Log<D> {
         None
     }
 
-    /// Lets go of memory that is kept for the next segments, when none was begun for some seconds. Once a second.
+    /// Lets go of memory that is kept for the next segments, also of what has come since, when none was begun for some
+    /// seconds. Once a second.
     pub(crate) fn discard_unwanted_memory(&mut self) {
         self.ticks_in_head = self.ticks_in_head.saturating_add(1);
-        if self.ticks_in_head != SPARE_MEMORY_TICKS {
+        if self.ticks_in_head < SPARE_MEMORY_TICKS {
             return;
         }
         let mut memory: Vec<_> = self.spare_memory.take().into_iter().collect();

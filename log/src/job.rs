@@ -53,7 +53,7 @@ pub struct RefillPiece {
 /// A job. `F` is the file handle of the disk.
 #[derive(Clone, Debug)]
 pub enum Job<F> {
-    /// Write `data` at `offset`, then sync the file if `sync`. Such a write begins at a multiple of
+    /// Write `data` at `offset`, durably if `sync`: that, and nothing else of the file. Such a write begins at a multiple of
     /// [`WRITE_BLOCK`] where it can, repeating what is there, so that it may go past the page cache.
     Write {
         /// The file.
@@ -65,7 +65,7 @@ pub enum Job<F> {
         /// Whether to sync.
         sync: bool,
     },
-    /// Write `data` at `offset` of a file that is not yet part of the log, then sync it if `sync`.
+    /// Write `data` at `offset` of a file that is not yet part of the log, then sync the whole file if `sync`.
     Fill {
         /// The file.
         file: F,
@@ -198,7 +198,9 @@ impl<F: Clone> Job<F> {
     /// Those of the disk.
     pub fn run<D: Disk<File = F>>(&self, disk: &D) -> io::Result<Done<F>> {
         match self {
-            Self::Write { file, offset, data, sync } | Self::Fill { file, offset, data, sync } => {
+            Self::Write { file, offset, data, sync: true } => disk.write_synced(file, *offset, data)?,
+            Self::Write { file, offset, data, sync: false } => disk.write_at(file, *offset, data)?,
+            Self::Fill { file, offset, data, sync } => {
                 disk.write_at(file, *offset, data)?;
                 if *sync {
                     disk.sync(file)?;

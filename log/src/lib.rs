@@ -24,6 +24,7 @@ pub mod plant;
 mod record;
 mod recover;
 mod refill;
+mod roll;
 mod segment;
 #[cfg(test)]
 mod simulation;

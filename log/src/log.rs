@@ -11,14 +11,14 @@ use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSe
 use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
-use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::{Horizon, Step, TxId};
 use crate::job::{Job, JobKind};
 use crate::manifest::Incarnation;
 use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
-use crate::segment::{Generation, Life, Next, Prepared, Segment};
+use crate::segment::{Generation, Life, Next, Segment};
 use crate::table::SegmentTable;
 
 /// Kept free at a segment's end for the frame that seals it.
@@ -100,7 +100,7 @@ pub(crate) enum Health {
 #[derive(Debug)]
 pub(crate) struct OpenFrame {
     start: u64,
-    records: u32,
+    pub records: u32,
 }
 
 /// Closed frames that are not written yet.
@@ -521,88 +521,6 @@ impl<D: Disk> Log<D> {
             Some(last) if last.sequence == sequence && last.to == last.reaches => (last.to, last.reaches) = (to, to),
             _ => self.unwritten.push_back(Unwritten { sequence, from, to, reaches: to }),
         }
-    }
-
-    /// Seals the head and goes on in the prepared segment.
-    ///
-    /// # Panics
-    /// If none is ready.
-    pub(crate) fn roll(&mut self) {
-        let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) else {
-            unreachable!("the caller has looked")
-        };
-        let base = self.seal_head();
-        self.install_head(next, base);
-        self.rolled();
-    }
-
-    /// Ends the head; the position where the next one begins.
-    pub(crate) fn seal_head(&mut self) -> LogPosition {
-        let records = self.head().records + self.open_frame.as_ref().map_or(0, |f| u64::from(f.records));
-        let live_bytes = self.table.needed(self.head().slot).live_bytes;
-        self.append(&Entry::Seal { records, live_bytes });
-        self.close_frame();
-        let end = frame_boundary(self.writer.at());
-        self.writer.skip((end - self.writer.at()) as usize);
-        self.writer.close_loaded();
-        if let Some(last) = self.unwritten.back_mut() {
-            (last.to, last.reaches) = (end, end);
-        }
-        let head = self.head_mut();
-        (head.life, head.end) = (Life::Sealed { listed: false }, end);
-        head.end_position()
-    }
-
-    /// What follows when there is a new head.
-    pub(crate) fn rolled(&mut self) {
-        self.wanted_size = 0;
-        self.sync_soon = true;
-        self.prepare_next();
-        self.update_limits();
-        let head = self.head();
-        tracing::debug!(sequence = head.sequence().0, base = head.base().0, "rolled into the next segment");
-    }
-
-    pub(crate) fn install_head(&mut self, next: Prepared<D::File>, base: LogPosition) {
-        let header = next.header(self.partition, base, (self.options.now_ms)());
-        // the header goes out together with the first frame
-        self.install(next, header, SEGMENT_HEADER_BYTES, 0, |mut writer| {
-            writer.append(SEGMENT_HEADER_BYTES as usize, |space| space.copy_from_slice(&header.encode()));
-            writer.close_loaded();
-            writer
-        });
-    }
-
-    /// The prepared segment is the head, with `records` in what `begin` makes of it, of which the file lacks what is
-    /// before `unwritten`.
-    pub(crate) fn install<W>(
-        &mut self,
-        next: Prepared<D::File, W>,
-        header: SegmentHeader,
-        unwritten: u64,
-        records: u64,
-        begin: impl FnOnce(W) -> SegmentWriter,
-    ) {
-        let writer = begin(next.writer);
-        self.table.install(next.slot, writer.memory(), header.base);
-        let end = writer.at();
-        self.unwritten.push_back(Unwritten { sequence: next.sequence, from: 0, to: unwritten, reaches: end });
-        self.segments.push(Segment {
-            header,
-            slot: next.slot,
-            file: next.file,
-            file_id: next.file_id,
-            size: next.size,
-            fillings: vec![(0, next.nonce)],
-            memory: Arc::clone(writer.memory()),
-            end,
-            records,
-            life: Life::Head,
-            safe_below: TxId(0),
-        });
-        self.writer = writer;
-        self.prefaulted = next.prefaulted;
-        self.ticks_in_head = 0;
     }
 
     /// Works out how far the head may be filled, after anything that this depends on has changed.

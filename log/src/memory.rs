@@ -9,9 +9,10 @@
 //!  +---------------+--------------------+------------------+
 //! ```
 //!
-//! All `unsafe` of this crate is here. The rule that makes it sound: bytes below `published` are not
-//! written any more, but for the header of the open frame; nobody makes a slice over that until the
-//! frame is closed, which is when it is written.
+//! All `unsafe` of this crate is here but that of `table_reader`. The rule that makes it sound: bytes below `published`
+//! are not written any more, but for the header of the open frame; nobody makes a slice over that until the
+//! frame is closed, which is when it is written. Memory begins anew, with nothing published, only in the hands
+//! of who is alone with it ([`SegmentWriter::again`]).
 
 #![allow(unsafe_code)]
 

@@ -59,6 +59,15 @@ pub trait Disk: Send + Sync + 'static {
     /// Those of the file system.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 
+    /// Writes all of `bytes` at `offset` and makes them durable, and nothing else of the file (RWF_DSYNC) that is to be relied on.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn write_synced(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(file, offset, bytes)?;
+        self.sync(file)
+    }
+
     /// Makes names durable: what was created, renamed or removed.
     ///
     /// # Errors

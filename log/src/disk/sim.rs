@@ -315,6 +315,23 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn write_synced(&self, file: &SimFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(file, offset, bytes)?;
+        let mut state = self.lock();
+        state.step()?;
+        let fails = state.failing_syncs > 0;
+        state.failing_syncs = state.failing_syncs.saturating_sub(1);
+        let inode = state.inode(*file)?;
+        let Some((from, to)) = inode.dirty.pop() else { unreachable!("it was written just now") };
+        if fails {
+            inode.limbo.push((from, to));
+            return Err(io::Error::other("simulated sync error"));
+        }
+        inode.durable.resize(inode.live.len(), 0);
+        inode.durable[from..to].copy_from_slice(&inode.live[from..to]);
+        Ok(())
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.step()?;
