@@ -88,6 +88,19 @@ fn a_data_set_keeps_its_segment_size_and_config_says_so() {
 }
 
 #[test]
+fn a_new_data_set_has_small_segments_if_maxmemory_is_small() {
+    if !is_ember() {
+        return;
+    }
+    for (maxmemory, size) in [("0", "67108864"), ("200mb", "4194304")] {
+        let (server, _dir) = start("chosen-segment-size", &["--cores", "1", "--maxmemory", maxmemory]);
+        let mut client = server.connect().unwrap();
+        let Value::Array(pair) = must(&mut client, "CONFIG GET segment-size") else { panic!("an array") };
+        assert_eq!(text(&pair[1]), size);
+    }
+}
+
+#[test]
 fn a_database_that_was_emptied_is_no_reason_to_refuse_fewer() {
     let (mut server, dir) = start("fewer-databases", &[]);
     let mut client = server.connect().unwrap();

@@ -159,9 +159,10 @@ directives! {
         Save save: Vec<SavePoint> = stock_save_points(), "save", Runtime, SaveLine,
             "when to write a checkpoint, which only makes the next start faster, \"\" for never; kept, \
              this version writes none";
-        SegmentSize segment_size: u64 = 64 * MIB, "segment-size", Start,
-            Memory::new(MIB, GIB).power_of_two(),
-            "size of the log's files, fixed when the data set is created";
+        SegmentSize segment_size: u64 = 0, "segment-size", Start,
+            Memory::new(MIB, GIB).power_of_two().or_zero(),
+            "size of the log's files, fixed when the data set is created; 0 for 64mb, or less where \
+             maxmemory is small";
         CompactionAmplification compaction_amplification: u32 = 150, "compaction-amplification", Runtime,
             Number::<u32>::new(110, 10_000),
             "how large the log may become before it is compacted, in percent of what lives in it";
