@@ -148,3 +148,28 @@ fn the_version_is_printed_as_redis_server_does() {
         assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
     }
 }
+
+#[test]
+fn compression_is_set_at_run_time_and_told_by_info() {
+    if !is_ember() {
+        return;
+    }
+    let (mut server, dir) = start("compression", &["--cores", "2"]);
+    let value = "compress me ".repeat(100);
+    let mut client = server.connect().unwrap();
+    for key in ["plain", "a", "b", "c", "d"] {
+        client.send(&["SET", key, &value]);
+        client.read().unwrap();
+        must(&mut client, "CONFIG SET compress-values-from 1kb");
+    }
+    let info = must(&mut client, "INFO persistence");
+    let info = text(&info);
+    assert!(info.contains("compressed_values:4\r\ncompressed_bytes_in:4800\r\n"), "{info}");
+    server.kill9().unwrap();
+    // what is compressed is read whatever the configuration says
+    let server = Server::start(&spec(dir.path(), &["--cores", "2"])).unwrap();
+    let mut client = server.connect().unwrap();
+    for key in ["plain", "a", "b", "c", "d"] {
+        assert_eq!(text(&must(&mut client, &format!("GET {key}"))), value);
+    }
+}

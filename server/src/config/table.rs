@@ -166,6 +166,9 @@ directives! {
         CompactionAmplification compaction_amplification: u32 = 150, "compaction-amplification", Runtime,
             Number::<u32>::new(110, 10_000),
             "how large the log may become before it is compacted, in percent of what lives in it";
+        CompressValuesFrom compress_values_from: u64 = 0, "compress-values-from", Runtime,
+            Memory::new(0, LONG),
+            "values from this length to 256kb are kept lz4-compressed if that makes them an eighth shorter; 0 for none";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }
