@@ -1,0 +1,49 @@
+//! Ordinary commands beside transactions: whether their keys are locked.
+
+use emberkv_log::DbId;
+use emberkv_log::disk::Disk;
+use emberkv_resp::schema::CommandId;
+
+use super::misconf;
+use crate::group::Request;
+use crate::locks::{KeyHash, Wants};
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+impl<D: Disk> Partition<D> {
+    pub(super) fn key_hash(&self, db: DbId, key: &[u8]) -> KeyHash {
+        KeyHash(self.hasher.hash(db, key))
+    }
+
+    /// Whether a transaction has this key, so that nothing may be changed about it.
+    pub(crate) fn is_locked(&self, db: DbId, key: &[u8]) -> bool {
+        !self.locks.is_empty() && self.locks.is_held(self.key_hash(db, key))
+    }
+
+    /// An ordinary command that touches what a transaction has must wait.
+    ///
+    /// # Errors
+    /// [`Stop::Locked`], or an error if the transaction may never end.
+    #[cold]
+    pub(crate) fn check_locks(&mut self, request: Request<'_>) -> Result<(), Stop> {
+        let wants = match request.id {
+            CommandId::Dbsize
+            | CommandId::Flushall
+            | CommandId::Flushdb
+            | CommandId::Keys
+            | CommandId::Randomkey
+            | CommandId::Scan => Wants::All,
+            id => match id.command().keys(request.args) {
+                Ok(keys) => Wants::keys(keys.map(|i| self.key_hash(request.db, request.args.at(i)))),
+                Err(_) => return Ok(()), // its arguments are wrong, and it will say so
+            },
+        };
+        if !self.locks.turns_away(wants) {
+            return Ok(());
+        }
+        match self.log.read_only() {
+            Some(reason) => Err(Stop::Error(misconf(reason))),
+            None => Err(Stop::Locked),
+        }
+    }
+}

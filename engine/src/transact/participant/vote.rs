@@ -1,0 +1,153 @@
+//! The locks are granted: what a partition sees, and whether it has room for what it will write (X2).
+
+use std::sync::Arc;
+
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{Address, DbId, Entry, MARK_BYTES, Purpose, TxId, Value};
+
+use super::{Open, Step};
+use crate::commands::SHARED_VALUE_BYTES;
+use crate::lookup::TextBuf;
+use crate::partition::Partition;
+use crate::published::WriteCounters;
+use crate::stop::Stop;
+use crate::transact::ToCoordinator;
+use crate::transact::share::{Action, Strings, Values, Vote};
+use crate::write::stored;
+
+/// What a part's own record takes at most, its participants not counted.
+const PART_BYTES: u64 = 24;
+
+impl<D: Disk> Partition<D> {
+    /// The locks are granted: looks, holds room for what will be written, votes.
+    pub(super) fn vote(&mut self, ticket: TxId, open: &mut Open) -> Result<(), Stop> {
+        let before = self.take_dependency();
+        let vote = self.look(open);
+        let depends = std::mem::replace(&mut self.depends, before);
+        let vote = vote?;
+        #[cfg(any(test, feature = "sim"))]
+        let depends = if plant::is(Plant::L2Vote) { emberkv_log::LogPosition(0) } else { depends };
+        open.step = Step::Voted;
+        if open.held_for_mark {
+            // once it is committed, before it is published, nobody may read past us what was there before (D6)
+            open.is_raised = self.published.is_some();
+            #[cfg(any(test, feature = "sim"))]
+            if plant::is(Plant::D6) {
+                open.is_raised = false;
+            }
+            if open.is_raised {
+                self.count(open.place, WriteCounters::raise);
+            }
+        }
+        if let Some(participants) = open.at_once.take() {
+            open.step = Step::Write(Arc::clone(&participants));
+            return self.write(ticket, open, &participants);
+        }
+        let partition = self.log.partition();
+        self.answer(open.from, ToCoordinator::Granted { ticket, partition, vote }, depends);
+        Ok(())
+    }
+
+    fn look(&mut self, open: &mut Open) -> Result<Vote, Stop> {
+        let db = open.share.db;
+        // `open` is written to while the share is read
+        let share = std::mem::replace(&mut open.share.action, Action::Size);
+        let vote = match &share {
+            Action::Put { pairs, if_absent } => self.look_for_put(open, pairs, *if_absent),
+            Action::Delete(keys) => self.look_for_delete(open, keys),
+            Action::Count(keys) => self.count_keys(db, keys),
+            Action::Get(keys) => self.read_keys(db, keys),
+            Action::Size => self.note_all().map(|()| Vote::Count(self.dbs[usize::from(db.0)].keys)),
+            Action::Find { pattern } => self.note_all().map(|()| {
+                let mut keys = Strings::default();
+                self.matching_keys(db, pattern, |key| keys.push(key));
+                Vote::Keys(keys)
+            }),
+            Action::Draw => self.note_all().map(|()| {
+                let key = self.random_key(db).map(Vec::into_boxed_slice);
+                Vote::Drawn { keys: self.dbs[usize::from(db.0)].keys, key }
+            }),
+            Action::Flush { .. } => {
+                let floor = Entry::Floor { db: None };
+                self.hold(open, floor.encoded_len() as u64, Purpose::Free).map(|()| Vote::Ready)
+            }
+        };
+        open.share.action = share;
+        vote
+    }
+
+    fn look_for_put(&mut self, open: &mut Open, pairs: &Strings, if_absent: bool) -> Result<Vote, Stop> {
+        let db = open.share.db;
+        let mut bytes = 0;
+        for i in (0..pairs.len()).step_by(2) {
+            let (key, value) = (pairs.at(i), stored(pairs.at(i + 1)));
+            bytes += Entry::Put { db, key, value, expires_at_ms: None }.encoded_len() as u64;
+            if if_absent && self.lookup(self.key(db, key))?.live().is_some() {
+                return Ok(Vote::Exists);
+            }
+        }
+        self.hold(open, bytes, Purpose::Grow)?;
+        Ok(Vote::Ready)
+    }
+
+    fn look_for_delete(&mut self, open: &mut Open, keys: &Strings) -> Result<Vote, Stop> {
+        let mut found: Vec<(Address, usize)> = Vec::with_capacity(keys.len());
+        for (i, key) in keys.iter().enumerate() {
+            if let Some(entry) = self.lookup(self.key(open.share.db, key))?.live() {
+                found.push((entry.address, i));
+            }
+        }
+        // a key that is named twice is deleted, and counted, once
+        found.sort_unstable();
+        found.dedup_by_key(|(address, _)| *address);
+        open.found = found.iter().map(|(_, i)| *i).collect();
+        if !found.is_empty() {
+            // a tombstone has at most 12 bytes beside its key
+            let bytes = open.found.iter().map(|i| keys.at(*i).len() as u64 + 12).sum();
+            self.hold(open, bytes, Purpose::Shrink)?;
+        }
+        Ok(Vote::Count(found.len() as u64))
+    }
+
+    fn count_keys(&mut self, db: DbId, keys: &Strings) -> Result<Vote, Stop> {
+        let mut count = 0;
+        for key in keys.iter() {
+            let lookup = self.lookup(self.key(db, key))?;
+            self.count_read(lookup);
+            count += u64::from(lookup.live().is_some());
+        }
+        Ok(Vote::Count(count))
+    }
+
+    fn read_keys(&mut self, db: DbId, keys: &Strings) -> Result<Vote, Stop> {
+        let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_row(db, key)).collect();
+        fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
+        let mut values = Values::default();
+        for key in keys.iter() {
+            let lookup = self.lookup(self.key(db, key))?;
+            self.count_read(lookup);
+            match lookup.live().map(|found| (found, self.value(found))) {
+                None => values.push_nil(),
+                Some((found, Value::Bytes(bytes))) if bytes.len() >= SHARED_VALUE_BYTES => {
+                    values.push_shared(self.log.table().share_value(found.address));
+                }
+                Some((found, _)) => values.push(self.text(found, &mut TextBuf::default())),
+            }
+        }
+        Ok(Vote::Values(values))
+    }
+
+    /// Holds room for a part with records of so many bytes, and for the mark or the abort (X2).
+    fn hold(&mut self, open: &mut Open, bytes: u64, purpose: Purpose) -> Result<(), Stop> {
+        let bytes = bytes + PART_BYTES + 2 * u64::from(open.members);
+        self.log.hold(bytes, purpose)?;
+        if let Err(refusal) = self.log.hold(MARK_BYTES as u64, Purpose::Free) {
+            self.log.release_held(bytes);
+            return Err(refusal.into());
+        }
+        (open.held_for_part, open.held_for_mark) = (Some(bytes), true);
+        Ok(())
+    }
+}
