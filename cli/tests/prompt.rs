@@ -35,8 +35,10 @@ impl Terminal {
         let home = format!("HOME={}", self.dir.path().display());
         // an empty configuration: the user's may bind keys
         let options = ["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "40"];
-        let output = self.tmux(&[&options, &["-e", &history, "-e", &home, "sh", "-c", &cli][..]].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // a server that was told to end may still be there
+        eventually("tmux starts", || {
+            self.tmux(&[&options, &["-e", &history, "-e", &home, "sh", "-c", &cli][..]].concat()).status.success()
+        });
     }
 
     fn history(&self) -> std::path::PathBuf {
@@ -57,10 +59,20 @@ impl Terminal {
         assert!(self.tmux(&["send-keys", key]).status.success());
     }
 
-    /// Types a line.
+    /// Types a line at the prompt: what is typed before that is there may be lost, as everywhere.
     fn enter(&self, line: &str) {
+        self.at_prompt();
+        self.answer(line);
+    }
+
+    /// Types a line where no prompt is.
+    fn answer(&self, line: &str) {
         self.type_text(line);
         self.press("Enter");
+    }
+
+    fn at_prompt(&self) {
+        eventually("a prompt", || self.screen().trim_end().ends_with('>'));
     }
 
     fn screen(&self) -> String {
@@ -131,12 +143,14 @@ fn commands_are_typed_and_answered() {
 fn an_open_quote_goes_on_in_the_next_line() {
     let Some((terminal, server, _dir)) = session("prompt-quote") else { return };
     terminal.enter("set text \"first");
-    terminal.enter("second\"");
+    terminal.answer("second\"");
     terminal.shows("OK");
     let mut client = server.connect().unwrap();
     assert_eq!(common::text(&must(&mut client, "GET text")), "first\nsecond");
     // it is one line in the history, and means the same.
-    terminal.enter("flushcheck");
+    terminal.enter("nosuch");
+    terminal.shows("(error)");
+    terminal.at_prompt();
     terminal.press("Up");
     terminal.press("Up");
     terminal.shows(r#"set text "first\nsecond""#);
@@ -156,6 +170,7 @@ fn arguments_are_shown_while_typing_and_completed() {
     terminal.shows("set somekey v nx [GET]");
     terminal.press("Enter");
     terminal.shows("OK");
+    terminal.at_prompt();
     terminal.type_text("getd");
     terminal.press("Tab");
     terminal.is_at(&format!("{prompt} getdel key"));
@@ -165,6 +180,7 @@ fn arguments_are_shown_while_typing_and_completed() {
     terminal.press("Enter");
     terminal.shows("\"v\"");
     terminal.enter(":set nohints");
+    eventually("the next prompt", || terminal.screen().matches(&prompt).count() == 4);
     terminal.type_text("append");
     terminal.is_at(&format!("{prompt} append"));
     terminal.press("C-u");
@@ -181,7 +197,7 @@ fn what_deletes_everything_is_asked_about_once() {
     must(&mut client, "SET precious 1");
     terminal.enter("flushall");
     terminal.shows("delete every key of every database?");
-    terminal.enter("no");
+    terminal.answer("no");
     terminal.shows("not done");
     terminal.enter("flushdb");
     terminal.shows("delete every key of this database?");
@@ -190,7 +206,7 @@ fn what_deletes_everything_is_asked_about_once() {
     assert_eq!(common::text(&must(&mut client, "GET precious")), "1");
     terminal.enter("flushall");
     eventually("asked again", || terminal.screen().matches("every database?").count() == 2);
-    terminal.enter("y");
+    terminal.answer("y");
     terminal.shows("OK");
     assert_eq!(must(&mut client, "EXISTS precious").integer(), Some(0));
     terminal.close();
@@ -211,6 +227,9 @@ fn a_server_that_went_away_is_found_again() {
     terminal.enter("set a 1");
     terminal.is_at(&format!("127.0.0.1:{port}[2]>"));
     server.kill9().unwrap();
+    // whether it was seen to have gone before or after the command was sent
+    terminal.enter("get a");
+    terminal.is_at("not connected>");
     terminal.enter("get a");
     terminal.shows("could not connect");
     terminal.is_at("not connected>");

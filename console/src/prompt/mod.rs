@@ -98,7 +98,7 @@ impl Prompt {
     /// Does what a line says; false when that is to end.
     fn obey(&mut self, console: &mut Console, line: &str) -> Result<bool> {
         let parsed = parse(line.as_bytes());
-        if parsed != Line::Empty
+        if !matches!(parsed, Line::Empty | Line::Quit)
             && let Some(entry) = history::entry(line)
         {
             let _ = self.editor.add_history_entry(entry.as_str());
