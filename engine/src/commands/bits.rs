@@ -5,6 +5,7 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format};
 
 use crate::group::Request;
+use crate::lookup::TextBuf;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -115,7 +116,7 @@ impl<D: Disk> Partition<D> {
         };
         let key = self.key(request.db, request.args.at(1));
         let old = self.lookup(key)?;
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         let byte = old.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
         let mask = 0x80 >> (offset % 8);
         let was_on = byte.is_some_and(|byte| byte & mask != 0);
@@ -133,7 +134,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         let byte = lookup.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
         reply.integer(i64::from(byte.unwrap_or(0) >> (7 - offset % 8) & 1));
         Ok(())
@@ -147,7 +148,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         let text = lookup.live().map_or(&[][..], |found| self.text(found, &mut buf));
         let bits = range.of(text.len()).filter(|_| !range.is_backwards());
         reply.integer(bits.map_or(0, |bits| count(text, bits)) as i64);
@@ -168,7 +169,7 @@ impl<D: Disk> Partition<D> {
             reply.integer(if wanted { -1 } else { 0 });
             return Ok(());
         };
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         let text = self.text(found, &mut buf);
         let bits = range.of(text.len());
         let at = bits.and_then(|bits| position(text, bits, wanted));
@@ -186,7 +187,7 @@ impl<D: Disk> Partition<D> {
         if !may_write {
             self.count_read(old);
         }
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         let text = old.live().map_or(&[][..], |found| self.text(found, &mut buf));
         let done = super::bitfield::run(&operations, text);
         if let Some((offset, bytes)) = done.written {

@@ -6,6 +6,7 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 
 use crate::group::Request;
+use crate::lookup::text_len;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -29,8 +30,8 @@ impl<D: Disk> Partition<D> {
         match request.id {
             CommandId::ObjectEncoding => reply.bulk(match value {
                 Value::Int(_) => b"int",
-                Value::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES => b"embstr",
-                Value::Bytes(_) => b"raw",
+                other if text_len(other) <= EMBEDDED_BYTES => b"embstr",
+                _ => b"raw",
             }),
             CommandId::ObjectRefcount => reply.integer(match value {
                 Value::Int(0..SHARED_NUMBERS) => SHARED,

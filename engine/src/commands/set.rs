@@ -4,7 +4,7 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
 use crate::group::Request;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -223,7 +223,7 @@ impl<D: Disk> Partition<D> {
 
     /// Whether a key has this value.
     fn holds(&self, lookup: Lookup, value: &[u8]) -> bool {
-        lookup.live().is_some_and(|found| self.text(found, &mut [0; 20]) == value)
+        lookup.live().is_some_and(|found| self.text(found, &mut TextBuf::default()) == value)
     }
 
     pub(super) fn delifeq(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
