@@ -27,7 +27,7 @@ pub struct Options {
     /// The server's socket, instead of host and port
     #[arg(short = 's', long = "socket", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The server as a uri: redis://[user:password@]host[:port][/database] or unix://path
+    /// The server as a uri: `redis://[user:password@]host[:port][/database]` or `unix://path`
     #[arg(short, long)]
     uri: Option<String>,
     /// The password; in REDISCLI_AUTH others don't see it
