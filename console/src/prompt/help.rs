@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn commands_and_groups_are_explained() {
-        assert!(help("set").contains("SET key value [NX | XX]") && help("SET").contains("group       string"));
+        assert!(help("set").contains("SET key value [NX | XX") && help("SET").contains("group       string"));
         assert!(help("config get").contains("CONFIG GET parameter"));
         assert!(help("config").contains("CONFIG RESETSTAT"));
         assert!(help("@string").contains("GETDEL key\n    ") && !help("@string").contains("EXPIRE key"));
