@@ -1,6 +1,7 @@
 //! The `emberkv` command. `emberkv server` starts a node, `emberkv cli` talks to one; links named `emberkv-server` and
 //! `emberkv-cli` do the same.
 
+mod generate;
 mod log;
 mod server;
 
@@ -20,7 +21,8 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server::command())
-        .subcommand(emberkv_console::command())
+        .subcommands(emberkv_console::commands())
+        .subcommands(generate::commands())
 }
 
 fn main() -> ExitCode {
@@ -32,8 +34,10 @@ fn main() -> ExitCode {
     let matches = command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("server", matches)) => server::run(matches),
-        Some(("cli", matches)) => emberkv_console::run(matches),
-        _ => unreachable!("clap knows the subcommands"),
+        Some((name, matches)) => emberkv_console::run(name, matches)
+            .or_else(|| generate::run(name, matches, command()))
+            .unwrap_or_else(|| unreachable!("clap knows the subcommands")),
+        None => unreachable!("a subcommand is required"),
     }
 }
 
