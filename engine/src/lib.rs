@@ -2,6 +2,7 @@
 //! nothing of sockets: requests come in as arguments, replies go out as bytes, and with each reply comes
 //! the log position that it must wait for (law 2).
 
+mod cold;
 mod commands;
 mod compact;
 mod expiry;

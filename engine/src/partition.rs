@@ -7,6 +7,7 @@ pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
+use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -67,6 +68,8 @@ pub struct Partition<D: Disk> {
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
     pub(crate) compaction: Compaction,
+    /// KEYS that wait for records which are not in memory.
+    pub(crate) walks: Vec<BegunWalk>,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many

@@ -151,6 +151,7 @@ impl Replay {
             scratch: Vec::new(),
             locks: Locks::new(),
             transactions: Transactions::default(),
+            walks: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use emberkv_log::Refusal;
+use emberkv_log::{Address, Refusal};
 
 /// Nothing was changed and no reply was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +12,9 @@ pub enum Stop {
     /// A transaction over several partitions has one of its keys: the same command must be tried again when
     /// [`crate::Partition::unlocks`] has moved.
     Locked,
+    /// It needs records that are not in memory: the same command must be tried again when the one at this address is not
+    /// coming any more ([`crate::Partition::is_coming`]), which is the last of them that was asked for.
+    Cold(Address),
     /// The answer is this error, code and all.
     Error(Cow<'static, str>),
 }

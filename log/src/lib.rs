@@ -8,6 +8,7 @@ mod address;
 mod ahead;
 mod catalog;
 mod close;
+mod cold;
 pub mod disk;
 mod frame;
 mod free;
@@ -24,6 +25,7 @@ pub mod plant;
 mod record;
 mod recover;
 mod refill;
+mod residency;
 mod roll;
 mod segment;
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
 pub use ahead::{Large, Piece, Whose};
+pub use cold::{Bring, Brought, ColdStats};
 pub use catalog::{ManifestEdit, ManifestTurn};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
@@ -48,6 +51,7 @@ pub use options::{Options, SyncPolicy};
 pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
+pub use residency::{Load, Unloadable};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
 pub use victim::{Candidate, Debt, Victim};

@@ -63,6 +63,8 @@ impl<D: Disk> Log<D> {
         self.prepare_spare();
         self.discard_unwanted_memory();
         self.drop_abandoned();
+        self.tick_cold();
+        self.tick_residency();
         self.after_sync(); // the horizon moves by what other partitions do
         self.check_what_it_hangs_on();
         match self.options.policy {
@@ -410,6 +412,10 @@ impl<D: Disk> Log<D> {
 
     /// Reports a job's end.
     pub fn complete(&mut self, kind: JobKind, result: io::Result<Done<D::File>>) {
+        if let JobKind::Read(address) = kind {
+            assert!(self.under_way.remove(&kind), "{kind:?} was not under way");
+            return self.cold_read_done(address, result);
+        }
         self.progress += 1;
         if kind == JobKind::Discard {
             if let Err(error) = result {
@@ -429,7 +435,8 @@ impl<D: Disk> Log<D> {
             JobKind::Manifest => self.manifest_done(result.map(|_| ())),
             JobKind::Refill => self.refill_done(result),
             JobKind::Fill => self.filled(result.map(|_| ())),
-            JobKind::Prefault | JobKind::Discard => {}
+            JobKind::Load => self.load_done(result),
+            JobKind::Prefault | JobKind::Discard | JobKind::Read(_) => {}
         }
     }
 

@@ -9,6 +9,7 @@ mod set;
 mod strings;
 
 pub use direct::Direct;
+pub(crate) use scan::{BegunWalk, Walk};
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
@@ -37,6 +38,9 @@ impl<D: Disk> Partition<D> {
     pub fn execute(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         if !self.locks.is_empty() {
             self.check_locks(request)?;
+        }
+        if self.log.table().has_cold() {
+            self.bring_for(request)?;
         }
         self.whose = request.whose;
         match request.id {
