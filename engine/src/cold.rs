@@ -15,7 +15,7 @@ use crate::partition::Partition;
 use crate::stop::Stop;
 
 /// Entries of a walk whose records are wanted at the same time, when some are not in memory.
-pub(crate) const COLD_STEP: usize = 64;
+pub(crate) const COLD_STEP: usize = 256;
 
 impl<D: Disk> Partition<D> {
     /// Has all records brought that a request will look at. Those that walk see to that on their way.

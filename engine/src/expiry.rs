@@ -29,7 +29,7 @@ const MAX_TICKS: u64 = 4096;
 const MAX_WAITING: usize = 16;
 
 /// When a key is looked at again whose record can't be read, in ms.
-const UNREADABLE_MS: u64 = 60_000;
+const UNREADABLE_MS: u64 = 5_000;
 
 /// See the module.
 #[derive(Debug)]

@@ -282,6 +282,12 @@ impl<D: Disk> Log<D> {
         self.table.kept_mut().tick();
     }
 
+    /// What could not be read may be asked for again at once.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn forget_failed_reads(&mut self) {
+        self.table.kept_mut().failed.clear();
+    }
+
     /// The segment of an address if it is not resident: its number, its file, the record's offset there and what follows it.
     fn cold_place(&self, address: Address) -> Option<(SegmentSequence, &D::File, u64, u64)> {
         let (first, offset) = self.table.place(address)?;

@@ -54,7 +54,7 @@ impl Life {
                 return;
             }
             if brought.iter().any(|bring| matches!(bring, Bring::Failed(_))) {
-                self.log.tick_cold(); // the disk is well again
+                self.log.forget_failed_reads(); // the disk is well again
             }
             while let Some(job) = self.log.next_job() {
                 self.jobs.push(job);

@@ -317,7 +317,7 @@ impl World {
         let depends = partition.take_dependency();
         let tail = partition.log().tail();
         match result {
-            Err(Stop::Wait | Stop::Locked) => return,
+            Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => return,
             Err(Stop::Error(text)) => {
                 assert!(
                     text.starts_with("MISCONF") && self.partitions[owner].log().read_only().is_some()
