@@ -11,6 +11,7 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
+use crate::flush::Sweep;
 use crate::stats::DbStats;
 use crate::{Limits, Partition, Request, Stop, open};
 
@@ -190,7 +191,7 @@ impl Rig {
                 self.pass(1000); // what could not be read is looked at again some seconds later
             }
             let (expiring, sweeping) = (self.partition.expire(50), self.partition.sweep(50));
-            if !expiring && !sweeping && !self.holds_expired() {
+            if !expiring && !sweeping && self.partition.sweep == Sweep::Done && !self.holds_expired() {
                 return true;
             }
             if !expiring && (self.partition.log().read_only().is_some() || self.partition.log().no_space().is_some()) {

@@ -593,6 +593,13 @@ impl World {
         false
     }
 
+    /// Brings all records that are not in memory.
+    pub fn bring_all(&mut self) {
+        for (partition, jobs) in self.partitions.iter_mut().zip(&mut self.jobs) {
+            crate::tests::bring_all(partition, jobs, &self.disk);
+        }
+    }
+
     /// All keys, as lookups find them.
     pub fn contents(&self) -> State {
         let mut state = State::new();
