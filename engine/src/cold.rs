@@ -110,7 +110,7 @@ impl<D: Disk> Partition<D> {
         }
         let record = self.log.table().record(address);
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
-        matches!(record.kind(), Kind::Put | Kind::PutInt)
+        matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked)
             && self.index.find(fingerprint, |other| other == address).is_some()
     }
 

@@ -14,4 +14,4 @@ mod rules;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
-pub use rig::{DATABASES, MAX_VALUE_BYTES, START_MS, bring_all, change_residency, check_counts, contents};
+pub use rig::{START_MS, bring_all, change_residency, check_counts, contents, limits};

@@ -270,6 +270,9 @@ impl Shard {
                     "log_amplification": format!("{:.2}", log_bytes as f64 / live_bytes.max(1) as f64),
                     "compaction_copied_bytes": total(cores, |partition| partition.compaction.copied_bytes),
                     "compaction_freed_segments": total(cores, |partition| partition.compaction.freed_segments),
+                    "compressed_values": total(cores, |partition| partition.stats.packing_values),
+                    "compressed_bytes_in": total(cores, |partition| partition.stats.packing_bytes_in),
+                    "compressed_bytes_out": total(cores, |partition| partition.stats.packing_bytes_out),
                     "log_space": no_space.unwrap_or("ok"),
                 }
             }
