@@ -117,7 +117,7 @@ impl Shard {
             clients: self.connections.len(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
-            waiting: self.waiting.len() + self.locked_out.len(),
+            waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len(),
             stats: self.stats.clone(),
             rates: self.stats.rates(),
             away: self.away.load.requests,

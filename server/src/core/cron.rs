@@ -94,7 +94,7 @@ impl Shard {
                 if limit_ms > 0
                     && quiet > limit_ms
                     && connection.fate != Fate::Closing
-                    && !matches!(connection.stall, Some(Stall::Log | Stall::Locked | Stall::Several))
+                    && !matches!(connection.stall, Some(Stall::Log | Stall::Cold | Stall::Locked | Stall::Several))
                     && !connection.pieces.is_awaiting()
                 {
                     idle.push(conn);

@@ -10,6 +10,7 @@ use emberkv_resp::Limits;
 use crate::clock::Clock;
 use crate::config::{Config, LogLevel};
 use crate::core::away::Away;
+use crate::core::cold::Awaits;
 use crate::core::gather::Gathers;
 use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
@@ -86,6 +87,8 @@ pub(crate) struct Shard {
     pub for_coordinator: VecDeque<ConnId>,
     /// Connections that may go on after a [`crate::core::connection::Stall::Several`].
     pub resumable: Vec<ConnId>,
+    /// Connections whose next command needs a record that is being read.
+    pub awaiting: Vec<Awaits>,
     /// Connections whose next command is on a key that a transaction has.
     pub locked_out: VecDeque<ConnId>,
     /// What other cores' connections have here.
