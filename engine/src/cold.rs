@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, Bring, DbId, Kind};
-use emberkv_resp::schema::CommandId;
+use emberkv_resp::schema::{CommandId, Flags};
 
 use crate::group::Request;
 use crate::partition::Partition;
@@ -25,6 +25,9 @@ impl<D: Disk> Partition<D> {
     #[inline(never)]
     pub(crate) fn bring_for(&mut self, request: Request<'_>) -> Result<(), Stop> {
         let args = request.args;
+        if self.spill.is_full && request.id.command().flags.contains(Flags::DENYOOM) {
+            return Err(Stop::OUT_OF_MEMORY);
+        }
         match request.id {
             CommandId::Get | CommandId::Set => self.bring_keys(request.db, std::iter::once(args.at(1))),
             CommandId::Dbsize
@@ -63,7 +66,7 @@ impl<D: Disk> Partition<D> {
             }
         }
         for address in cold.into_iter().flatten() {
-            if !self.bring(address)? {
+            if !self.bring_and_count(address)? {
                 missing = Some(address);
             }
         }
@@ -81,6 +84,16 @@ impl<D: Disk> Partition<D> {
     /// Whether a command that stopped with [`Stop::Cold`] is still to wait.
     pub fn is_coming(&self, address: Address) -> bool {
         self.log.is_coming(address)
+    }
+
+    /// As [`Partition::bring`], for a key that somebody has named.
+    fn bring_and_count(&mut self, address: Address) -> Result<bool, Stop> {
+        let was_here = self.log.is_claimed(address);
+        let is_here = self.bring(address)?;
+        if is_here && !was_here {
+            self.note_cold_read(address);
+        }
+        Ok(is_here)
     }
 
     /// Whether a record is here; if not, it will be.

@@ -203,6 +203,9 @@ impl<D: Disk> Partition<D> {
     /// what is young may die by itself (Rosenblum and Ousterhout's cost-benefit).
     fn choose_victim(&mut self) -> bool {
         let (now_ms, head) = (self.now_ms, self.log.head_sequence());
+        if self.log.is_loading() {
+            return false;
+        }
         if let Some((ms, behind)) = self.compaction.found_nothing
             && behind == head
             && now_ms.wrapping_sub(ms) < LOOK_AGAIN_MS
@@ -219,7 +222,8 @@ impl<D: Disk> Partition<D> {
         {
             self.log.begin_load(sequence); // it is chosen again, or another one, when it is there
         }
-        self.compaction.found_nothing = if self.compaction.victim.is_none() { Some((now_ms, head)) } else { None };
+        let nothing = self.compaction.victim.is_none() && !self.log.is_loading();
+        self.compaction.found_nothing = if nothing { Some((now_ms, head)) } else { None };
         self.compaction.victim.is_some()
     }
 

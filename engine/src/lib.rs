@@ -20,6 +20,7 @@ mod partition;
 mod published;
 mod replay;
 pub mod slots;
+mod spill;
 mod stats;
 mod stop;
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
 pub use partition::{Limits, OpenError, Partition, open};
+pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};
 pub use stop::Stop;

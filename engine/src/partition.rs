@@ -15,6 +15,7 @@ use crate::hash::KeyHasher;
 use crate::locks::Locks;
 use crate::published::Published;
 use crate::replay::Replay;
+use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
 
@@ -74,6 +75,7 @@ pub struct Partition<D: Disk> {
     pub(crate) compaction: Compaction,
     /// KEYS that wait for records which are not in memory.
     pub(crate) walks: Vec<BegunWalk>,
+    pub(crate) spill: Spill,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many

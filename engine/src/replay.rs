@@ -12,6 +12,7 @@ use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
 use crate::partition::{Limits, Partition};
+use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
 
@@ -153,6 +154,7 @@ impl Replay {
             locks: Locks::new(),
             transactions: Transactions::default(),
             walks: Vec::new(),
+            spill: Spill::default(),
         }
     }
 }

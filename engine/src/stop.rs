@@ -23,6 +23,8 @@ impl Stop {
     pub(crate) const SYNTAX: Self = Self::error("ERR syntax error");
     pub(crate) const NOT_AN_INTEGER: Self = Self::error("ERR value is not an integer or out of range");
 
+    pub(crate) const OUT_OF_MEMORY: Self = Self::error("OOM command not allowed when used memory > 'maxmemory'.");
+
     pub(crate) const fn error(text: &'static str) -> Self {
         Self::Error(Cow::Borrowed(text))
     }

@@ -243,6 +243,11 @@ impl<D: Disk> Log<D> {
         Bring::Coming
     }
 
+    /// Whether a record was read, and fetched by somebody already.
+    pub fn is_claimed(&self, address: Address) -> bool {
+        self.table.kept().records.get(&address).is_some_and(|entry| entry.is_claimed)
+    }
+
     /// Whether a record is being read.
     pub fn is_coming(&self, address: Address) -> bool {
         self.cold.reads.contains_key(&address)

@@ -136,6 +136,13 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// The newest segment that is not in memory and can be read, and what it would take.
+    pub fn newest_cold(&self) -> Option<(SegmentSequence, u64)> {
+        let mut newest = self.segments.iter().rev();
+        let found = newest.find(|s| s.residence == Residence::Cold && matches!(s.life, Life::Sealed { .. }));
+        found.map(|segment| (segment.sequence(), segment.size))
+    }
+
     /// Whether a segment is being read into memory.
     pub fn is_loading(&self) -> bool {
         self.loading.is_some()

@@ -245,6 +245,19 @@ impl<D: Disk> Log<D> {
         Appended { address, len }
     }
 
+    /// Appends a copy, flagged as one, of a record that was read from a segment that is not in memory. That is wholly safe, as
+    /// a victim is (C2). [`Log::reserve`] has found room for it. It counts as referred to.
+    ///
+    /// # Panics
+    /// If the record is not here, or does not fit.
+    pub fn relocate_kept(&mut self, address: Address) -> Appended {
+        let Some(raw) = self.table.kept().get(address).cloned() else { panic!("{address:?} is not kept") };
+        let len = raw.len();
+        let address = self.append_with(len, |space| copy_relocated(&raw, space));
+        self.table.retain(address, len);
+        Appended { address, len }
+    }
+
     /// All records of the victim were judged and what is needed was moved: it may be freed.
     ///
     /// # Panics

@@ -177,3 +177,91 @@ fn a_command_that_waits_has_done_nothing_and_says_for_what() {
     });
     assert_eq!((rig.partition.index.len(), rig.partition.log.tail()), (entries, tail));
 }
+
+/// A partition of which a part is in memory, and the keys that are asked for all the time.
+fn spilling() -> (Rig, Vec<String>) {
+    let mut rig = cold();
+    let fixed = rig.partition.resident_bytes() - rig.partition.log.resident_bytes();
+    // the head, the next one and one more
+    rig.partition.set_memory_budget(Some(fixed + (4 << 16)));
+    let hot = (0..40).map(|i| format!("get key{:03}", i * 7)).collect();
+    (rig, hot)
+}
+
+fn turn(rig: &mut Rig) {
+    rig.pass(1000);
+    rig.partition.spill();
+    rig.run_all();
+    rig.partition.log_mut().tick();
+}
+
+fn reads(rig: &Rig) -> u64 {
+    rig.partition.log.cold_stats().reads
+}
+
+#[test]
+fn what_is_read_again_and_again_comes_into_memory_and_a_scan_does_not_drive_it_out() {
+    let (mut rig, hot) = spilling();
+    let budget = rig.partition.resident_bytes() + (2 << 16);
+    rig.partition.set_memory_budget(Some(budget));
+    for _ in 0..20 {
+        for line in &hot {
+            rig.ask(0, line);
+        }
+        turn(&mut rig);
+        rig.partition.log.shrink_kept(0);
+    }
+    let before = reads(&rig);
+    hot.iter().for_each(|line| drop(rig.ask(0, line)));
+    assert!(reads(&rig) - before < 4, "{} of 40 are not in memory", reads(&rig) - before);
+    let promoted = rig.partition.spill_stats().promoted;
+    assert!(promoted > 15, "{promoted}");
+    assert!(rig.partition.resident_bytes() <= budget, "{} of {budget}", rig.partition.resident_bytes());
+    for round in 0..3 {
+        for i in 0..KEYS {
+            assert_eq!(rig.ask(0, &format!("get key{i:03}")), bulk(&value(i)));
+            if i % 20 == 0 {
+                hot.iter().for_each(|line| drop(rig.ask(0, line)));
+            }
+        }
+        turn(&mut rig);
+        rig.partition.log.shrink_kept(0);
+        let before = reads(&rig);
+        hot.iter().for_each(|line| drop(rig.ask(0, line)));
+        assert!(reads(&rig) - before < 8, "round {round}: {} of 40 are not in memory", reads(&rig) - before);
+    }
+    rig.settle();
+    rig.check_counts();
+    let contents = rig.contents();
+    assert!(contents.len() == KEYS && rig.killed().contents() == contents);
+}
+
+#[test]
+fn segments_come_back_when_there_is_room() {
+    let (mut rig, _) = spilling();
+    for _ in 0..10 {
+        turn(&mut rig);
+    }
+    assert!(rig.partition.log.table().has_cold());
+    rig.partition.set_memory_budget(None);
+    for _ in 0..10 {
+        turn(&mut rig);
+    }
+    assert!(!rig.partition.log.table().has_cold());
+    rig.check_counts();
+}
+
+#[test]
+fn an_index_that_is_too_large_by_itself_refuses_what_adds_data() {
+    let mut rig = cold();
+    rig.partition.set_memory_budget(Some(1000));
+    turn(&mut rig);
+    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    assert_eq!(rig.ask(0, "set a b"), oom);
+    assert_eq!(rig.ask(0, "append key000 x"), oom);
+    assert_eq!(rig.ask(0, "get key000"), bulk(&value(0)));
+    assert_eq!(rig.ask(0, "del key000"), ":1\r\n");
+    rig.partition.set_memory_budget(Some(1 << 30));
+    turn(&mut rig);
+    assert_eq!(rig.ask(0, "set a b"), "+OK\r\n");
+}

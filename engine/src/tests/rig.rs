@@ -276,7 +276,12 @@ pub fn bring_all(partition: &mut Partition<SimDisk>, jobs: &mut Vec<Job<SimFile>
 
 /// Lets go of a segment, loads one, or forgets what was read.
 pub fn change_residency(partition: &mut Partition<SimDisk>, choices: &mut Choices) {
-    match choices.below(8) {
+    match choices.below(10) {
+        8 => {
+            let budget = choices.below(8) << 16;
+            partition.set_memory_budget((budget > 0).then_some((1 << 20) + budget));
+        }
+        9 => drop(partition.spill()),
         0..5 => {
             let unloadable = partition.log.unloadable();
             if !unloadable.is_empty() {

@@ -52,6 +52,7 @@ impl Shard {
             more |= own.partition.expire(EXPIRE_PER_TURN);
             more |= own.partition.sweep(SWEEP_PER_TURN);
             more |= own.partition.compact(is_idle);
+            more |= own.partition.spill();
         }
         more
     }

@@ -8,7 +8,7 @@ use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 
 use crate::clock::Clock;
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
 use crate::core::cold::Awaits;
 use crate::core::gather::Gathers;
@@ -138,9 +138,13 @@ impl Shard {
             },
         };
         let amplification = u64::from(self.config.compaction_amplification);
+        let maxmemory = self.config.maxmemory;
+        let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.set_limits(limits);
             own.partition.set_amplification(amplification);
+            let share = maxmemory / u64::from(own.partition.partitions());
+            own.partition.set_memory_budget(spills.then_some(share));
         }
     }
 
