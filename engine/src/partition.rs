@@ -159,6 +159,7 @@ impl<D: Disk> Partition<D> {
     /// Resets what CONFIG RESETSTAT resets.
     pub fn reset_stats(&mut self) {
         self.stats = Stats::default();
+        self.log.reset_cold_stats();
     }
 
     /// Indexes that a flush has replaced and that no reader is in any more: to be dropped by another thread.
@@ -166,9 +167,9 @@ impl<D: Disk> Partition<D> {
         self.dropped.extract_if(.., |index| index.is_unread()).collect()
     }
 
-    /// Memory of the resident segments' records, of the index, and of what expiry remembers, in bytes.
+    /// Memory of segments and of records that were read from those that are not in memory, of the index, and of what expiry remembers, in bytes.
     pub fn memory(&self) -> (u64, u64, u64) {
-        (self.log.segments().1, self.index.memory_bytes() as u64, self.wheel.memory_bytes() as u64)
+        (self.log.resident_bytes() + self.log.kept_bytes(), self.index.memory_bytes() as u64, self.wheel.memory_bytes() as u64)
     }
 
     /// Syncs and ends the log; see [`Log::close`].
