@@ -169,7 +169,11 @@ impl<D: Disk> Partition<D> {
 
     /// Memory of segments and of records that were read from those that are not in memory, of the index, and of what expiry remembers, in bytes.
     pub fn memory(&self) -> (u64, u64, u64) {
-        (self.log.resident_bytes() + self.log.kept_bytes(), self.index.memory_bytes() as u64, self.wheel.memory_bytes() as u64)
+        (
+            self.log.resident_bytes() + self.log.kept_bytes(),
+            self.index.memory_bytes() as u64,
+            self.wheel.memory_bytes() as u64,
+        )
     }
 
     /// Syncs and ends the log; see [`Log::close`].

@@ -12,8 +12,8 @@ use crate::catalog::ManifestEdit;
 use crate::cold::Brought;
 use crate::disk::Disk;
 use crate::memory::SegmentMemory;
-use crate::residency::Load;
 use crate::refill::{Source, renonced, write_anew};
+use crate::residency::Load;
 
 /// Where a synced write of the tail begins, in bytes: what a disk takes without the page cache.
 pub const WRITE_BLOCK: u64 = 4096;

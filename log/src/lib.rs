@@ -40,8 +40,8 @@ pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
 pub use ahead::{Large, Piece, Whose};
-pub use cold::{Bring, Brought, ColdStats};
 pub use catalog::{ManifestEdit, ManifestTurn};
+pub use cold::{Bring, Brought, ColdStats};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};

@@ -324,9 +324,18 @@ fn no_crash_takes_what_was_promised() {
 #[test]
 fn a_life_notices_each_rule_that_is_missing() {
     // F2 and S5 say when not to start, and F3 needs frames of equal length: the tests below see to them
-    for plant in
-        [Plant::F1, Plant::F4, Plant::S1, Plant::S2, Plant::S3, Plant::S4, Plant::T1, Plant::E1, Plant::L2Ahead, Plant::M1]
-    {
+    for plant in [
+        Plant::F1,
+        Plant::F4,
+        Plant::S1,
+        Plant::S2,
+        Plant::S3,
+        Plant::S4,
+        Plant::T1,
+        Plant::E1,
+        Plant::L2Ahead,
+        Plant::M1,
+    ] {
         assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
     }
 }

@@ -207,7 +207,11 @@ impl SegmentTable {
     }
 
     /// Puts `memory` in place of a segment's, and shows it to readers; returns what was there.
-    fn swap_memory(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>) -> Option<(Range<u32>, Arc<SegmentMemory>)> {
+    fn swap_memory(
+        &mut self,
+        first: SegmentSlot,
+        memory: &Arc<SegmentMemory>,
+    ) -> Option<(Range<u32>, Arc<SegmentMemory>)> {
         let (mut end, mut old) = (first.0, None);
         for slot in self.slots[first.0 as usize..].iter_mut().flatten().take_while(|view| view.first == first) {
             old = Some(std::mem::replace(&mut slot.memory, Arc::clone(memory)));

@@ -9,10 +9,10 @@ mod set;
 mod strings;
 
 pub use direct::Direct;
-pub(crate) use scan::{BegunWalk, Walk};
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
+pub(crate) use scan::{BegunWalk, Walk};
 
 use crate::group::Request;
 use crate::partition::Partition;

@@ -19,7 +19,8 @@ impl Life {
                 }
             }
             2 => {
-                let sequence = self.log.segments[self.cold_choices.below(self.log.segments.len() as u64) as usize].sequence();
+                let sequence =
+                    self.log.segments[self.cold_choices.below(self.log.segments.len() as u64) as usize].sequence();
                 self.log.begin_load(sequence);
             }
             3 if self.cold_choices.one_in(8) => self.disk.fail_reads(1),

@@ -11,7 +11,6 @@ use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, DiskRead, DiskToken, Driver};
 use crate::housekeeping::{Errand, Housekeeping};
 
-
 /// Longer reads are left to the housekeeping thread: to check a record of 256 KiB takes a core 20 us.
 const MAX_READ_BYTES: u64 = 256 << 10;
 
@@ -28,7 +27,13 @@ pub(crate) struct Awaits {
 
 impl Own {
     /// Begins to read a record, or a part of it.
-    pub fn read<D: Driver>(&self, i: usize, job: Job<std::sync::Arc<std::fs::File>>, driver: &mut D, housekeeping: &Housekeeping) {
+    pub fn read<D: Driver>(
+        &self,
+        i: usize,
+        job: Job<std::sync::Arc<std::fs::File>>,
+        driver: &mut D,
+        housekeeping: &Housekeeping,
+    ) {
         match job {
             Job::Read { address, file, offset, len } if len <= MAX_READ_BYTES => {
                 let token = DiskToken(READ | (i as u64) << emberkv_log::ADDRESS_BITS | address.raw());
@@ -61,9 +66,8 @@ impl Shard {
     /// The connections that wait no more.
     pub fn take_arrived(&mut self) -> Vec<ConnId> {
         let Data::Ready(owned) = &self.data else { return Vec::new() };
-        let has_come = |awaits: &Awaits| {
-            owned.list.get(awaits.own).is_none_or(|own| !own.partition.is_coming(awaits.address))
-        };
+        let has_come =
+            |awaits: &Awaits| owned.list.get(awaits.own).is_none_or(|own| !own.partition.is_coming(awaits.address));
         let mut arrived = Vec::new();
         self.awaiting.retain(|awaits| {
             let has_come = has_come(awaits);

@@ -6,8 +6,8 @@
 mod buffers;
 mod conn;
 mod disk;
-mod read;
 mod probe;
+mod read;
 mod ring;
 mod tag;
 
