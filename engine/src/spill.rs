@@ -13,6 +13,9 @@ use crate::partition::Partition;
 /// Memory is looked at so often, and whenever there is a new head.
 const LOOK_MS: u64 = 20;
 
+/// So many segments leave at a time, so that a turn stays short.
+const UNLOADS: usize = 16;
+
 /// How often what was counted of each segment loses an eighth.
 const AGE_MS: u64 = 1000;
 
@@ -149,7 +152,7 @@ impl<D: Disk> Partition<D> {
         if excess > 0 {
             let mut segments = self.log.unloadable();
             segments.sort_by_key(|segment| segment.uses);
-            for segment in segments {
+            for segment in segments.into_iter().take(UNLOADS) {
                 if excess == 0 {
                     break;
                 }

@@ -58,16 +58,20 @@ pub enum Brought {
 
 impl Brought {
     /// Looks at bytes that were read from where a record begins (law 7).
-    pub fn of(bytes: &[u8]) -> Self {
-        let Some(len) = Record::length_of(bytes) else { return Self::Damaged };
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let Some(len) = Record::length_of(&bytes) else { return Self::Damaged };
         if len > bytes.len() as u64 {
             return Self::Longer(len);
         }
-        let bytes = &bytes[..len as usize];
-        let sound = Record::verify(bytes).is_some();
+        let record = &bytes[..len as usize];
+        let sound = Record::verify(record).is_some();
         #[cfg(any(test, feature = "sim"))]
         let sound = sound || crate::plant::is(crate::plant::Plant::L7Cold);
-        if sound { Self::Record(Bytes::copy_from_slice(bytes)) } else { Self::Damaged }
+        match sound {
+            true if record.len() == bytes.len() => Self::Record(Bytes::from(bytes)),
+            true => Self::Record(Bytes::copy_from_slice(record)), // not what was read behind it
+            false => Self::Damaged,
+        }
     }
 }
 
@@ -146,7 +150,16 @@ impl Kept {
         }
     }
 
+    /// Drops what `order` says of records that are gone, when that is most of it.
+    fn tidy(&mut self) {
+        if self.order.len() > 2 * self.records.len() + 64 {
+            let records = &self.records;
+            self.order.retain(|(address, number)| records.get(address).is_some_and(|entry| entry.number == *number));
+        }
+    }
+
     fn tick(&mut self) {
+        self.tidy();
         self.ticks += 1;
         let ticks = self.ticks;
         self.failed.retain(|_, (_, tick)| *tick + 1 >= ticks);

@@ -253,7 +253,8 @@ impl<F: Clone> Job<F> {
             Self::Read { address: _, file, offset, len } => {
                 let mut bytes = vec![0; *len as usize];
                 let read = disk.read_at(file, *offset, &mut bytes)?;
-                return Ok(Done::Brought(Brought::of(&bytes[..read])));
+                bytes.truncate(read);
+                return Ok(Done::Brought(Brought::of(bytes)));
             }
             Self::Discard { files, memory: _, cached } => {
                 for file in files {

@@ -24,6 +24,7 @@ mod options;
 mod packed;
 #[cfg(any(test, feature = "sim"))]
 pub mod plant;
+mod prepare;
 mod record;
 mod recover;
 mod refill;

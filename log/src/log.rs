@@ -164,6 +164,8 @@ pub struct Log<D: Disk> {
     pub(crate) preparing_spare: Option<FileId>,
     /// None can be made, for this reason; tried again at the next tick.
     pub(crate) no_spare: Option<String>,
+    /// What all files may take.
+    pub(crate) max_bytes: Option<u64>,
     /// The segment that is being read into memory.
     pub(crate) loading: Option<SegmentSequence>,
     /// Records that are being read.

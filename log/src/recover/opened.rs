@@ -85,6 +85,7 @@ impl<D: Disk> Log<D> {
             ticks_in_head: 0,
             preparing_spare: None,
             no_spare: None,
+            max_bytes: None,
             loading: None,
             cold: ColdReads::default(),
             claim: 0,

@@ -163,6 +163,8 @@ directives! {
             Memory::new(MIB, GIB).power_of_two().or_zero(),
             "size of the log's files, fixed when the data set is created; 0 for 64mb, or less where \
              maxmemory is small";
+        LogMaxSize log_max_size: u64 = 0, "log-max-size", Runtime, Memory::new(0, LONG),
+            "how large the log's files may become in all, 0 for no bound; then writes are refused as on a full disk";
         CompactionAmplification compaction_amplification: u32 = 150, "compaction-amplification", Runtime,
             Number::<u32>::new(110, 10_000),
             "how large the log may become before it is compacted, in percent of what lives in it";

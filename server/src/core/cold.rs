@@ -50,7 +50,7 @@ impl Shard {
         let packed = token.0 & !READ;
         let (own, raw) = (packed >> emberkv_log::ADDRESS_BITS, packed & ((1 << emberkv_log::ADDRESS_BITS) - 1));
         if let Some(own) = self.owned().and_then(|owned| owned.list.get_mut(own as usize)) {
-            let brought = result.map(|bytes| Done::Brought(Brought::of(&bytes)));
+            let brought = result.map(|bytes| Done::Brought(Brought::of(bytes)));
             own.partition.log_mut().complete(JobKind::Read(Address::from_raw(raw)), brought);
         }
     }

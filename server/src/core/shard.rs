@@ -138,11 +138,13 @@ impl Shard {
             },
         };
         let amplification = u64::from(self.config.compaction_amplification);
-        let maxmemory = self.config.maxmemory;
+        let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.set_limits(limits);
             own.partition.set_amplification(amplification);
+            let max_bytes = log_max_size / u64::from(own.partition.partitions());
+            own.partition.log_mut().set_max_bytes((max_bytes > 0).then_some(max_bytes));
             let share = maxmemory / u64::from(own.partition.partitions());
             own.partition.set_memory_budget(spills.then_some(share));
         }
