@@ -11,6 +11,7 @@ pub(crate) mod cron;
 mod depends;
 pub(crate) mod direct;
 mod ending;
+mod expected;
 mod foreign;
 mod gather;
 mod inbox;
