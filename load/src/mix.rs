@@ -241,7 +241,7 @@ mod tests {
         let one = |step, ttl| sent(&mut mix(&[(1, step)], SMALL, ttl, 9), 1).1;
         assert_eq!(one(Step::Get, None), "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n");
         let set = one(Step::Set, None);
-        assert!(set.starts_with("*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000000\r\n$3\r\n") && set.len() == 46, "{set:?}");
+        assert!(set.starts_with("*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000000\r\n$3\r\n") && set.len() == 45, "{set:?}");
         assert!(one(Step::Set, Some(60)).ends_with("\r\n$2\r\nEX\r\n$2\r\n60\r\n"));
         assert!(one(Step::Incr, None).contains("INCR\r\n$16\r\nnum:"));
         assert!(one(Step::ZAdd, None).starts_with("*4\r\n$4\r\nZADD\r\n$5\r\nboard\r\n$"));
