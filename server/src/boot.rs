@@ -29,6 +29,7 @@ use crate::core::{
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
 use crate::housekeeping::Housekeeping;
+use crate::meter::Meter;
 use crate::pin;
 use crate::stats::ServerStats;
 
@@ -266,6 +267,7 @@ impl Seed {
         let mut shard = Shard {
             me: self.me,
             peers: self.peers,
+            meter: Meter::new(&self.config),
             config: self.config,
             config_version: 0,
             facts: self.facts,

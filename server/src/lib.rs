@@ -7,6 +7,7 @@ pub mod config;
 mod core;
 pub mod driver;
 mod housekeeping;
+mod meter;
 mod pin;
 mod process;
 mod signals;

@@ -4,10 +4,14 @@ mod client;
 mod config;
 mod connection;
 mod info;
+mod latency;
+mod slowlog;
 
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
 pub(crate) use info::Snapshot;
+pub(crate) use latency::AboutLatency;
+pub(crate) use slowlog::AboutSlowLog;
 
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +37,7 @@ impl Shard {
     pub(crate) fn administer(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) {
         let outcome = self.administer_inner(conn, command, args);
         if let Err(text) = outcome {
-            self.stats.error_replies += 1;
+            self.meter.fail(command.id, text.as_bytes());
             self.with_reply(conn, |reply| reply.error(&text));
         }
     }
@@ -64,7 +68,7 @@ impl Shard {
                 Ok(())
             }
             CommandId::ConfigSet => self.config_set(conn, args),
-            CommandId::ClientHelp | CommandId::ConfigHelp => {
+            CommandId::ClientHelp | CommandId::ConfigHelp | CommandId::LatencyHelp | CommandId::SlowlogHelp => {
                 if let Some(container) = command.container() {
                     self.with_reply(conn, |reply| schema::help(container, reply));
                 }
@@ -76,11 +80,20 @@ impl Shard {
             }
             CommandId::Hello => self.hello(conn, args),
             CommandId::Info => self.info(conn, args),
+            CommandId::LatencyDoctor
+            | CommandId::LatencyGraph
+            | CommandId::LatencyHistogram
+            | CommandId::LatencyHistory
+            | CommandId::LatencyLatest
+            | CommandId::LatencyReset => self.latency(conn, command.id, args),
             CommandId::Ping => self.ping(conn, args),
             CommandId::Quit => self.quit(conn),
             CommandId::Reset => self.reset(conn),
             CommandId::Select => self.select(conn, args),
             CommandId::Shutdown => self.shutdown(conn, args),
+            CommandId::SlowlogGet | CommandId::SlowlogLen | CommandId::SlowlogReset => {
+                self.slowlog(conn, command.id, args)
+            }
             CommandId::Time => self.time(conn),
             CommandId::Command
             | CommandId::CommandCount

@@ -109,6 +109,7 @@ impl Shard {
         connection.commands += 1;
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
+        self.meter.count(command.id);
         self.stats.direct_reads += 1;
         true
     }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Protocol, Reply};
 
-use crate::commands::{Clients, Snapshot};
+use crate::commands::{AboutLatency, AboutSlowLog, Clients, Snapshot};
 use crate::config::Config;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
+use crate::meter::{Event, Latency, Row, Slow};
 
 /// Names a question: the core that asks, and a number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +30,10 @@ pub(crate) enum Question {
     Config { config: Box<Config>, version: u64 },
     /// CONFIG RESETSTAT.
     ResetStats,
+    /// SLOWLOG.
+    SlowLog(AboutSlowLog),
+    /// LATENCY: of these events, or of these commands.
+    Latency(AboutLatency),
     /// BGREWRITEAOF.
     Compact,
 }
@@ -38,6 +44,11 @@ pub(crate) enum Told {
     Info(Box<Snapshot>),
     /// A line for each connection, with its number.
     Clients(Vec<(u64, Vec<u8>)>),
+    Slow(Vec<Slow>),
+    Latency(Box<Latency>),
+    Times(Vec<(CommandId, Row)>),
+    /// How many events were forgotten.
+    Forgot(Vec<Event>),
     /// Whether a full compaction has begun.
     Compacts(bool),
     Done,
@@ -124,6 +135,8 @@ impl Shard {
                 self.take_over(config, *version);
                 Told::Done
             }
+            Question::SlowLog(about) => self.tell_slow_log(about),
+            Question::Latency(about) => self.tell_latency(about),
             Question::Compact => Told::Compacts(self.begin_compaction()),
             Question::ResetStats => {
                 self.reset_stats();
@@ -181,6 +194,8 @@ impl Shard {
                     reply.error("ERR Background append only file rewriting already in progress");
                 }
             }
+            Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),
+            Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
             Question::Config { .. } | Question::ResetStats => reply.ok(),
         }
     }

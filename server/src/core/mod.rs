@@ -33,7 +33,7 @@ mod visitors;
 pub(crate) use accept::Door;
 pub(crate) use away::Away;
 pub(crate) use ending::Ending;
-pub(crate) use gather::{Gathers, Question};
+pub(crate) use gather::{Gathers, Question, Told};
 pub(crate) use message::{CoreId, Message};
 pub(crate) use owned::{Own, Owned};
 pub(crate) use peers::Peers;

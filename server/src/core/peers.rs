@@ -14,6 +14,8 @@ pub(crate) struct Peers {
     cores: Vec<Peer>,
     /// The last number that a connection was given.
     last_client: AtomicU64,
+    /// The number that the next entry of the slow log gets.
+    next_slow: AtomicU64,
     /// How many cores have got their partitions.
     pub loaded: AtomicU16,
     /// A log takes no writes any more.
@@ -49,6 +51,7 @@ impl Peers {
         Self {
             cores: wakers.into_iter().map(peer).collect(),
             last_client: AtomicU64::new(0),
+            next_slow: AtomicU64::new(0),
             loaded: AtomicU16::new(0),
             read_only: AtomicBool::new(false),
             tickets: Mutex::new(()),
@@ -89,6 +92,11 @@ impl Peers {
     /// A number for a new connection.
     pub fn next_client(&self) -> u64 {
         self.last_client.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A number for a new entry of the slow log.
+    pub fn next_slow(&self) -> u64 {
+        self.next_slow.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The core with the fewest clients, which gets one more now.

@@ -51,7 +51,8 @@ impl Shard {
             Err(Stop::Error(text)) => {
                 connection.commands += 1;
                 self.stats.commands += 1;
-                self.stats.error_replies += 1;
+                self.meter.fail(command.id, text.as_bytes());
+                self.meter.count(command.id);
                 self.with_reply(conn, |reply| reply.error(&text));
                 return Routed::Done;
             }
@@ -60,6 +61,7 @@ impl Shard {
         connection.commands += 1;
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
+        self.meter.count(command.id);
         self.stats.transactions += 1;
         if !connection.output.is_empty() {
             let output = std::mem::replace(&mut connection.output, self.spares.take());

@@ -20,6 +20,7 @@ use crate::core::several::Asks;
 use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
 use crate::driver::ConnId;
+use crate::meter::Meter;
 use crate::stats::ServerStats;
 
 /// The data, or how far they are from being served.
@@ -57,6 +58,8 @@ pub(crate) struct Shard {
     pub is_single: bool,
     pub connections: Connections,
     pub stats: ServerStats,
+    /// What is measured of each command.
+    pub meter: Meter,
     pub limits: Limits,
     /// Connections with something to send at the end of this turn.
     pub touched: Vec<ConnId>,

@@ -121,6 +121,7 @@ impl<D: Driver> Core<D> {
             if let Some(ended) = self.take_messages()? {
                 return Ok(ended);
             }
+            self.shard.meter.skip();
             self.shard.execute_arrived();
             self.resume_answered();
             let (commands, mut receives) = (self.shard.stats.commands, 0);
@@ -134,6 +135,7 @@ impl<D: Driver> Core<D> {
             self.shard.stats.turns += 1;
             self.retry();
             self.run_rounds();
+            self.shard.meter.settle();
             let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;

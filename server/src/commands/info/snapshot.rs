@@ -2,9 +2,11 @@
 
 use emberkv_engine::{CompactionStats, DbStats, Stats};
 use emberkv_log::{DbId, Debt};
+use emberkv_resp::schema::CommandId;
 
 use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
+use crate::meter::{Errors, Row};
 use crate::process;
 use crate::stats::{Rates, ServerStats};
 
@@ -18,6 +20,8 @@ pub(crate) struct Snapshot {
     pub waiting: usize,
     pub stats: ServerStats,
     pub rates: Rates,
+    pub errors: Errors,
+    pub commands: Vec<(CommandId, Row)>,
     /// What is at other cores.
     pub away: usize,
     pub busy_ms: u64,
@@ -86,6 +90,8 @@ impl Shard {
             waiting: self.waiting.len() + self.locked_out.len(),
             stats: self.stats.clone(),
             rates: self.stats.rates(),
+            errors: self.meter.errors.clone(),
+            commands: self.meter.rows(),
             away: self.away.load.requests,
             busy_ms: process::thread_cpu_ms(),
             partitions,

@@ -21,7 +21,7 @@ pub(super) fn write(text: &mut String, _: &Shard, cores: &[Snapshot]) {
         "keyspace_misses": total(cores, |partition| partition.stats.misses) + sum(cores, |core| core.stats.direct_misses),
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
-        "total_error_replies": sum(cores, |core| core.stats.error_replies),
+        "total_error_replies": sum(cores, |core| core.errors.total),
         "client_query_buffer_limit_disconnections": sum(cores, |core| core.stats.query_buffer_disconnections),
         "client_output_buffer_limit_disconnections": sum(cores, |core| core.stats.output_buffer_disconnections),
         "total_turns": sum(cores, |core| core.stats.turns),
