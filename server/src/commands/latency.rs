@@ -140,10 +140,11 @@ fn reply_histograms(told: &[Told], reply: &mut Reply<'_>) {
         reply.bulk(b"histogram_usec");
         // buckets of powers of two from 1.024 µs on, with how many took at most so long; an empty one is left out
         let (mut buckets, mut count) = (Vec::new(), 0);
-        for step in row.times.iter().flat_map(|times| times.iter_log(1024, 2.0)) {
+        let steps = row.times.iter().flat_map(|times| times.iter_log(1024, 2.0).map(move |step| (times, step)));
+        for (times, step) in steps {
             if step.count_since_last_iteration() > 0 {
                 count += step.count_since_last_iteration();
-                buckets.push((step.value_iterated_to() / 1000, count));
+                buckets.push((times.highest_equivalent(step.value_iterated_to() + 1) / 1000, count));
             }
         }
         reply.map(buckets.len());

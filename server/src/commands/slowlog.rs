@@ -26,6 +26,11 @@ impl Shard {
         let about = match id {
             CommandId::SlowlogLen => AboutSlowLog::Len,
             CommandId::SlowlogReset => AboutSlowLog::Reset,
+            _ if args.len() > 3 => {
+                let name = String::from_utf8_lossy(args.at(1));
+                let reason = "unknown subcommand or wrong number of arguments for";
+                return Err(format!("ERR {reason} '{name}'. Try SLOWLOG HELP."));
+            }
             _ => AboutSlowLog::Newest(match args.get(2).map(format::parse_integer) {
                 None => USUAL,
                 Some(Some(-1)) => u64::MAX,
@@ -70,7 +75,7 @@ impl Shard {
             .collect();
         entries.sort_by_key(|slow| std::cmp::Reverse(slow.id));
         // each core keeps as many as all may
-        entries.truncate(usize::try_from(self.config.slowlog_max_len).unwrap_or(usize::MAX));
+        entries.truncate(usize::try_from(self.config.slowlog_max_len.unsigned_abs()).unwrap_or(usize::MAX));
         match about {
             AboutSlowLog::Newest(count) => {
                 entries.truncate(usize::try_from(*count).unwrap_or(usize::MAX));

@@ -188,7 +188,8 @@ directives! {
         SlowlogLogSlowerThan slowlog_log_slower_than: i64 = 10_000, "slowlog-log-slower-than", Runtime,
             Number::<i64>::new(-1, i64::MAX),
             "microseconds from which on a command is kept in the slow log, -1 for none";
-        SlowlogMaxLen slowlog_max_len: u64 = 128, "slowlog-max-len", Runtime, Memory::new(0, LONG),
+        SlowlogMaxLen slowlog_max_len: i64 = 128, "slowlog-max-len", Runtime,
+            Number::<i64>::new(0, i64::MAX),
             "how many commands the slow log keeps";
         LatencyMonitorThreshold latency_monitor_threshold: i64 = 0, "latency-monitor-threshold", Runtime,
             Number::<i64>::new(0, i64::MAX),

@@ -366,7 +366,7 @@ impl Shard {
 
     /// A command of one of this core's connections was timed by itself.
     #[cold]
-    fn end_alone(&mut self, conn: ConnId, id: CommandId, args: Args<'_>) {
+    pub(super) fn end_alone(&mut self, conn: ConnId, id: CommandId, args: Args<'_>) {
         if let Some(micros) = self.meter.end_alone(id, self.now_ms) {
             self.note_slow(conn, Slow::new(args, micros, self.now_ms));
         }

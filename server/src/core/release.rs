@@ -105,6 +105,7 @@ impl Shard {
         let before = connection.bytes_out;
         connection.send(conn, driver);
         self.stats.bytes_out += connection.bytes_out - before;
+        self.stats.writes += u64::from(connection.bytes_out > before);
     }
 
     /// Sends what was withheld: its other half has taken too long.

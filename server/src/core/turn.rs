@@ -293,6 +293,7 @@ impl<D: Driver> Core<D> {
         let bytes = self.driver.bytes(&received);
         connection.bytes_in += bytes.len() as u64;
         self.shard.stats.bytes_in += bytes.len() as u64;
+        self.shard.stats.reads += 1;
         if connection.query.is_empty() && connection.stall.is_none() {
             // parsed in place, out of the driver's buffer
             let work = self.shard.take_work();
@@ -404,6 +405,7 @@ impl<D: Driver> Core<D> {
         let before = connection.bytes_out;
         connection.send(conn, &mut self.driver);
         self.shard.stats.bytes_out += connection.bytes_out - before;
+        self.shard.stats.writes += u64::from(connection.bytes_out > before);
         if connection.stall == Some(Stall::Output)
             && connection.unsent() < OUTPUT_PAUSE_BYTES / 2
             && !self.shard.is_draining

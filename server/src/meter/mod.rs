@@ -8,7 +8,7 @@ mod errors;
 mod latency;
 mod slow;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use emberkv_resp::Args;
 use emberkv_resp::schema::{Command, CommandId, Flags, Runs, all};
@@ -90,7 +90,7 @@ impl Meter {
         self.has_histograms = config.latency_tracking;
         self.slower_than_us = config.slowlog_log_slower_than;
         self.monitor_ms = config.latency_monitor_threshold.unsigned_abs();
-        self.slow.set_max_len(config.slowlog_max_len);
+        self.slow.set_max_len(config.slowlog_max_len.unsigned_abs());
         let is_exact = self.monitor_ms > 0 || (0..EXACT_BELOW_US).contains(&self.slower_than_us);
         for (command, row) in all().iter().zip(&mut self.rows) {
             row.alone_from = if is_exact { 0 } else { alone_from(command) };
@@ -122,10 +122,13 @@ impl Meter {
     /// A command was timed by itself. Returns how long it took, in µs, if the slow log is to have it.
     #[cold]
     pub fn end_alone(&mut self, id: CommandId, now_ms: u64) -> Option<u64> {
-        self.count(id);
-        let before = self.mark;
-        self.settle();
-        let took = self.mark.saturating_duration_since(before);
+        let before = std::mem::replace(&mut self.mark, Instant::now());
+        self.add(id, self.mark.saturating_duration_since(before), now_ms)
+    }
+
+    /// A command took so long. Returns how long that is, in µs, if the slow log is to have it.
+    pub fn add(&mut self, id: CommandId, took: Duration, now_ms: u64) -> Option<u64> {
+        self.rows[id as usize].add_times(1, took.as_nanos() as u64, self.has_histograms);
         let micros = took.as_micros() as u64;
         if self.monitor_ms > 0 && took.as_millis() as u64 >= self.monitor_ms {
             let is_fast = id.command().flags.contains(Flags::FAST);
@@ -162,16 +165,7 @@ impl Meter {
         for id in self.touched.drain(..) {
             let row = &mut self.rows[id as usize];
             let n = u64::from(std::mem::take(&mut row.pending));
-            row.calls += n;
-            row.nanos += each * n;
-            if self.has_histograms {
-                if row.times.is_none() {
-                    row.times = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).ok().map(Box::new);
-                }
-                if let Some(times) = &mut row.times {
-                    times.saturating_record_n(each.max(1), n);
-                }
-            }
+            row.add_times(n, each, self.has_histograms);
         }
         self.pending = 0;
     }
@@ -208,6 +202,21 @@ impl Meter {
 }
 
 impl Row {
+    /// `n` calls took `each` nanoseconds.
+    fn add_times(&mut self, n: u64, each: u64, has_histogram: bool) {
+        self.calls += n;
+        self.nanos += each * n;
+        if !has_histogram {
+            return;
+        }
+        if self.times.is_none() {
+            self.times = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).ok().map(Box::new);
+        }
+        if let Some(times) = &mut self.times {
+            times.saturating_record_n(each.max(1), n);
+        }
+    }
+
     /// Adds what another core has measured.
     pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
