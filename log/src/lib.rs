@@ -15,6 +15,7 @@ mod grace;
 mod header;
 mod horizon;
 mod job;
+mod late;
 mod log;
 mod manifest;
 mod memory;

@@ -68,7 +68,11 @@ impl Shard {
                 Ok(())
             }
             CommandId::ConfigSet => self.config_set(conn, args),
-            CommandId::ClientHelp | CommandId::ConfigHelp | CommandId::LatencyHelp | CommandId::SlowlogHelp => {
+            CommandId::ClientHelp
+            | CommandId::ConfigHelp
+            | CommandId::LatencyHelp
+            | CommandId::ObjectHelp
+            | CommandId::SlowlogHelp => {
                 if let Some(container) = command.container() {
                     self.with_reply(conn, |reply| schema::help(container, reply));
                 }
