@@ -24,7 +24,8 @@ use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Visitors,
+    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Subscriptions,
+    Visitors,
 };
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
@@ -287,6 +288,7 @@ impl Seed {
             condemned: Vec::new(),
             shutdown: None,
             set_log_level: self.set_log_level,
+            subscriptions: Subscriptions::default(),
             away: Away::new(self.me, cores),
             guard: None,
             has_written: false,

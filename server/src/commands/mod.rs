@@ -5,12 +5,14 @@ mod config;
 mod connection;
 mod info;
 mod latency;
+mod pubsub;
 mod slowlog;
 
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
 pub(crate) use info::Snapshot;
 pub(crate) use latency::AboutLatency;
+pub(crate) use pubsub::{AboutChannels, reply_channels, reply_published};
 pub(crate) use slowlog::AboutSlowLog;
 
 use std::sync::atomic::Ordering;
@@ -72,6 +74,7 @@ impl Shard {
             | CommandId::ConfigHelp
             | CommandId::LatencyHelp
             | CommandId::ObjectHelp
+            | CommandId::PubsubHelp
             | CommandId::SlowlogHelp => {
                 if let Some(container) = command.container() {
                     self.with_reply(conn, |reply| schema::help(container, reply));
@@ -91,6 +94,18 @@ impl Shard {
             | CommandId::LatencyLatest
             | CommandId::LatencyReset => self.latency(conn, command.id, args),
             CommandId::Ping => self.ping(conn, args),
+            CommandId::Psubscribe
+            | CommandId::Punsubscribe
+            | CommandId::Ssubscribe
+            | CommandId::Subscribe
+            | CommandId::Sunsubscribe
+            | CommandId::Unsubscribe => self.listen(conn, command.id, args),
+            CommandId::Publish | CommandId::Spublish => self.publish(conn, command.id, args),
+            CommandId::PubsubChannels
+            | CommandId::PubsubNumpat
+            | CommandId::PubsubNumsub
+            | CommandId::PubsubShardchannels
+            | CommandId::PubsubShardnumsub => self.pubsub(conn, command.id, args),
             CommandId::Quit => self.quit(conn),
             CommandId::Reset => self.reset(conn),
             CommandId::Select => self.select(conn, args),

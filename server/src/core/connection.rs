@@ -7,6 +7,7 @@ use emberkv_resp::{Output, Parser, Protocol};
 use crate::core::away::{Load, Open};
 use crate::core::depends::Depends;
 use crate::core::pieces::Pieces;
+use crate::core::subscriptions::Listening;
 
 /// Why a connection is not served for the moment. What it has sent stays in its query buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +57,10 @@ pub(crate) struct Connection {
     pub library: Vec<u8>,
     pub library_version: Vec<u8>,
     pub authenticated: bool,
+    /// What it listens to.
+    pub listening: Option<Box<Listening>>,
+    /// It listens, and its protocol has no other place for messages than replies: only commands about that are allowed.
+    pub only_listens: bool,
     pub last_command: Option<CommandId>,
 
     // what it sends
@@ -114,6 +119,8 @@ impl Connection {
             library: Vec::new(),
             library_version: Vec::new(),
             authenticated: false,
+            listening: None,
+            only_listens: false,
             last_command: None,
             parser: Parser::new(),
             query: Vec::new(),
@@ -138,6 +145,12 @@ impl Connection {
             holding: false,
             over_soft_since_ms: None,
         }
+    }
+
+    /// To be called when what it listens to, or its protocol, has changed.
+    pub fn note_listening(&mut self) {
+        self.listening.take_if(|listening| listening.is_empty());
+        self.only_listens = self.listening.is_some() && self.protocol == Protocol::Resp2;
     }
 
     /// Bytes of replies that are not sent yet.

@@ -1,5 +1,7 @@
 //! From received bytes to staged replies: requests are parsed, prefetched and executed in groups.
 
+use std::borrow::Cow;
+
 use crossbeam_epoch::Guard;
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
@@ -279,7 +281,7 @@ impl Shard {
         }
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
-            && connection.authenticated
+            && (connection.authenticated & !connection.only_listens)
             && let Data::Ready(owned) = &mut self.data
             && let Some(Own { partition, .. }) = owned.list.get_mut(own)
         {
@@ -393,11 +395,27 @@ fn prefetch_placed(owned: &Owned, guard: Option<&Guard>, db: DbId, buf: &[u8], s
     }
 }
 
-fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<&'static str> {
+fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<Cow<'static, str>> {
     if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-        return Some("NOAUTH Authentication required.");
+        return Some("NOAUTH Authentication required.".into());
     }
-    (loading && !command.flags.contains(Flags::LOADING)).then_some(LOADING)
+    let is_about_listening = matches!(
+        command.id,
+        CommandId::Subscribe
+            | CommandId::Unsubscribe
+            | CommandId::Psubscribe
+            | CommandId::Punsubscribe
+            | CommandId::Ssubscribe
+            | CommandId::Sunsubscribe
+            | CommandId::Ping
+            | CommandId::Quit
+            | CommandId::Reset
+    );
+    if connection.only_listens && !is_about_listening {
+        let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        return Some(format!("ERR Can't execute '{}': {allowed}", command.name).into());
+    }
+    (loading && !command.flags.contains(Flags::LOADING)).then_some(LOADING.into())
 }
 
 impl Parsed {

@@ -17,6 +17,7 @@ use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
 use crate::core::pipeline::Work;
 use crate::core::several::Asks;
+use crate::core::subscriptions::Subscriptions;
 use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
 use crate::driver::ConnId;
@@ -77,6 +78,8 @@ pub(crate) struct Shard {
     pub shutdown: Option<Shutdown>,
     /// Changes how much is logged.
     pub set_log_level: fn(LogLevel),
+    /// What this core's connections listen to.
+    pub subscriptions: Subscriptions,
     /// What this core's connections have at other cores.
     pub away: Away,
     /// Keeps what is read of other cores' partitions; for a group of requests at most, and never over a system call (D12).

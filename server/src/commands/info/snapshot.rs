@@ -1,9 +1,11 @@
 //! What INFO tells of one core, for the core that was asked.
 
+use bytes::Bytes;
 use emberkv_engine::{CompactionStats, DbStats, Stats};
 use emberkv_log::{DbId, Debt};
 use emberkv_resp::schema::CommandId;
 
+use crate::core::Kind;
 use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
 use crate::meter::{Errors, Row};
@@ -21,6 +23,9 @@ pub(crate) struct Snapshot {
     pub stats: ServerStats,
     pub rates: Rates,
     pub errors: Errors,
+    /// Channels, patterns and shard channels.
+    pub names: [Vec<Bytes>; Kind::ALL.len()],
+    pub listening: usize,
     pub commands: Vec<(CommandId, Row)>,
     /// What is at other cores.
     pub away: usize,
@@ -91,6 +96,8 @@ impl Shard {
             stats: self.stats.clone(),
             rates: self.stats.rates(),
             errors: self.meter.errors.clone(),
+            names: Kind::ALL.map(|kind| self.subscriptions.names(kind)),
+            listening: self.connections.iter().filter(|connection| connection.listening.is_some()).count(),
             commands: self.meter.rows(),
             away: self.away.load.requests,
             busy_ms: process::thread_cpu_ms(),

@@ -1,9 +1,16 @@
 //! INFO stats.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::snapshot::{Snapshot, sum, total};
+use crate::core::Kind;
 use crate::core::shard::Shard;
+
+/// How many names somebody listens to, at whatever core.
+fn names(cores: &[Snapshot], kind: Kind) -> usize {
+    cores.iter().flat_map(|core| &core.names[kind as usize]).collect::<HashSet<_>>().len()
+}
 
 pub(super) fn write(text: &mut String, _: &Shard, cores: &[Snapshot]) {
     lines! { text,
@@ -30,9 +37,9 @@ pub(super) fn write(text: &mut String, _: &Shard, cores: &[Snapshot]) {
         "evicted_clients": 0,
         "keyspace_hits": total(cores, |partition| partition.stats.hits) + sum(cores, |core| core.stats.direct_hits),
         "keyspace_misses": total(cores, |partition| partition.stats.misses) + sum(cores, |core| core.stats.direct_misses),
-        "pubsub_channels": 0,
-        "pubsub_patterns": 0,
-        "pubsubshard_channels": 0,
+        "pubsub_channels": names(cores, Kind::Channel),
+        "pubsub_patterns": names(cores, Kind::Pattern),
+        "pubsubshard_channels": names(cores, Kind::Shard),
         "latest_fork_usec": 0,
         "total_forks": 0,
         "migrate_cached_sockets": 0,
