@@ -8,6 +8,7 @@ mod core;
 pub mod driver;
 mod housekeeping;
 mod meter;
+mod metrics;
 mod pin;
 mod process;
 mod signals;

@@ -32,12 +32,11 @@ impl Connection {
         let mut line =
             format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
         line.extend_from_slice(&self.name);
-        let flags = match (self.listening.is_some(), self.is_unix) {
-            (true, true) => "PU",
-            (true, false) => "P",
-            (false, true) => "U",
-            (false, false) => "N",
-        };
+        let flags = [(self.listening.is_some(), 'P'), (self.is_unix, 'U'), (self.no_evict, 'e')];
+        let mut flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+        if flags.is_empty() {
+            flags.push('N');
+        }
         let unsent = self.unsent();
         let listening = |kind| self.listening.as_ref().map_or(0, |listening| listening.names(kind).len());
         let memory = self.query.capacity() + self.output.bytes_capacity() + size_of::<Self>();
@@ -113,6 +112,20 @@ impl Shard {
             return Err(format!("ERR {name} cannot contain spaces, newlines or special characters."));
         }
         *field = value.to_vec();
+        self.with_reply(conn, |reply| reply.ok());
+        Ok(())
+    }
+
+    /// CLIENT NO-EVICT ON or OFF: no client is evicted, so it only shows in its flags.
+    pub(super) fn client_no_evict(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let is_on = match args.at(2).to_ascii_lowercase().as_slice() {
+            b"on" => true,
+            b"off" => false,
+            _ => return Err(SYNTAX.into()),
+        };
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.no_evict = is_on;
+        }
         self.with_reply(conn, |reply| reply.ok());
         Ok(())
     }

@@ -148,6 +148,7 @@ impl Shard {
             connection.db = DbId(0);
             connection.protocol = Protocol::Resp2;
             connection.name.clear();
+            connection.no_evict = false;
             connection.authenticated = authenticated;
         }
         self.with_reply(conn, |reply| reply.simple("RESET"));

@@ -4,13 +4,15 @@ mod client;
 mod config;
 mod connection;
 mod info;
+mod kill;
 mod latency;
 mod pubsub;
 mod slowlog;
 
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
-pub(crate) use info::Snapshot;
+pub(crate) use info::{Snapshot, metrics_text};
+pub(crate) use kill::{Killed, reply_killed};
 pub(crate) use latency::AboutLatency;
 pub(crate) use pubsub::{AboutChannels, reply_channels, reply_published};
 pub(crate) use slowlog::AboutSlowLog;
@@ -59,6 +61,13 @@ impl Shard {
                 Ok(())
             }
             CommandId::ClientGetname => self.client_getname(conn),
+            CommandId::ClientGetredir => {
+                // nothing is tracked, so nothing is redirected
+                self.with_reply(conn, |reply| reply.integer(-1));
+                Ok(())
+            }
+            CommandId::ClientKill => self.client_kill(conn, args),
+            CommandId::ClientNoEvict => self.client_no_evict(conn, args),
             CommandId::ClientId => self.client_id(conn),
             CommandId::ClientInfo => self.client_info(conn),
             CommandId::ClientList => self.client_list(conn, args),

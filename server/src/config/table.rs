@@ -185,6 +185,8 @@ directives! {
             "how much is logged";
         LogFile logfile: Option<PathBuf> = None, "logfile", Start, OptionalPath,
             "file to log to, empty for the standard output";
+        MetricsPort metrics_port: u16 = 0, "metrics-port", Start, Number::<u16>::new(0, 65_535),
+            "TCP port for prometheus (/metrics), /health and /ready, on the addresses of bind; 0 for none";
         SlowlogLogSlowerThan slowlog_log_slower_than: i64 = 10_000, "slowlog-log-slower-than", Runtime,
             Number::<i64>::new(-1, i64::MAX),
             "microseconds from which on a command is kept in the slow log, -1 for none";

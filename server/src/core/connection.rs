@@ -57,6 +57,7 @@ pub(crate) struct Connection {
     pub library: Vec<u8>,
     pub library_version: Vec<u8>,
     pub authenticated: bool,
+    pub no_evict: bool,
     /// What it listens to.
     pub listening: Option<Box<Listening>>,
     /// It listens, and its protocol has no other place for messages than replies: only commands about that are allowed.
@@ -119,6 +120,7 @@ impl Connection {
             library: Vec::new(),
             library_version: Vec::new(),
             authenticated: false,
+            no_evict: false,
             listening: None,
             only_listens: false,
             last_command: None,

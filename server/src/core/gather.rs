@@ -6,7 +6,9 @@ use bytes::Bytes;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Protocol, Reply};
 
-use crate::commands::{AboutChannels, AboutLatency, AboutSlowLog, Clients, Snapshot, reply_channels, reply_published};
+use crate::commands::{
+    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_published,
+};
 use crate::config::Config;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::Shard;
@@ -32,6 +34,8 @@ pub(crate) enum Question {
     Config { config: Box<Config>, version: u64 },
     /// CONFIG RESETSTAT.
     ResetStats,
+    /// CLIENT KILL.
+    Kill(Killed),
     /// PUBLISH, SPUBLISH.
     Publish { kind: Kind, channel: Vec<u8>, message: Vec<u8> },
     /// PUBSUB.
@@ -50,6 +54,8 @@ pub(crate) enum Told {
     Info(Box<Snapshot>),
     /// A line for each connection, with its number.
     Clients(Vec<(u64, Vec<u8>)>),
+    /// How many connections were closed.
+    Killed(u64),
     /// How many have got a message.
     Received(u64),
     Names(Vec<Bytes>),
@@ -155,6 +161,7 @@ impl Shard {
                 self.take_over(config, *version);
                 Told::Done
             }
+            Question::Kill(killed) => self.kill_clients(killed),
             Question::Publish { kind, channel, message } => Told::Received(self.deliver(*kind, channel, message)),
             Question::Channels(about) => self.tell_channels(about),
             Question::SlowLog(about) => self.tell_slow_log(about),
@@ -216,6 +223,7 @@ impl Shard {
                     reply.error("ERR Background append only file rewriting already in progress");
                 }
             }
+            Question::Kill(killed) => reply_killed(killed, &told, &mut reply),
             Question::Publish { .. } => reply_published(&told, &mut reply),
             Question::Channels(about) => reply_channels(about, &told, &mut reply),
             Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),

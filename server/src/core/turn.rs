@@ -178,6 +178,10 @@ impl<D: Driver> Core<D> {
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
+                Message::Measure(asker) => {
+                    // it may not wait any more
+                    let _ = asker.try_send(Box::new(self.shard.snapshot()));
+                }
                 Message::Told { gather, told } => self.shard.told(gather, told),
                 Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),

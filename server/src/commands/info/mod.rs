@@ -17,6 +17,7 @@ mod errors;
 mod keyspace;
 mod memory;
 mod persistence;
+mod prometheus;
 mod replication;
 mod server;
 mod snapshot;
@@ -26,6 +27,7 @@ use std::fmt::Write;
 
 use emberkv_resp::Args;
 
+pub(crate) use prometheus::metrics_text;
 pub(crate) use snapshot::Snapshot;
 
 use super::Outcome;

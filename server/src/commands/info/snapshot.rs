@@ -55,6 +55,18 @@ pub(crate) struct PartitionSnapshot {
     pub is_compacting_fully: bool,
 }
 
+impl Snapshot {
+    pub fn is_loading(&self) -> bool {
+        self.partitions.is_none()
+    }
+
+    /// Whether a log takes no writes: it has failed, or there is no room.
+    pub fn refuses_writes(&self) -> bool {
+        let refuses = |partition: &PartitionSnapshot| partition.is_read_only || partition.no_space.is_some();
+        self.partitions.iter().flatten().any(refuses)
+    }
+}
+
 impl Shard {
     /// What INFO tells of this core.
     pub(crate) fn snapshot(&self) -> Snapshot {
