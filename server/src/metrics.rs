@@ -94,10 +94,11 @@ fn ask(peers: &Peers) -> Option<Vec<Snapshot>> {
     }
     let mut cores = Vec::new();
     for _ in 0..peers.len() {
-        cores.push(answers.recv_timeout(TURN).ok()?);
+        let snapshot: Box<Snapshot> = answers.recv_timeout(TURN).ok()?;
+        cores.push(*snapshot);
     }
-    cores.sort_by_key(|snapshot: &Box<Snapshot>| snapshot.core);
-    Some(cores.into_iter().map(|snapshot| *snapshot).collect())
+    cores.sort_by_key(|snapshot| snapshot.core);
+    Some(cores)
 }
 
 #[cfg(test)]

@@ -40,11 +40,14 @@ impl Shard {
         let (kind, begins) = kind_of(id);
         let (began, ended) = kind.verbs();
         let verb = if begins { began } else { ended };
-        let mut confirm = |shard: &mut Self, name: Option<&[u8]>, count: usize| {
+        let confirm = |shard: &mut Self, name: Option<&[u8]>, count: usize| {
             shard.with_reply(conn, |reply| {
                 reply.push(3);
                 reply.bulk(verb);
-                name.map_or_else(|| reply.null(), |name| reply.bulk(name));
+                match name {
+                    Some(name) => reply.bulk(name),
+                    None => reply.null(),
+                }
                 reply.integer(count as i64);
             });
         };
