@@ -19,6 +19,7 @@ mod memory;
 mod persistence;
 mod prometheus;
 mod replication;
+mod residency;
 mod server;
 mod snapshot;
 mod stats;
