@@ -7,6 +7,8 @@ pub mod config;
 mod core;
 pub mod driver;
 mod housekeeping;
+mod meter;
+mod metrics;
 mod pin;
 mod process;
 mod signals;
