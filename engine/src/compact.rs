@@ -7,6 +7,7 @@
 
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
+use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Victim};
@@ -177,6 +178,7 @@ impl<D: Disk> Partition<D> {
             }
             Slice::Emptied => {
                 self.log.emptied(&victim);
+                failpoint::pass(Point::CompactEmptied);
                 self.compaction.stats.freed_segments += 1;
                 tracing::debug!(sequence = victim.sequence().0, "compaction has emptied a segment");
                 self.choose_victim()
@@ -215,6 +217,9 @@ impl<D: Disk> Partition<D> {
         }
         self.compaction.found_nothing = if chosen.is_none() { Some((now_ms, head)) } else { None };
         self.compaction.victim = chosen.and_then(|sequence| self.log.victim(sequence));
+        if self.compaction.victim.is_some() {
+            failpoint::pass(Point::CompactChosen);
+        }
         self.compaction.victim.is_some()
     }
 
@@ -333,6 +338,7 @@ impl<D: Disk> Partition<D> {
         let copy = self.log.relocate(victim);
         self.index.replace(slot, copy.address);
         self.log.table_mut().release(old, old_len);
+        failpoint::pass(Point::CompactCopied);
         Ok(copy.len as u64)
     }
 
@@ -355,7 +361,9 @@ impl<D: Disk> Partition<D> {
             return Ok(0);
         }
         self.reserve_copy(record.encoded_len() as u64)?;
-        Ok(self.log.relocate(victim).len as u64)
+        let copy = self.log.relocate(victim);
+        failpoint::pass(Point::CompactTombstone);
+        Ok(copy.len as u64)
     }
 
     /// On a full disk a victim that was chosen for it, and so fits, uses the segment that is kept for that (E3).

@@ -9,6 +9,7 @@ mod ahead;
 mod catalog;
 mod close;
 pub mod disk;
+pub mod failpoint;
 mod frame;
 mod free;
 mod grace;

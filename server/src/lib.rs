@@ -13,3 +13,4 @@ mod signals;
 mod stats;
 
 pub use boot::{ServeError, serve};
+pub use emberkv_log::failpoint;
