@@ -20,6 +20,7 @@ mod log;
 mod manifest;
 mod memory;
 mod options;
+mod packed;
 #[cfg(any(test, feature = "sim"))]
 pub mod plant;
 mod record;
@@ -46,6 +47,7 @@ pub use log::{Appended, Log, Purpose, Refusal};
 pub use manifest::{MANIFEST_NAMES, MAX_PARTITIONS};
 pub use memory::SegmentMemory;
 pub use options::{Options, SyncPolicy};
+pub use packed::{MAX_PACKED_VALUE_BYTES, Packed};
 pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;

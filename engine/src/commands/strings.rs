@@ -6,7 +6,7 @@ use emberkv_resp::{Args, Reply, format};
 
 use super::SHARED_VALUE_BYTES;
 use crate::group::Request;
-use crate::lookup::{Found, Key, Lookup};
+use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -46,6 +46,7 @@ impl<D: Disk> Partition<D> {
             Value::Bytes(bytes) if bytes.len() < SHARED_VALUE_BYTES => reply.bulk(bytes),
             Value::Bytes(_) => reply.bulk_shared(self.log.table().share_value(found.address)),
             Value::Int(int) => reply.bulk_integer(int),
+            Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
         }
     }
 
@@ -144,7 +145,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
-        let len = lookup.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
+        let len = lookup.live().map_or(0, |found| self.text_len(found));
         reply.integer(len as i64);
         Ok(())
     }
@@ -177,7 +178,7 @@ impl<D: Disk> Partition<D> {
         let part = request.args.at(3);
         let old = self.lookup(key)?;
         if part.is_empty() {
-            let len = old.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
+            let len = old.live().map_or(0, |found| self.text_len(found));
             reply.integer(len as i64);
             return Ok(());
         }
@@ -211,7 +212,7 @@ impl<D: Disk> Partition<D> {
             reply.bulk(b"");
             return Ok(());
         };
-        reply.bulk(range_of(self.text(found, &mut [0; 20]), range));
+        reply.bulk(range_of(self.text(found, &mut TextBuf::default()), range));
         Ok(())
     }
 
@@ -242,7 +243,7 @@ impl<D: Disk> Partition<D> {
         value.clear();
         let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);
         if let Some(found) = old.live() {
-            value.extend_from_slice(self.text(found, &mut [0; 20]));
+            value.extend_from_slice(self.text(found, &mut TextBuf::default()));
         }
         let result = edit(&mut value, self.limits.max_value_bytes)
             .and_then(|()| self.set(key, stored(&value), expires_at_ms, old))
@@ -291,6 +292,10 @@ impl<D: Disk> Partition<D> {
             Value::Int(int) => Some(int),
             Value::Bytes(bytes) => {
                 copy.extend_from_slice(bytes);
+                None
+            }
+            Value::Packed(packed) => {
+                packed.unpack(&mut copy);
                 None
             }
         };

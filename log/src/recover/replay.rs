@@ -86,7 +86,7 @@ pub(crate) fn replay_all<F>(
                         table.add_floor(address);
                         replay.apply(table, address, &record).map_err(StartError::Replay)?;
                     }
-                    Kind::Put | Kind::PutInt => {
+                    Kind::Put | Kind::PutInt | Kind::PutPacked => {
                         replay.apply(table, address, &record).map_err(StartError::Replay)?;
                     }
                 }

@@ -4,6 +4,7 @@
 mod accept;
 mod atomics;
 mod away;
+pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod cron;
 mod depends;

@@ -1,0 +1,67 @@
+//! INFO persistence.
+
+use std::fmt::Write;
+
+use super::snapshot::{PartitionSnapshot, Snapshot, partitions, total};
+use crate::config::AppendFsync;
+use crate::core::shard::{Data, Shard};
+
+pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
+    let fsync = match shard.config.appendfsync {
+        AppendFsync::Always => "always",
+        AppendFsync::EverySec => "everysec",
+        AppendFsync::No => "no",
+    };
+    match &shard.data {
+        Data::Loading { progress, since_ms } => {
+            let (total, loaded, records) = progress.get();
+            let elapsed_ms = shard.now_ms.saturating_sub(*since_ms).max(1);
+            let eta = (total.saturating_sub(loaded) * elapsed_ms).div_ceil((loaded * 1000).max(1));
+            lines! { text,
+                "loading": 1,
+                "async_loading": 0,
+                "loading_start_time": since_ms / 1000,
+                "loading_total_bytes": total,
+                "loading_loaded_bytes": loaded,
+                "loading_loaded_perc": format!("{:.2}", loaded as f64 * 100.0 / total.max(1) as f64),
+                "loading_eta_seconds": eta,
+                "loading_replayed_records": records,
+            }
+        }
+        Data::Ready(_) => {
+            let is_refused = |partition: &PartitionSnapshot| partition.is_read_only || partition.no_space.is_some();
+            let status = if partitions(cores).any(is_refused) { "err" } else { "ok" };
+            let rewriting = partitions(cores).any(|partition| partition.is_compacting_fully);
+            let log_bytes = total(cores, |partition| partition.debt.log_bytes);
+            let live_bytes = total(cores, |partition| partition.debt.live_bytes);
+            let no_space = partitions(cores).find_map(|partition| partition.no_space.as_deref());
+            lines! { text,
+                "loading": 0,
+                "async_loading": 0,
+                "rdb_changes_since_last_save": 0,
+                "rdb_bgsave_in_progress": 0,
+                "rdb_last_save_time": shard.facts.started_ms / 1000,
+                "rdb_last_bgsave_status": "ok",
+                "aof_enabled": 1,
+                "aof_rewrite_in_progress": u8::from(rewriting),
+                "aof_rewrite_scheduled": 0,
+                "aof_last_write_status": status,
+                "aof_current_size": total(cores, |partition| partition.log_bytes),
+                "log_appendfsync": fsync,
+                "log_segments": total(cores, |partition| partition.segments as u64),
+                "log_tail": total(cores, |partition| partition.tail),
+                "log_written": total(cores, |partition| partition.written),
+                "log_synced": total(cores, |partition| partition.synced),
+                "log_live_bytes": live_bytes,
+                "log_dead_bytes": total(cores, |partition| partition.debt.dead_bytes()),
+                "log_amplification": format!("{:.2}", log_bytes as f64 / live_bytes.max(1) as f64),
+                "compaction_copied_bytes": total(cores, |partition| partition.compaction.copied_bytes),
+                "compaction_freed_segments": total(cores, |partition| partition.compaction.freed_segments),
+                "compressed_values": total(cores, |partition| partition.stats.packing_values),
+                "compressed_bytes_in": total(cores, |partition| partition.stats.packing_bytes_in),
+                "compressed_bytes_out": total(cores, |partition| partition.stats.packing_bytes_out),
+                "log_space": no_space.unwrap_or("ok"),
+            }
+        }
+    }
+}
