@@ -64,8 +64,7 @@ impl StepReport {
 /// When the harness can't go on: above all when the server does not start again.
 pub fn run_at_failpoints(plan: &KillPlan) -> Result<KillReport> {
     let names = plan.spec.failpoint_names()?;
-    let mut steps: Vec<_> =
-        names.into_iter().filter(|name| name != NOT_AIMED_AT).map(StepReport::new).collect();
+    let mut steps: Vec<_> = names.into_iter().filter(|name| name != NOT_AIMED_AT).map(StepReport::new).collect();
     if steps.is_empty() {
         return Err(Error::Missing("the server knows no steps".into()));
     }
@@ -152,20 +151,11 @@ fn until_dead(server: &mut Server, patience: Duration, ends_in_order: bool) -> R
         }
         std::thread::sleep(POLL);
     }
-    if ends_in_order {
-        server.terminate(END).map(|_| ())
-    } else {
-        server.kill9()
-    }
+    if ends_in_order { server.terminate(END).map(|_| ()) } else { server.kill9() }
 }
 
 /// A data set whose making was broken off is made by the next start, or is there and empty.
-fn die_at_creation(
-    plan: &KillPlan,
-    step: &mut StepReport,
-    rng: &mut Rng,
-    report: &mut KillReport,
-) -> Result<()> {
+fn die_at_creation(plan: &KillPlan, step: &mut StepReport, rng: &mut Rng, report: &mut KillReport) -> Result<()> {
     let dir = TempDir::new("creation")?;
     let spec = plan.spec.clone().dir_of(dir.path());
     let pass = 1 + rng.below(2);

@@ -23,10 +23,10 @@ use crate::rng::Rng;
 use crate::value::escape;
 use crate::{Client, Error, Result, Server, ServerSpec};
 use check::Snapshot;
+pub use failpoints::{StepReport, run_at_failpoints};
 use model::{Found, Key, Model};
 use shared::{Carried, Names};
 use survivors::Order;
-pub use failpoints::{StepReport, run_at_failpoints};
 pub use worker::unix_ms;
 use worker::{Assignment, Journal};
 
