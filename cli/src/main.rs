@@ -1,5 +1,6 @@
-//! The `emberkv` command. `emberkv server` starts a node; a link named `emberkv-server` does the same.
+//! The `emberkv` command. `emberkv server` starts a node, `emberkv doctor` looks at what one has left; a link named `emberkv-server` does the same.
 
+mod doctor;
 mod log;
 mod server;
 
@@ -19,6 +20,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server::command())
+        .subcommand(doctor::command())
 }
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let matches = command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("server", matches)) => server::run(matches),
+        Some(("doctor", matches)) => doctor::run(matches),
         _ => unreachable!("clap knows the subcommands"),
     }
 }

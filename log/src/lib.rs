@@ -15,6 +15,7 @@ mod free;
 mod grace;
 mod header;
 mod horizon;
+pub mod inspect;
 mod job;
 mod log;
 mod manifest;

@@ -5,6 +5,7 @@ mod clock;
 mod commands;
 pub mod config;
 mod core;
+pub mod doctor;
 pub mod driver;
 mod housekeeping;
 mod pin;

@@ -57,6 +57,8 @@ pub struct StartReport {
     pub lost: Vec<String>,
     /// Segments written anew because they were not known to be durable.
     pub refilled: usize,
+    /// Transactions over several partitions that had no end in some log, and have one now.
+    pub open_transactions: usize,
     /// Whether the data set was created.
     pub created: bool,
 }
@@ -162,6 +164,7 @@ pub fn start<D: Disk, R: Replay>(
     let kept: BTreeSet<FileId> =
         found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
     let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
+    report.open_transactions = settled.open();
     let mut replayed = Vec::new();
     for p in 0..found.len() {
         let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
