@@ -17,6 +17,7 @@ mod header;
 mod horizon;
 pub mod inspect;
 mod job;
+mod late;
 mod log;
 mod manifest;
 mod memory;

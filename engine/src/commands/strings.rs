@@ -182,25 +182,29 @@ impl<D: Disk> Partition<D> {
             reply.integer(len as i64);
             return Ok(());
         }
+        let len = self.overwrite(key, old, offset, part)?;
+        reply.integer(len as i64);
+        Ok(())
+    }
+
+    /// Writes a part of a value over, with zeros in between if it ends before. Returns the new length.
+    pub(super) fn overwrite(&mut self, key: Key<'_>, old: Lookup, offset: usize, part: &[u8]) -> Result<usize, Stop> {
         let end = offset.saturating_add(part.len());
         if let Some((found, len)) = self.large_text(old, |len| len.max(end)) {
             let stored = |range| Piece::Stored(found.address, range);
             let gap = Piece::Zeros(offset.saturating_sub(len));
             let rest = stored(end.min(len)..len);
             self.change_large(key, &[stored(0..offset.min(len)), gap, Piece::Bytes(part), rest], found)?;
-            reply.integer(len.max(end) as i64);
-            return Ok(());
+            return Ok(len.max(end));
         }
-        let len = self.change(key, old, |value, max| {
+        self.change(key, old, |value, max| {
             let end = offset.checked_add(part.len()).filter(|end| *end <= max).ok_or(TOO_LONG)?;
             if value.len() < end {
                 value.resize(end, 0);
             }
             value[offset..end].copy_from_slice(part);
             Ok(())
-        })?;
-        reply.integer(len as i64);
-        Ok(())
+        })
     }
 
     pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
