@@ -27,8 +27,8 @@ pub struct Options {
     /// The server's socket, instead of host and port
     #[arg(short = 's', long = "socket", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The server as a uri: redis://[user:password@]host[:port][/database] or unix://path
-    #[arg(short, long)]
+    /// The server as a uri
+    #[arg(short, long, help = "The server as a uri: redis://[user:password@]host[:port][/database] or unix://path")]
     uri: Option<String>,
     /// The password; in REDISCLI_AUTH others don't see it
     #[arg(short = 'a', long = "pass", visible_alias = "password", value_name = "PASSWORD")]
