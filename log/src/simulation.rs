@@ -2,6 +2,8 @@
 //! that each rule is needed. A seed gives the same life again.
 
 mod full;
+mod hostile;
+mod images;
 mod incarnations;
 mod large;
 mod memory;
