@@ -10,6 +10,7 @@ pub(crate) mod cron;
 mod depends;
 pub(crate) mod direct;
 mod ending;
+mod expected;
 mod foreign;
 mod gather;
 mod inbox;
