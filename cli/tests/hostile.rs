@@ -294,7 +294,7 @@ fn nonsense(names: &[String], rng: &mut Rng) -> Vec<u8> {
         }
         text.extend_from_slice(name.as_bytes());
         for _ in 0..rng.below(4) {
-            text.push(b' ');
+            text.extend_from_slice(b" ");
             match rng.below(7) {
                 0 => text.extend((0..rng.below(40)).map(|_| rng.next_u64() as u8).filter(|byte| *byte != b'/')),
                 1 => text.extend_from_slice(b"\"\\x"),
@@ -303,7 +303,7 @@ fn nonsense(names: &[String], rng: &mut Rng) -> Vec<u8> {
                 _ => text.extend(hostile_number(rng)),
             }
         }
-        text.extend_from_slice(*rng.pick(&[&b"\n"[..], b"\r\n", b"\0\n", b"\n\n"]));
+        text.extend_from_slice(rng.pick(&[&b"\n"[..], b"\r\n", b"\0\n", b"\n\n"]));
     }
     text
 }
