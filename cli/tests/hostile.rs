@@ -303,7 +303,8 @@ fn nonsense(names: &[String], rng: &mut Rng) -> Vec<u8> {
                 _ => text.extend(hostile_number(rng)),
             }
         }
-        text.extend_from_slice(rng.pick(&[&b"\n"[..], b"\r\n", b"\0\n", b"\n\n"]));
+        let ends: [&[u8]; 4] = [b"\n", b"\r\n", b"\0\n", b"\n\n"];
+        text.extend_from_slice(rng.pick(&ends));
     }
     text
 }
