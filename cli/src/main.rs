@@ -1,6 +1,7 @@
-//! The `emberkv` command. `emberkv server` starts a node, `emberkv cli` talks to one; links named `emberkv-server` and
-//! `emberkv-cli` do the same.
+//! The `emberkv` command. `emberkv server` starts a node, `emberkv cli` talks to one, `emberkv doctor` looks at what one has left;
+//! links named `emberkv-server` and `emberkv-cli` do the same as the first two.
 
+mod doctor;
 mod log;
 mod server;
 
@@ -21,6 +22,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(server::command())
         .subcommand(emberkv_console::command())
+        .subcommand(doctor::command())
 }
 
 fn main() -> ExitCode {
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("server", matches)) => server::run(matches),
         Some(("cli", matches)) => emberkv_console::run(matches),
+        Some(("doctor", matches)) => doctor::run(matches),
         _ => unreachable!("clap knows the subcommands"),
     }
 }

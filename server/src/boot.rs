@@ -378,7 +378,7 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
 
 /// Without randomness no nonce is safe to use: better to stop.
 #[cfg(target_os = "linux")]
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     // the system call itself: a static binary in an empty chroot has neither libc's function nor /dev
     let mut bytes = [0; 8];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
@@ -389,7 +389,7 @@ fn random() -> u64 {
 
 /// Without randomness no nonce is safe to use: better to stop.
 #[cfg(not(target_os = "linux"))]
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|error| panic!("the system gives no random numbers: {error}"))
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod commands;
 pub mod config;
 mod core;
+pub mod doctor;
 pub mod driver;
 mod housekeeping;
 mod meter;
@@ -15,3 +16,4 @@ mod signals;
 mod stats;
 
 pub use boot::{ServeError, serve};
+pub use emberkv_log::failpoint;
