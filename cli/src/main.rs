@@ -1,6 +1,7 @@
-//! The `emberkv` command. `emberkv server` starts a node, `emberkv cli` talks to one; links named `emberkv-server` and
-//! `emberkv-cli` do the same.
+//! The `emberkv` command. `emberkv server` starts a node, `emberkv cli` talks to one, `emberkv doctor` looks at what one has left;
+//! links named `emberkv-server` and `emberkv-cli` do the same as the first two.
 
+mod doctor;
 mod generate;
 mod log;
 mod server;
@@ -22,6 +23,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(server::command())
         .subcommands(emberkv_console::commands())
+        .subcommand(doctor::command())
         .subcommands(generate::commands())
 }
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let matches = command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("server", matches)) => server::run(matches),
+        Some(("doctor", matches)) => doctor::run(matches),
         Some((name, matches)) => emberkv_console::run(name, matches)
             .or_else(|| generate::run(name, matches, command()))
             .unwrap_or_else(|| unreachable!("clap knows the subcommands")),
