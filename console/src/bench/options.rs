@@ -26,7 +26,7 @@ pub(super) struct Options {
     /// The server's port
     #[arg(short, long, default_value_t = 6379)]
     port: u16,
-    /// The server as a uri: redis://[user:password@]host[:port][/database]
+    /// The server as a uri: `redis://[user:password@]host[:port][/database]`
     #[arg(short, long)]
     uri: Option<String>,
     /// The password; in REDISCLI_AUTH others don't see it
