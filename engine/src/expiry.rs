@@ -124,6 +124,27 @@ impl<D: Disk> Partition<D> {
     /// Removes keys that have expired: looks at `limit` of those that are due. Returns whether more can be
     /// done at once: not when the log has no room for a tombstone now.
     pub fn expire(&mut self, limit: usize) -> bool {
+        let enters = self.unentered.is_some() && self.enter_some(limit);
+        self.expire_due(limit) || enters
+    }
+
+    /// Enters some of the keys that came from a checkpoint. Returns whether there are more.
+    fn enter_some(&mut self, limit: usize) -> bool {
+        let Some(cursor) = self.unentered.take() else { return false };
+        let (table, wheel, hasher) = (self.log.table(), &mut self.wheel, &self.hasher);
+        self.unentered = self.index.scan(cursor, limit, |_, address| {
+            if !table.may_expire(address) {
+                return;
+            }
+            let record = table.record(address);
+            if let Some(ms) = record.expires_at_ms() {
+                wheel.insert(hasher.fingerprint(record.db(), record.key()), ms);
+            }
+        });
+        self.unentered.is_some()
+    }
+
+    fn expire_due(&mut self, limit: usize) -> bool {
         self.wheel.advance(self.now_ms);
         let due = self.wheel.take_due(limit);
         if due.is_empty() {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use emberkv_index::Index;
+use emberkv_index::{Index, ScanCursor};
 pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
+use crate::checkpoint::Saver;
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -39,6 +40,8 @@ pub struct Partition<D: Disk> {
     pub(crate) index: Index,
     pub(crate) hasher: KeyHasher,
     pub(crate) wheel: Wheel,
+    /// Up to where keys that came from a checkpoint were entered in it.
+    pub(crate) unentered: Option<ScanCursor>,
     pub(crate) dbs: Vec<DbStats>,
     /// Records of a database that lie before this are gone (T4).
     pub(crate) floors: Vec<LogPosition>,
@@ -67,6 +70,7 @@ pub struct Partition<D: Disk> {
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
     pub(crate) compaction: Compaction,
+    pub(crate) saver: Saver,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many

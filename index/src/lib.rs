@@ -27,6 +27,7 @@ mod block;
 mod check;
 #[cfg(test)]
 mod concurrent;
+mod checkpoint;
 mod directory;
 mod error;
 mod fingerprint;
@@ -51,6 +52,7 @@ mod tests;
 mod version;
 
 pub use arena::Reserve;
+pub use checkpoint::{Damaged, Loader};
 pub use error::IndexError;
 pub use fingerprint::{Fingerprint, TAG_BITS, Tag};
 pub use index::{Candidates, Index, SlotRef};

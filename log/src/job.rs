@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::address::{FileId, Nonce};
 use crate::catalog::ManifestEdit;
+use crate::checkpoint::{Publication, is_temporary, remove_files};
 use crate::disk::Disk;
 use crate::memory::SegmentMemory;
 use crate::refill::{Source, renonced, write_anew};
@@ -33,6 +34,8 @@ pub enum JobKind {
     Refill,
     /// Memory ahead of the tail.
     Prefault,
+    /// A step of a checkpoint.
+    Checkpoint,
     /// Things that are of no use any more.
     Discard,
 }
@@ -105,6 +108,8 @@ pub enum Job<F> {
         /// Which part.
         range: Range<u64>,
     },
+    /// A step of a checkpoint.
+    Checkpoint(CheckpointJob<F>),
     /// Let go.
     Discard {
         /// Files to remove; one that is not there is no error.
@@ -113,6 +118,34 @@ pub enum Job<F> {
         memory: Vec<Arc<SegmentMemory>>,
         /// Files whose cached pages are of no more use, and how many bytes.
         cached: Vec<(F, u64)>,
+    },
+}
+
+/// What becomes of a checkpoint's file.
+#[derive(Clone, Debug)]
+pub enum CheckpointJob<F> {
+    /// Create it, of about so many bytes, in place of one that was left.
+    Create {
+        /// Its name for now.
+        name: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// Write a chunk.
+    Write {
+        /// The file.
+        file: F,
+        /// Where.
+        offset: u64,
+        /// What.
+        data: Bytes,
+    },
+    /// Make it count.
+    Publish(Publication<F>),
+    /// Remove what was abandoned.
+    Remove {
+        /// The files.
+        names: Vec<String>,
     },
 }
 
@@ -140,7 +173,7 @@ const NEW_MANIFEST: &str = "MANIFEST.new";
 
 /// Whether a file of this name is one that an interrupted job has left.
 pub(crate) fn is_leftover(name: &str) -> bool {
-    name == NEW_MANIFEST
+    name == NEW_MANIFEST || is_temporary(name)
 }
 
 /// Creates a segment file that may be named in the manifest afterwards (S2).
@@ -188,6 +221,7 @@ impl<F: Clone> Job<F> {
             Self::Manifest(_) => JobKind::Manifest,
             Self::Refill { .. } => JobKind::Refill,
             Self::Prefault { .. } => JobKind::Prefault,
+            Self::Checkpoint(_) => JobKind::Checkpoint,
             Self::Discard { .. } => JobKind::Discard,
         }
     }
@@ -224,6 +258,13 @@ impl<F: Clone> Job<F> {
                 return Ok(Done::Files(files));
             }
             Self::Prefault { memory, range } => memory.prefault(range.clone()),
+            Self::Checkpoint(CheckpointJob::Create { name, size }) => {
+                remove_files(disk, std::slice::from_ref(name))?;
+                return Ok(Done::Files(vec![disk.create(name, *size)?]));
+            }
+            Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => disk.write_at(file, *offset, data)?,
+            Self::Checkpoint(CheckpointJob::Publish(publication)) => publication.run(disk)?,
+            Self::Checkpoint(CheckpointJob::Remove { names }) => remove_files(disk, names)?,
             Self::Discard { files, memory: _, cached } => {
                 for file in files {
                     match disk.remove(&segment_name(*file)) {

@@ -7,6 +7,7 @@
 mod address;
 mod ahead;
 mod catalog;
+mod checkpoint;
 mod close;
 pub mod disk;
 mod frame;
@@ -30,6 +31,7 @@ mod segment;
 mod simulation;
 mod table;
 mod table_reader;
+mod tally;
 mod turn;
 mod victim;
 
@@ -38,9 +40,10 @@ pub use address::{
 };
 pub use ahead::{Large, Piece, Whose};
 pub use catalog::{ManifestEdit, ManifestTurn};
+pub use checkpoint::{OpenPart, Publication, SavedPages};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
-pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
+pub use job::{CheckpointJob, Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
 pub use manifest::{MANIFEST_NAMES, MAX_PARTITIONS};
 pub use memory::SegmentMemory;
@@ -50,4 +53,5 @@ pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
+pub use tally::{Shape, Tally};
 pub use victim::{Candidate, Debt, Victim};

@@ -67,6 +67,16 @@ pub enum Plant {
     E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
+    /// A checkpoint is published before the log is safe up to where it was taken.
+    K1,
+    /// Entries of a checkpoint whose segment is gone are loaded all the same.
+    K3,
+    /// What changes in pages that a walk over the index has copied is left out.
+    K4,
+    /// Pages merge across the place that a walk over the index has come to.
+    K4Merge,
+    /// Pages are copied with the bits that say how lately a record was read.
+    K7,
     /// The reply to a write does not wait for it (law 2).
     L2Write,
     /// The reply to a read does not wait for the record that it saw (law 2).

@@ -9,6 +9,7 @@ use crate::header::SEGMENT_HEADER_BYTES;
 use crate::log::{Appended, Log};
 use crate::memory::SegmentMemory;
 use crate::record::{Kind, Record, copy_relocated};
+use crate::tally::Shape;
 use crate::segment::{Life, Segment};
 
 /// How much of the log is needed, in bytes.
@@ -232,7 +233,7 @@ impl<D: Disk> Log<D> {
         let raw = victim.memory.closed_bytes(victim.cursor.at..victim.cursor.at + len as u64);
         let address = self.append_with(len, |space| copy_relocated(raw, space));
         match record.kind() {
-            Kind::Put | Kind::PutInt => self.table.retain(address, len),
+            Kind::Put | Kind::PutInt => self.table.retain(address, Shape::of(&record)),
             Kind::Delete => self.table.add_tombstone(address, len),
             other => panic!("{other:?} is not moved"),
         }
