@@ -131,16 +131,22 @@ impl<D: Disk> Partition<D> {
     /// Enters some of the keys that came from a checkpoint. Returns whether there are more.
     fn enter_some(&mut self, limit: usize) -> bool {
         let Some(cursor) = self.unentered.take() else { return false };
-        let (table, wheel, hasher) = (self.log.table(), &mut self.wheel, &self.hasher);
+        let (table, wheel, hasher, now_ms) = (self.log.table(), &mut self.wheel, &self.hasher, self.now_ms);
+        let mut due = Vec::new();
         self.unentered = self.index.scan(cursor, limit, |_, address| {
             if !table.may_expire(address) {
                 return;
             }
             let record = table.record(address);
-            if let Some(ms) = record.expires_at_ms() {
-                wheel.insert(hasher.fingerprint(record.db(), record.key()), ms);
+            match record.expires_at_ms().map(|ms| (ms, hasher.fingerprint(record.db(), record.key()))) {
+                Some((ms, fingerprint)) if ms > now_ms => wheel.insert(fingerprint, ms),
+                Some((_, fingerprint)) => due.push(fingerprint),
+                None => {}
             }
         });
+        if !due.is_empty() {
+            self.wheel.put_back(due);
+        }
         self.unentered.is_some()
     }
 
