@@ -102,10 +102,14 @@ impl<D: Disk> Partition<D> {
         !std::mem::replace(&mut self.saver.is_wanted, true) && self.saver.stage == Stage::Idle
     }
 
+    /// Whether a checkpoint is being taken, or asked for.
+    pub fn is_saving(&self) -> bool {
+        self.saver.is_wanted || self.saver.stage != Stage::Idle
+    }
+
     /// What is known of the checkpoints.
     pub fn checkpoint_stats(&self) -> CheckpointStats {
-        let is_under_way = self.saver.is_wanted || self.saver.stage != Stage::Idle;
-        CheckpointStats { is_under_way, ..self.saver.stats }
+        CheckpointStats { is_under_way: self.is_saving(), ..self.saver.stats }
     }
 
     /// Goes on with a checkpoint, by up to so many pages; once a turn. Returns whether more can be done at once.

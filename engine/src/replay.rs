@@ -198,7 +198,10 @@ impl emberkv_log::Replay for Replay {
         self.floors.iter_mut().zip(pages.floors()).for_each(|(floor, saved)| *floor = saved);
         let all = table.keys();
         let keys: u64 = all.iter().map(|tally| tally.keys).sum();
-        if keys != self.index.len() as u64 {
+        let agrees = keys == self.index.len() as u64;
+        #[cfg(any(test, feature = "sim"))]
+        let agrees = agrees || plant::is(Plant::K3);
+        if !agrees {
             return Err(format!("it counts {keys} keys, and {} are there", self.index.len()));
         }
         for (stats, tally) in self.dbs.iter_mut().zip(&all) {

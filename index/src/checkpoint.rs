@@ -247,7 +247,9 @@ impl Loader {
             live += load_block(self.arena.block(blocks[i]), from, belongs, keeps).ok_or(damaged.clone())?;
         }
         for entry in bytes[blocks_end..end].chunks_exact(ASIDE_BYTES) {
-            let (Some(family), Some(address)) = (family_at(entry), address_at(&entry[8..])) else { return Err(damaged) };
+            let (Some(family), Some(address)) = (family_at(entry), address_at(&entry[8..])) else {
+                return Err(damaged);
+            };
             if family.tag().raw() >> bits != first >> bits {
                 return Err(damaged);
             }

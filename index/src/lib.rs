@@ -25,9 +25,9 @@ mod arena;
 mod block;
 #[cfg(test)]
 mod check;
+mod checkpoint;
 #[cfg(test)]
 mod concurrent;
-mod checkpoint;
 mod directory;
 mod error;
 mod fingerprint;

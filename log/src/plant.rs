@@ -69,7 +69,9 @@ pub enum Plant {
     E1Read,
     /// A checkpoint is published before the log is safe up to where it was taken.
     K1,
-    /// Entries of a checkpoint whose segment is gone are loaded all the same.
+    /// A start takes nothing from before a checkpoint, though there were transactions that were not decided.
+    K1Parts,
+    /// Entries of a checkpoint whose segment is gone are loaded all the same, and nobody counts.
     K3,
     /// What changes in pages that a walk over the index has copied is left out.
     K4,

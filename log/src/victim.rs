@@ -9,8 +9,8 @@ use crate::header::SEGMENT_HEADER_BYTES;
 use crate::log::{Appended, Log};
 use crate::memory::SegmentMemory;
 use crate::record::{Kind, Record, copy_relocated};
-use crate::tally::Shape;
 use crate::segment::{Life, Segment};
+use crate::tally::Shape;
 
 /// How much of the log is needed, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

@@ -38,7 +38,17 @@ impl Life {
         let reader = rig.partition.reader();
         let model = Model { now_ms: rig.now_ms(), ..Model::default() };
         let history = vec![(LogPosition(0), State::new())];
-        Self { rig, choices, model, policy, history, changed: BTreeMap::new(), reader, direct: [0; 2], checkpoints: [0; 2] }
+        Self {
+            rig,
+            choices,
+            model,
+            policy,
+            history,
+            changed: BTreeMap::new(),
+            reader,
+            direct: [0; 2],
+            checkpoints: [0; 2],
+        }
     }
 
     pub fn db(&mut self) -> u8 {

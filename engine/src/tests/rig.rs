@@ -291,7 +291,8 @@ pub fn check_counts(partition: &Partition<SimDisk>) {
     }
     assert_eq!(partition.index.len(), entries);
     assert_eq!(table.live_bytes(), live_bytes);
-    let sum = |tallies: &[Tally]| tallies.iter().map(|tally| (tally.keys, tally.expires, tally.expiry_sum_ms)).collect();
+    let sum =
+        |tallies: &[Tally]| tallies.iter().map(|tally| (tally.keys, tally.expires, tally.expiry_sum_ms)).collect();
     let counted: Vec<(u64, u64, u128)> = sum(&table.keys());
     let (mut counted, mut there) = (counted, tallies);
     counted.resize(DATABASES, (0, 0, 0));

@@ -157,7 +157,8 @@ fn visited_bits_stay_out() {
 fn what_is_not_kept_is_left_out() {
     let mut index = Index::new().unwrap();
     (0..30_000).for_each(|n| apply(&mut index, Record::Put(n, 0)));
-    let pages = walk(&mut index, &[Step::Copy(2), Step::Put(0, 9_000), Step::Delete(3_000, 300), Step::Put(3_000, 300)]);
+    let pages =
+        walk(&mut index, &[Step::Copy(2), Step::Put(0, 9_000), Step::Delete(3_000, 300), Step::Put(3_000, 300)]);
     let mut loader = Loader::default();
     let keeps = |address| key_at(address).is_multiple_of(3);
     loader.load(&pages, keeps).unwrap();

@@ -16,6 +16,9 @@ pub(crate) struct Candidate<F> {
     pub meta: Meta,
 }
 
+/// Those of each partition, newest first.
+pub(crate) type Candidates<F> = Vec<Vec<Candidate<F>>>;
+
 /// One that is of no use: its file, and why.
 pub(crate) type Refused = (String, String);
 
@@ -40,7 +43,7 @@ pub(crate) fn candidates<D: Disk>(
     disk: &D,
     names: &[String],
     manifest: &Manifest,
-) -> (Vec<Vec<Candidate<D::File>>>, Vec<Refused>) {
+) -> (Candidates<D::File>, Vec<Refused>) {
     let mut found: Vec<Vec<_>> = manifest.sections.iter().map(|_| Vec::new()).collect();
     let mut refused = Vec::new();
     for name in names {

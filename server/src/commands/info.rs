@@ -1,8 +1,9 @@
 //! INFO.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
-use emberkv_engine::{CompactionStats, DbStats, Stats};
+use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, Stats};
 use emberkv_log::{DbId, Debt};
 use emberkv_resp::Args;
 
@@ -54,6 +55,7 @@ struct PartitionSnapshot {
     no_space: Option<String>,
     debt: Debt,
     compaction: CompactionStats,
+    checkpoint: CheckpointStats,
     is_compacting_fully: bool,
 }
 
@@ -107,6 +109,7 @@ impl Shard {
                     no_space: log.no_space().map(ToString::to_string),
                     debt: log.debt(),
                     compaction: partition.compaction_stats(),
+                    checkpoint: partition.checkpoint_stats(),
                     is_compacting_fully: partition.is_compacting_fully(),
                 }
             };
@@ -251,10 +254,9 @@ impl Shard {
                 lines! { text,
                     "loading": 0,
                     "async_loading": 0,
-                    "rdb_changes_since_last_save": 0,
-                    "rdb_bgsave_in_progress": 0,
-                    "rdb_last_save_time": self.facts.started_ms / 1000,
-                    "rdb_last_bgsave_status": "ok",
+                }
+                self.info_checkpoints(text, cores);
+                lines! { text,
                     "aof_enabled": 1,
                     "aof_rewrite_in_progress": u8::from(rewriting),
                     "aof_rewrite_scheduled": 0,
@@ -273,6 +275,24 @@ impl Shard {
                     "log_space": no_space.unwrap_or("ok"),
                 }
             }
+        }
+    }
+
+    /// What redis tells of its dump, of checkpoints.
+    fn info_checkpoints(&self, text: &mut String, cores: &[Snapshot]) {
+        let all = || partitions(cores).map(|partition| partition.checkpoint);
+        let last_s = self.peers.saves.last_s.load(Ordering::Relaxed).max(self.facts.started_ms / 1000);
+        let seconds = |ms: Option<u64>| ms.map_or(-1, |ms| (ms / 1000) as i64);
+        let began_ms = all().filter_map(|stats| stats.began_ms).min();
+        lines! { text,
+            "rdb_changes_since_last_save": all().map(|stats| stats.changes).sum::<u64>(),
+            "rdb_bgsave_in_progress": u8::from(all().any(|stats| stats.is_under_way)),
+            "rdb_last_save_time": last_s,
+            "rdb_last_bgsave_status": if all().any(|stats| stats.has_failed) { "err" } else { "ok" },
+            "rdb_last_bgsave_time_sec": seconds(all().filter_map(|stats| stats.last_took_ms).max()),
+            "rdb_current_bgsave_time_sec": seconds(began_ms.map(|began| self.now_ms.saturating_sub(began))),
+            "rdb_saves": all().map(|stats| stats.taken).min().unwrap_or(0),
+            "rdb_last_cow_size": 0,
         }
     }
 

@@ -17,6 +17,9 @@ pub(crate) struct GatherId {
     pub number: u64,
 }
 
+/// As redis says it.
+pub(crate) const SAVES_ALREADY: &str = "ERR Background save already in progress";
+
 /// What is asked.
 #[derive(Debug)]
 pub(crate) enum Question {
@@ -30,6 +33,10 @@ pub(crate) enum Question {
     ResetStats,
     /// BGREWRITEAOF.
     Compact,
+    /// BGSAVE.
+    Save,
+    /// SAVE: answered when it is done.
+    SaveAndWait,
 }
 
 /// What a core answers.
@@ -40,6 +47,8 @@ pub(crate) enum Told {
     Clients(Vec<(u64, Vec<u8>)>),
     /// Whether a full compaction has begun.
     Compacts(bool),
+    /// What has become of a checkpoint, or why none was begun.
+    Saves(Result<(), &'static str>),
     Done,
 }
 
@@ -72,8 +81,8 @@ impl Gathers {
 impl Shard {
     /// Asks all cores for a connection, this one too.
     pub fn ask_all(&mut self, conn: ConnId, question: Question) {
-        let own = self.tell(&question);
-        if self.peers.len() == 1 {
+        if self.peers.len() == 1 && !matches!(question, Question::SaveAndWait) {
+            let own = self.tell(&question);
             let mut output = Output::new();
             let Some(connection) = self.connections.get(conn) else { return };
             self.reply_gathered(connection.protocol, &question, vec![own], &mut output);
@@ -102,18 +111,30 @@ impl Shard {
             client: connection.id,
             protocol: connection.protocol,
             piece: connection.pieces.reserve(),
-            missing: usize::from(self.peers.len()) - 1,
-            told: vec![own],
+            missing: usize::from(self.peers.len()),
+            told: Vec::new(),
         });
         for core in self.peers.others(self.me) {
             self.peers.send(core, Message::Asked { gather: id, question: Arc::clone(&question) });
+        }
+        if let Some(told) = self.tell_when_done(id, &question) {
+            self.told(id, told);
         }
     }
 
     /// Another core's question.
     pub fn asked(&mut self, gather: GatherId, question: &Question) {
-        let told = self.tell(question);
-        self.peers.send(gather.core, Message::Told { gather, told });
+        if let Some(told) = self.tell_when_done(gather, question) {
+            self.peers.send(gather.core, Message::Told { gather, told });
+        }
+    }
+
+    /// The answer, unless that is given later.
+    fn tell_when_done(&mut self, gather: GatherId, question: &Question) -> Option<Told> {
+        match question {
+            Question::SaveAndWait => self.save_for(gather),
+            other => Some(self.tell(other)),
+        }
     }
 
     fn tell(&mut self, question: &Question) -> Told {
@@ -125,6 +146,9 @@ impl Shard {
                 Told::Done
             }
             Question::Compact => Told::Compacts(self.begin_compaction()),
+            Question::Save | Question::SaveAndWait => {
+                Told::Saves(self.begin_saving().then_some(()).ok_or(SAVES_ALREADY))
+            }
             Question::ResetStats => {
                 self.reset_stats();
                 Told::Done
@@ -179,6 +203,18 @@ impl Shard {
                     reply.simple("Background append only file rewriting started");
                 } else {
                     reply.error("ERR Background append only file rewriting already in progress");
+                }
+            }
+            Question::Save if told.iter().any(|told| matches!(told, Told::Saves(Ok(())))) => {
+                reply.simple("Background saving started");
+            }
+            Question::Save => reply.error(SAVES_ALREADY),
+            Question::SaveAndWait => {
+                let failed =
+                    told.iter().find_map(|told| if let Told::Saves(Err(error)) = told { Some(error) } else { None });
+                match failed {
+                    Some(error) => reply.error(error),
+                    None => reply.ok(),
                 }
             }
             Question::Config { .. } | Question::ResetStats => reply.ok(),

@@ -16,6 +16,7 @@ use crate::core::owned::Owned;
 use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
 use crate::core::pipeline::Work;
+use crate::core::saves::Saves;
 use crate::core::several::Asks;
 use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
@@ -92,6 +93,7 @@ pub(crate) struct Shard {
     pub visitors: Visitors,
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
+    pub saves: Saves,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,
@@ -112,6 +114,8 @@ pub(crate) fn max_bulk_len(config: &Config) -> u64 {
 pub(crate) struct Shutdown {
     /// End even if the log can't be synced.
     pub force: bool,
+    /// Take a last checkpoint.
+    pub save: bool,
 }
 
 impl Shard {
@@ -131,9 +135,11 @@ impl Shard {
             max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
         };
         let amplification = u64::from(self.config.compaction_amplification);
+        let interval = self.config.checkpoint_interval;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.set_limits(limits);
             own.partition.set_amplification(amplification);
+            own.partition.set_checkpoint_interval(interval);
         }
     }
 
