@@ -1,4 +1,5 @@
-//! The `emberkv` command. `emberkv server` starts a node; a link named `emberkv-server` does the same.
+//! The `emberkv` command. `emberkv server` starts a node, `emberkv cli` talks to one; links named `emberkv-server` and
+//! `emberkv-cli` do the same.
 
 mod log;
 mod server;
@@ -9,8 +10,8 @@ use std::process::ExitCode;
 
 use clap::Command;
 
-/// What the binary is called as.
-const SERVER_LINK: &str = "emberkv-server";
+/// What the binary may be called as, and the subcommand that it then is.
+const LINKS: [(&str, &str); 2] = [("emberkv-server", "server"), ("emberkv-cli", "cli")];
 
 fn command() -> Command {
     Command::new("emberkv")
@@ -19,17 +20,19 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server::command())
+        .subcommand(emberkv_console::command())
 }
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let called_as = arguments.first().and_then(|name| Path::new(name).file_name().map(OsString::from));
-    if called_as.is_some_and(|name| name == SERVER_LINK) {
-        arguments.insert(1, "server".into());
+    if let Some((_, subcommand)) = LINKS.iter().find(|(link, _)| called_as.as_ref().is_some_and(|name| name == link)) {
+        arguments.insert(1, subcommand.into());
     }
     let matches = command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("server", matches)) => server::run(matches),
+        Some(("cli", matches)) => emberkv_console::run(matches),
         _ => unreachable!("clap knows the subcommands"),
     }
 }

@@ -5,11 +5,17 @@
 
 mod common;
 
+use std::path::PathBuf;
+
 use emberkv_torture::differential::{Contest, Differences, Mismatch, Script};
 use emberkv_torture::peers;
 
 fn contest(io: &str) -> Contest {
-    let referee = peers::redis82().unwrap_or_else(|error| panic!("no referee: {error}"));
+    contest_with(io, peers::redis82())
+}
+
+fn contest_with(io: &str, referee: emberkv_torture::Result<PathBuf>) -> Contest {
+    let referee = referee.unwrap_or_else(|error| panic!("no referee: {error}"));
     Contest { subject: common::binary(), subject_args: common::driver_args(io), referee }
 }
 
@@ -17,8 +23,8 @@ fn listed(mismatches: &[Mismatch]) -> String {
     mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn scripts() -> Vec<Script> {
-    let mut paths: Vec<_> = std::fs::read_dir(common::test_file("differential"))
+fn scripts(folder: &str) -> Vec<Script> {
+    let mut paths: Vec<_> = std::fs::read_dir(common::test_file(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
@@ -35,7 +41,7 @@ fn replies_as_redis_8_2_does_but_for_the_listed_differences() {
         let list = common::test_file("differential/differences.list");
         let mut differences = Differences::load(&list).unwrap();
         let mut unlisted = Vec::new();
-        for script in scripts() {
+        for script in scripts("differential") {
             for &protocol in &script.protocols {
                 let found = contest.run_script(&script, protocol).unwrap();
                 unlisted.extend(
@@ -46,6 +52,20 @@ fn replies_as_redis_8_2_does_but_for_the_listed_differences() {
         let stale = differences.unseen().join("\n");
         assert!(unlisted.is_empty(), "io {io}: {} replies differ\n{}\n{stale}", unlisted.len(), listed(&unlisted));
         assert!(stale.is_empty(), "io {io}: {}\n{stale}", list.display());
+    }
+}
+
+/// What valkey has and redis 8.2 has not.
+#[test]
+fn replies_as_valkey_does_to_what_is_its_own() {
+    for io in common::drivers() {
+        let contest = contest_with(io, peers::valkey91());
+        for script in scripts("differential/valkey") {
+            for &protocol in &script.protocols {
+                let found = contest.run_script(&script, protocol).unwrap();
+                assert!(found.is_empty(), "io {io}\n{}", listed(&found));
+            }
+        }
     }
 }
 

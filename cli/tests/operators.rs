@@ -88,6 +88,19 @@ fn a_data_set_keeps_its_segment_size_and_config_says_so() {
 }
 
 #[test]
+fn a_new_data_set_has_small_segments_if_maxmemory_is_small() {
+    if !is_ember() {
+        return;
+    }
+    for (maxmemory, size) in [("0", "67108864"), ("200mb", "4194304")] {
+        let (server, _dir) = start("chosen-segment-size", &["--cores", "1", "--maxmemory", maxmemory]);
+        let mut client = server.connect().unwrap();
+        let Value::Array(pair) = must(&mut client, "CONFIG GET segment-size") else { panic!("an array") };
+        assert_eq!(text(&pair[1]), size);
+    }
+}
+
+#[test]
 fn a_database_that_was_emptied_is_no_reason_to_refuse_fewer() {
     let (mut server, dir) = start("fewer-databases", &[]);
     let mut client = server.connect().unwrap();
@@ -133,5 +146,30 @@ fn the_version_is_printed_as_redis_server_does() {
     for option in ["--version", "-v"] {
         let output = Command::new(binary()).args(["server", option]).output().unwrap();
         assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn compression_is_set_at_run_time_and_told_by_info() {
+    if !is_ember() {
+        return;
+    }
+    let (mut server, dir) = start("compression", &["--cores", "2"]);
+    let value = "compress me ".repeat(100);
+    let mut client = server.connect().unwrap();
+    for key in ["plain", "a", "b", "c", "d"] {
+        client.send(&["SET", key, &value]);
+        client.read().unwrap();
+        must(&mut client, "CONFIG SET compress-values-from 1kb");
+    }
+    let info = must(&mut client, "INFO persistence");
+    let info = text(&info);
+    assert!(info.contains("compressed_values:4\r\ncompressed_bytes_in:4800\r\n"), "{info}");
+    server.kill9().unwrap();
+    // what is compressed is read whatever the configuration says
+    let server = Server::start(&spec(dir.path(), &["--cores", "2"])).unwrap();
+    let mut client = server.connect().unwrap();
+    for key in ["plain", "a", "b", "c", "d"] {
+        assert_eq!(text(&must(&mut client, &format!("GET {key}"))), value);
     }
 }

@@ -287,7 +287,7 @@ impl<D: Disk> Partition<D> {
             let len = record.encoded_len() as u64;
             let fingerprint = ahead[nth].unwrap_or_else(|| self.hasher.fingerprint(record.db(), record.key()));
             let moved = match record.kind() {
-                Kind::Put | Kind::PutInt => self.move_value(victim, record, fingerprint),
+                Kind::Put | Kind::PutInt | Kind::PutPacked => self.move_value(victim, record, fingerprint),
                 Kind::Delete => self.move_tombstone(victim, record, fingerprint),
                 // floors and aborts: the victim is the oldest segment (`Log::candidates`). a part's records are looked
                 // at one by one, and the others are the log's own

@@ -49,6 +49,37 @@ impl Lookup {
     }
 }
 
+/// Where a value becomes text that is kept in another form.
+#[derive(Default, Debug)]
+pub(crate) struct TextBuf {
+    digits: [u8; 20],
+    unpacked: Vec<u8>,
+}
+
+impl TextBuf {
+    /// A value as text.
+    pub fn text<'a>(&'a mut self, value: Value<'a>) -> &'a [u8] {
+        match value {
+            Value::Bytes(bytes) => bytes,
+            Value::Int(int) => emberkv_resp::format::integer(int, &mut self.digits),
+            Value::Packed(packed) => {
+                self.unpacked.clear();
+                packed.unpack(&mut self.unpacked);
+                &self.unpacked
+            }
+        }
+    }
+}
+
+/// How many bytes a value has as text.
+pub(crate) fn text_len(value: Value<'_>) -> usize {
+    match value {
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Int(_) => TextBuf::default().text(value).len(),
+        Value::Packed(packed) => packed.len(),
+    }
+}
+
 /// A key, with the work of hashing it done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key<'a> {
@@ -171,11 +202,13 @@ impl<D: Disk> Partition<D> {
         self.log.table().record(found.address).value()
     }
 
-    /// The value of a found record as text, where an integer is written into `buf`.
-    pub(crate) fn text<'a>(&'a self, found: Found, buf: &'a mut [u8; 20]) -> &'a [u8] {
-        match self.value(found) {
-            Value::Bytes(bytes) => bytes,
-            Value::Int(int) => emberkv_resp::format::integer(int, buf),
-        }
+    /// The value of a found record as text, by way of `buf` if it is not kept as such.
+    pub(crate) fn text<'a>(&'a self, found: Found, buf: &'a mut TextBuf) -> &'a [u8] {
+        buf.text(self.value(found))
+    }
+
+    /// How many bytes the value of a found record has.
+    pub(crate) fn text_len(&self, found: Found) -> usize {
+        text_len(self.value(found))
     }
 }

@@ -25,11 +25,13 @@ pub struct Limits {
     pub databases: usize,
     /// The longest value, in bytes (`proto-max-bulk-len`).
     pub max_value_bytes: usize,
+    /// Values of so many bytes and more are kept compressed; `usize::MAX` for none (`compress-values-from`).
+    pub pack_from_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { databases: 16, max_value_bytes: 512 << 20 }
+        Self { databases: 16, max_value_bytes: 512 << 20, pack_from_bytes: usize::MAX }
     }
 }
 
@@ -66,6 +68,8 @@ pub struct Partition<D: Disk> {
     pub(crate) whose: Whose,
     /// Where a value is copied that is appended again.
     pub(crate) scratch: Vec<u8>,
+    /// Where a value is packed.
+    pub(crate) packing: Vec<u8>,
     /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
@@ -138,7 +142,7 @@ impl<D: Disk> Partition<D> {
 
     /// Changes the limits; the number of databases stays.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits.max_value_bytes = limits.max_value_bytes;
+        self.limits = Limits { databases: self.limits.databases, ..limits };
     }
 
     /// Counts of a database.

@@ -155,6 +155,7 @@ impl Replay {
             depends: LogPosition(0),
             whose: Whose::default(),
             scratch: Vec::new(),
+            packing: Vec::new(),
             locks: Locks::new(),
             transactions: Transactions::default(),
             saver: Saver::new(),
@@ -165,7 +166,7 @@ impl Replay {
 impl emberkv_log::Replay for Replay {
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
         match record.kind() {
-            Kind::Put | Kind::PutInt => {
+            Kind::Put | Kind::PutInt | Kind::PutPacked => {
                 self.put(table, address, record).map_err(|error| error.to_string())?;
             }
             Kind::Delete => self.delete(table, record),

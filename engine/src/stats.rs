@@ -53,4 +53,10 @@ pub struct Stats {
     pub misses: u64,
     /// Keys that expired.
     pub expired: u64,
+    /// Values that were long enough to be compressed.
+    pub packing_values: u64,
+    /// Their bytes.
+    pub packing_bytes_in: u64,
+    /// What was kept of them.
+    pub packing_bytes_out: u64,
 }

@@ -3,7 +3,7 @@
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, Appended, Entry, Large, Piece, Purpose, Value, canonical_int};
+use emberkv_log::{Address, Appended, DbId, Entry, Large, Packed, Piece, Purpose, Value, canonical_int};
 
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -110,10 +110,36 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn put(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>, old: Lookup) {
-        let entry = Entry::Put { db: key.db, key: key.bytes, value, expires_at_ms };
-        let new = self.log.append(&entry);
+        let new = self.append_put(key.db, key.bytes, value, expires_at_ms);
         self.wait_for_write();
         self.refer(key, new.address, expires_at_ms, old);
+    }
+
+    /// Appends a put, packed if its value is long enough for that. Space was reserved, as if it were not.
+    #[inline]
+    pub(crate) fn append_put(
+        &mut self,
+        db: DbId,
+        key: &[u8],
+        value: Value<'_>,
+        expires_at_ms: Option<u64>,
+    ) -> Appended {
+        if let Value::Bytes(bytes) = value
+            && bytes.len() >= self.limits.pack_from_bytes
+        {
+            return self.append_packed(db, key, bytes, expires_at_ms);
+        }
+        self.log.append(&Entry::Put { db, key, value, expires_at_ms })
+    }
+
+    #[cold]
+    fn append_packed(&mut self, db: DbId, key: &[u8], bytes: &[u8], expires_at_ms: Option<u64>) -> Appended {
+        self.stats.packing_values += 1;
+        self.stats.packing_bytes_in += bytes.len() as u64;
+        let value = Packed::pack(bytes, &mut self.packing).map_or(Value::Bytes(bytes), Value::Packed);
+        let stored = if let Value::Packed(packed) = value { packed.stored().len() } else { bytes.len() };
+        self.stats.packing_bytes_out += stored as u64;
+        self.log.append(&Entry::Put { db, key, value, expires_at_ms })
     }
 
     /// The index points to a record that was appended, and no longer to the one before.

@@ -181,6 +181,7 @@ impl<D: Disk> Log<D> {
     /// as in [`Log::reserve`].
     pub fn append_large(&mut self, large: &Large<'_>) -> Result<Appended, Refusal> {
         self.check_health()?;
+        self.check_parts()?;
         let len = large.value.iter().map(Piece::len).sum::<usize>();
         if !matches!(self.next, Next::Filling(_)) {
             let margin = self.table.split().segment_size() / MARGIN_FRACTION;

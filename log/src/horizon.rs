@@ -46,8 +46,8 @@ struct Tickets {
 pub(crate) enum Step {
     /// A part or an abort: to be safe before the transaction is settled.
     Counts,
-    /// A mark.
-    Mark,
+    /// A mark, appended after so many ticks of its log.
+    Mark { tick: u32 },
 }
 
 /// A ticket that is not settled.
@@ -115,9 +115,19 @@ impl Horizon {
     /// A partition that is read-only and has a part which this one's log hangs on, by a mark (E2).
     pub(crate) fn hangs_on_failed(&self, partition: PartitionId) -> Option<PartitionId> {
         let tickets = self.lock();
-        let marks = tickets.behind[usize::from(partition.0)].iter().filter(|(_, step)| *step == Step::Mark);
+        let marks =
+            tickets.behind[usize::from(partition.0)].iter().filter(|(_, step)| matches!(step, Step::Mark { .. }));
         let mut lacking = marks.filter_map(|(ticket, _)| tickets.open.get(ticket)).flat_map(|open| &open.not_safe);
         lacking.find(|lacking| tickets.failed.contains(lacking)).copied()
+    }
+
+    /// After how many of its ticks this partition's log got the first mark that it has synced and whose transaction is not settled,
+    /// if there is one.
+    pub(crate) fn oldest_mark(&self, partition: PartitionId) -> Option<u32> {
+        match self.lock().behind[usize::from(partition.0)].front() {
+            Some((_, Step::Mark { tick })) => Some(*tick),
+            _ => None, // what counts is taken at once when no mark is before it
+        }
     }
 
     /// The oldest ticket that is drawn and not settled, or the next one if there is none: what is below is decided, and
@@ -168,15 +178,15 @@ impl Tickets {
             for partition in 0..self.behind.len() {
                 while let Some(&(ticket, step)) = self.behind[partition].front() {
                     #[cfg(any(test, feature = "sim"))]
-                    let step = if crate::plant::is(crate::plant::Plant::X4Safe) && step == Step::Mark {
+                    let step = if crate::plant::is(crate::plant::Plant::X4Safe) && matches!(step, Step::Mark { .. }) {
                         self.behind[partition].pop_front();
                         continue;
                     } else {
                         step
                     };
                     match step {
-                        Step::Mark if self.open.contains_key(&ticket) => break,
-                        Step::Mark => {}
+                        Step::Mark { .. } if self.open.contains_key(&ticket) => break,
+                        Step::Mark { .. } => {}
                         Step::Counts => self.change(ticket, |open| {
                             if let Some(at) = open.not_safe.iter().position(|p| usize::from(p.0) == partition) {
                                 open.not_safe.swap_remove(at);
@@ -237,7 +247,7 @@ mod tests {
         horizon.decided(second); // parts on A and C; that on C is not synced
         horizon.decided(first); // parts on A, behind the second's mark, and on B
         horizon.synced(B, [(first, Step::Counts)]);
-        horizon.synced(A, [(second, Step::Counts), (second, Step::Mark), (first, Step::Counts)]);
+        horizon.synced(A, [(second, Step::Counts), (second, Step::Mark { tick: 0 }), (first, Step::Counts)]);
         assert_eq!(horizon.horizon(), first, "a power loss may cut A before the second's mark");
         horizon.synced(C, [(second, Step::Counts)]);
         assert_eq!(horizon.horizon(), TxId(3), "now both are settled");

@@ -156,6 +156,10 @@ pub struct Log<D: Disk> {
     pub(crate) spare_files: Vec<FileId>,
     /// Memory of a freed segment for the one after the next.
     pub(crate) spare_memory: Option<Arc<SegmentMemory>>,
+    /// Ticks since the start.
+    pub(crate) ticks: u32,
+    /// Writes wait until parts elsewhere are synced (X7).
+    pub(crate) waits_for_parts: bool,
     /// For how many seconds the head is the head.
     pub(crate) ticks_in_head: u8,
     /// A file that will be one of them is being made.
@@ -257,6 +261,7 @@ impl<D: Disk> Log<D> {
     pub fn set_policy(&mut self, policy: SyncPolicy) {
         self.options.policy = policy;
         self.sync_soon = true;
+        self.check_late_parts();
     }
 
     /// Why writes are refused, if they are.
@@ -350,6 +355,7 @@ impl<D: Disk> Log<D> {
 
     #[cold]
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        self.check_parts()?;
         self.next_fits(bytes, purpose)?;
         self.roll();
         Ok(())
@@ -494,11 +500,16 @@ impl<D: Disk> Log<D> {
             self.sync_soon = true;
             self.horizon.wait_for(TxId(txid.0 + 1));
         }
-        let step = if matches!(entry, Entry::Mark { .. }) { Step::Mark } else { Step::Counts };
+        let is_mark = matches!(entry, Entry::Mark { .. });
+        let step = if is_mark { Step::Mark { tick: self.ticks } } else { Step::Counts };
         if step == Step::Counts {
             self.horizon.appended(txid, self.partition);
         }
         self.unsynced_steps.push_back((self.tail(), txid, step));
+        if is_mark && self.options.policy == SyncPolicy::Always {
+            // another partition may still have written its part as `everysec` has it
+            self.check_late_parts();
+        }
     }
 
     fn begin_frame(&mut self) {
@@ -530,7 +541,7 @@ impl<D: Disk> Log<D> {
 
     /// Works out how far the head may be filled, after anything that this depends on has changed.
     pub(crate) fn update_limits(&mut self) {
-        if self.health != Health::Good {
+        if self.health != Health::Good || self.waits_for_parts {
             (self.grow_limit, self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0, 0);
             return;
         }

@@ -35,6 +35,8 @@ pub enum Plant {
     X5Cut,
     /// A start skips a transaction that nobody marked, though all its parts are there.
     X5Set,
+    /// Writes go on behind a mark, however long its transaction has lacked a synced part.
+    X7,
     /// A free waits until the log is synced, not until the transactions before it are settled.
     F5,
     /// A start goes on in the incarnation that it finds.

@@ -12,6 +12,7 @@
 
 use crate::address::{PartitionId, SegmentSequence};
 use crate::horizon::TxId;
+use crate::packed::Packed;
 
 const FLAG_DB: u8 = 0x10;
 const FLAG_EXPIRY: u8 = 0x20;
@@ -55,6 +56,8 @@ pub enum Kind {
     Mark = 8,
     /// The transaction never happened (X6).
     Abort = 9,
+    /// As [`Kind::Put`]; the value is kept compressed.
+    PutPacked = 10,
 }
 
 impl Kind {
@@ -69,6 +72,7 @@ impl Kind {
             7 => Self::Part,
             8 => Self::Mark,
             9 => Self::Abort,
+            10 => Self::PutPacked,
             _ => return None,
         })
     }
@@ -81,12 +85,14 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     /// The text of this integer in canonical decimal.
     Int(i64),
+    /// What this unpacks to.
+    Packed(Packed<'a>),
 }
 
 /// What may be appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry<'a> {
-    /// See [`Kind::Put`] and [`Kind::PutInt`].
+    /// See [`Kind::Put`], [`Kind::PutInt`] and [`Kind::PutPacked`].
     Put {
         /// The logical database.
         db: DbId,
@@ -252,6 +258,7 @@ impl<'a> Entry<'a> {
                     let value_len = match value {
                         Value::Bytes(bytes) => bytes.len(),
                         Value::Int(int) => int_bytes(int),
+                        Value::Packed(packed) => packed.stored().len(),
                     };
                     usize::from(db.0 != 0)
                         + varint_bytes(key.len() as u32)
@@ -285,6 +292,9 @@ impl<'a> Entry<'a> {
             Entry::Put { db, key, value: Value::Int(int), expires_at_ms } => {
                 let bytes = int.to_le_bytes();
                 encode_parts(out, Kind::PutInt, db, expires_at_ms, key, &bytes[..int_bytes(int)]);
+            }
+            Entry::Put { db, key, value: Value::Packed(packed), expires_at_ms } => {
+                encode_parts(out, Kind::PutPacked, db, expires_at_ms, key, packed.stored());
             }
             Entry::Delete { db, key } => encode_parts(out, Kind::Delete, db, None, key, &[]),
             Entry::Floor { db } => {
@@ -470,7 +480,11 @@ impl<'a> Record<'a> {
     /// The value of a put; of any other record its payload.
     #[inline]
     pub fn value(&self) -> Value<'a> {
-        if self.kind == Kind::PutInt { Value::Int(self.stored_int()) } else { Value::Bytes(self.value) }
+        match self.kind {
+            Kind::PutInt => Value::Int(self.stored_int()),
+            Kind::PutPacked => Value::Packed(Packed::trusted(self.value)),
+            _ => Value::Bytes(self.value),
+        }
     }
 
     #[inline]
@@ -507,8 +521,13 @@ impl<'a> Record<'a> {
     pub fn entry(&self) -> Option<Entry<'a>> {
         let number = |at: usize| Some(u64::from_le_bytes(self.value.get(at..at + 8)?.try_into().ok()?));
         Some(match self.kind {
-            Kind::Put | Kind::PutInt => {
-                if self.kind == Kind::PutInt && !(1..=8).contains(&self.value.len()) {
+            Kind::Put | Kind::PutInt | Kind::PutPacked => {
+                let sound = match self.kind {
+                    Kind::PutInt => (1..=8).contains(&self.value.len()),
+                    Kind::PutPacked => Packed::from_stored(self.value).is_some(),
+                    _ => true,
+                };
+                if !sound {
                     return None;
                 }
                 Entry::Put { db: self.db, key: self.key, value: self.value(), expires_at_ms: self.expires_at_ms }

@@ -64,6 +64,7 @@ impl Index {
         let value = |address| match table.record(address).value() {
             Value::Bytes(value) => value.to_vec(),
             Value::Int(int) => int.to_string().into_bytes(),
+            Value::Packed(_) => unreachable!("nothing here packs"),
         };
         self.0.iter().map(|(key, (address, _))| (key.clone(), value(*address))).collect()
     }

@@ -240,7 +240,7 @@ impl SegmentTable {
                 let end = view.origin + offset + record.encoded_len() as u64;
                 share_record(&view.memory, end - value.len() as u64..end)
             }
-            Value::Int(_) => unreachable!("an integer is not shared"),
+            Value::Int(_) | Value::Packed(_) => unreachable!("it is not kept as it is sent"),
         }
     }
 

@@ -29,6 +29,9 @@ impl<D: Disk> Log<D> {
     /// Ends a turn: what was appended since the last one goes to the disk, inline when that is fast, else
     /// as a job. What it leads to is seen in [`Log::gate`].
     pub fn end_turn(&mut self) {
+        if self.waits_for_parts {
+            self.check_late_parts();
+        }
         self.free_dead_segments();
         self.publish_checkpoint();
         if self.health == Health::Good {
@@ -59,6 +62,7 @@ impl<D: Disk> Log<D> {
     /// To be called about once a second: syncs by the policy, and tries again what failed for lack of space.
     pub fn tick(&mut self) {
         self.progress += 1;
+        self.ticks = self.ticks.wrapping_add(1);
         self.refused_size = None;
         self.no_spare = None;
         self.prepare_spare();
@@ -66,6 +70,7 @@ impl<D: Disk> Log<D> {
         self.drop_abandoned();
         self.after_sync(); // the horizon moves by what other partitions do
         self.check_what_it_hangs_on();
+        self.check_late_parts();
         match self.options.policy {
             SyncPolicy::EverySec => self.start_sync(),
             SyncPolicy::Always if self.writing.is_none() => self.start_sync(),

@@ -108,6 +108,20 @@ impl<'a> Reply<'a> {
         bytes.extend_from_slice(b"\r\n");
     }
 
+    /// A string of `len` bytes, which `write` appends.
+    ///
+    /// # Panics
+    /// If it appends another number of bytes: the client would read nonsense.
+    pub fn bulk_with(&mut self, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let bytes = self.out.bytes_mut();
+        bytes.reserve(len + format::MAX_INTEGER_LEN + 5);
+        format::push_header(bytes, b'$', len);
+        let start = bytes.len();
+        write(bytes);
+        assert_eq!(bytes.len() - start, len, "a string is as long as its header says");
+        bytes.extend_from_slice(b"\r\n");
+    }
+
     /// A string of any bytes, shared: worth it from about a kilobyte on.
     pub fn bulk_shared(&mut self, value: Bytes) {
         self.header(b'$', value.len());

@@ -119,7 +119,8 @@ fn command_replies_as_redis_8_does() {
         return;
     };
     let mut requests: Vec<String> = Vec::new();
-    for command in &COMMANDS {
+    // valkey's own
+    for command in COMMANDS.iter().filter(|command| !matches!(command.name, "delifeq")) {
         requests.push(format!("COMMAND INFO {}", command.name));
         requests.push(format!("COMMAND DOCS {}", command.name));
     }
@@ -153,6 +154,10 @@ fn command_replies_as_redis_8_does() {
         ask(&format!("HELLO {}", protocol.version()));
         for request in &requests {
             let (theirs, ours) = (ask(request), ours(&encode(request), protocol));
+            // SET has valkey's IFEQ, and what BGREWRITEAOF takes is another matter here
+            if matches!(request.as_str(), "COMMAND DOCS set" | "COMMAND DOCS bgrewriteaof") {
+                continue;
+            }
             assert_eq!(normalised(ours), normalised(theirs), "{request} in {protocol:?}");
         }
     }

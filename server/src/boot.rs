@@ -19,6 +19,7 @@ use emberkv_resp::Limits;
 use crate::clock::{Clock, wall_clock_ms};
 use crate::commands::{allowed_clients, sync_policy};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
+use crate::core::budget;
 use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
@@ -326,9 +327,11 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
         let limits = emberkv_engine::Limits {
             databases: config.databases as usize,
             max_value_bytes: usize::try_from(max_bulk_len(&config)).unwrap_or(usize::MAX),
+            pack_from_bytes: usize::MAX, // set with the other limits before anything is served
         };
         // a new data set has a partition for each core; one that exists keeps those that it has
-        let mut partitions = match emberkv_engine::open(disk, log_options(&config), limits, cores, &progress) {
+        let options = log_options(&config, cores);
+        let mut partitions = match emberkv_engine::open(disk, options, limits, cores, &progress) {
             Ok((partitions, report)) => {
                 log_report(&report, began.elapsed());
                 partitions
@@ -380,10 +383,11 @@ fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|error| panic!("the system gives no random numbers: {error}"))
 }
 
-fn log_options(config: &Config) -> Options {
+/// `partitions`: how many a new data set gets.
+fn log_options(config: &Config, partitions: u16) -> Options {
     Options {
         policy: sync_policy(config.appendfsync),
-        segment_size: config.segment_size,
+        segment_size: budget::new_segment_size(config.segment_size, config.maxmemory, partitions),
         salvage: config.salvage,
         slow_write: Some(SLOW_WRITE),
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),

@@ -6,6 +6,7 @@ use emberkv_resp::{Reply, format};
 
 use crate::group::Request;
 use crate::long_double::Operand;
+use crate::lookup::TextBuf;
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -37,6 +38,8 @@ impl<D: Disk> Partition<D> {
             None => 0,
             Some(Value::Int(int)) => int,
             Some(Value::Bytes(bytes)) => canonical_int(bytes).ok_or(Stop::NOT_AN_INTEGER)?,
+            // what is packed is longer than any integer
+            Some(Value::Packed(_)) => return Err(Stop::NOT_AN_INTEGER),
         };
         let sum = value.checked_add(by).ok_or(Stop::error("ERR increment or decrement would overflow"))?;
         let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);
@@ -49,7 +52,7 @@ impl<D: Disk> Partition<D> {
         const NOT_A_FLOAT: Stop = Stop::error("ERR value is not a valid float");
         let key = self.key(request.db, request.args.at(1));
         let old = self.lookup(key)?;
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         let value = match old.live() {
             None => Operand::ZERO,
             Some(found) => Operand::parse(self.text(found, &mut buf)).ok_or(NOT_A_FLOAT)?,

@@ -3,14 +3,15 @@
 use crossbeam_epoch::Guard;
 use emberkv_index::Fingerprint;
 use emberkv_log::{Located, Value};
+use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
-use emberkv_resp::{Reply, format};
 
 use super::SHARED_VALUE_BYTES;
 use super::expire::time_answer;
 use super::strings::{Range, range_of};
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
+use crate::lookup::{TextBuf, text_len};
 
 /// What has become of a command that was tried directly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +69,7 @@ impl PartitionReader {
             Foreign::Nil => None,
             Foreign::Value(record) => Some(record),
         };
-        let mut buf = [0; 20];
+        let mut buf = TextBuf::default();
         match request.id {
             CommandId::Get => match record {
                 None => reply.null(),
@@ -79,9 +80,10 @@ impl PartitionReader {
                         None => reply.bulk(bytes),
                     },
                     Value::Int(int) => reply.bulk_integer(int),
+                    Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
                 },
             },
-            CommandId::Strlen => reply.integer(text_of(record, &mut buf).len() as i64),
+            CommandId::Strlen => reply.integer(record.map_or(0, |record| text_len(record.record().value())) as i64),
             CommandId::Getrange | CommandId::Substr => {
                 let text = text_of(record, &mut buf);
                 reply.bulk(range.map_or(&[], |range| range_of(text, range)));
@@ -100,11 +102,7 @@ impl PartitionReader {
     }
 }
 
-/// The value as text, where an integer is written into `buf`; empty for no record.
-fn text_of<'a>(record: Option<Located<'a>>, buf: &'a mut [u8; 20]) -> &'a [u8] {
-    match record.map(|record| record.record().value()) {
-        None => &[],
-        Some(Value::Bytes(bytes)) => bytes,
-        Some(Value::Int(int)) => format::integer(int, buf),
-    }
+/// The value as text, by way of `buf` if it is not kept as such; empty for no record.
+fn text_of<'a>(record: Option<Located<'a>>, buf: &'a mut TextBuf) -> &'a [u8] {
+    record.map_or(&[], |record| buf.text(record.record().value()))
 }

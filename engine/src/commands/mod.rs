@@ -1,9 +1,12 @@
 //! The commands on data: one short function each.
 
+mod bitfield;
+mod bits;
 mod counters;
 mod direct;
 mod expire;
 mod keys;
+mod object;
 mod scan;
 mod set;
 mod strings;
@@ -50,10 +53,14 @@ impl<D: Disk> Partition<D> {
     fn execute_other(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         match request.id {
             CommandId::Append => self.append(request, reply),
+            CommandId::Bitcount => self.bitcount(request, reply),
+            CommandId::Bitfield | CommandId::BitfieldRo => self.bitfield(request, reply),
+            CommandId::Bitpos => self.bitpos(request, reply),
             CommandId::Dbsize => self.dbsize(request, reply),
             CommandId::Decr => self.decr(request, reply),
             CommandId::Decrby => self.decrby(request, reply),
             CommandId::Del | CommandId::Unlink => self.del(request, reply),
+            CommandId::Delifeq => self.delifeq(request, reply),
             CommandId::Exists | CommandId::Touch => self.exists(request, reply),
             CommandId::Expire | CommandId::Pexpire | CommandId::Expireat | CommandId::Pexpireat => {
                 self.expire_command(request, reply)
@@ -64,6 +71,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Flushall => self.flushall(request, reply),
             CommandId::Flushdb => self.flushdb(request, reply),
             CommandId::Get => self.get(request, reply),
+            CommandId::Getbit => self.getbit(request, reply),
             CommandId::Getdel => self.getdel(request, reply),
             CommandId::Getex => self.getex(request, reply),
             CommandId::Getrange | CommandId::Substr => self.getrange(request, reply),
@@ -75,11 +83,16 @@ impl<D: Disk> Partition<D> {
             CommandId::Mget => self.mget(request, reply),
             CommandId::Mset => self.mset(request, reply),
             CommandId::Msetnx => self.msetnx(request, reply),
+            CommandId::ObjectEncoding
+            | CommandId::ObjectFreq
+            | CommandId::ObjectIdletime
+            | CommandId::ObjectRefcount => self.object(request, reply),
             CommandId::Persist => self.persist(request, reply),
             CommandId::Psetex | CommandId::Setex => self.setex(request, reply),
             CommandId::Randomkey => self.randomkey(request, reply),
             CommandId::Scan => self.scan(request, reply),
             CommandId::Set => self.set_command(request, reply),
+            CommandId::Setbit => self.setbit(request, reply),
             CommandId::Setnx => self.setnx(request, reply),
             CommandId::Setrange => self.setrange(request, reply),
             CommandId::Strlen => self.strlen(request, reply),

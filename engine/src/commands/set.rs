@@ -4,7 +4,7 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
 use crate::group::Request;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -24,10 +24,12 @@ enum Expiry<'a> {
 
 /// On what SET depends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Condition {
+enum Condition<'a> {
     Always,
     IfAbsent,
     IfExists,
+    /// If it has this value.
+    IfEqual(&'a [u8]),
 }
 
 /// Which of the options a command takes.
@@ -39,7 +41,7 @@ enum Allowed {
 
 #[derive(Clone, Copy, Debug)]
 struct Options<'a> {
-    condition: Condition,
+    condition: Condition<'a>,
     get: bool,
     expiry: Expiry<'a>,
 }
@@ -87,10 +89,18 @@ fn parse(args: Args<'_>, allowed: Allowed) -> Result<Options<'_>, Stop> {
         let is = |option: &str| name.eq_ignore_ascii_case(option.as_bytes());
         let set = allowed == Allowed::Set;
         // an option may be repeated, but not joined by another that says something else
-        if set && is("NX") && options.condition != Condition::IfExists {
+        let may_be = |condition| options.condition == Condition::Always || options.condition == condition;
+        if set && is("NX") && may_be(Condition::IfAbsent) {
             options.condition = Condition::IfAbsent;
-        } else if set && is("XX") && options.condition != Condition::IfAbsent {
+        } else if set && is("XX") && may_be(Condition::IfExists) {
             options.condition = Condition::IfExists;
+        } else if set
+            && is("IFEQ")
+            && let Some(value) = args.get(i + 1)
+            && options.condition == Condition::Always
+        {
+            options.condition = Condition::IfEqual(value);
+            i += 1;
         } else if set && is("GET") {
             options.get = true;
         } else if set && is("KEEPTTL") && matches!(options.expiry, Expiry::None | Expiry::Keep) {
@@ -138,6 +148,7 @@ impl<D: Disk> Partition<D> {
             Condition::Always => true,
             Condition::IfAbsent => old.live().is_none(),
             Condition::IfExists => old.live().is_some(),
+            Condition::IfEqual(value) => self.holds(old, value),
         };
         let expires_at_ms = match options.expiry {
             Expiry::Keep => old.live().and_then(|found| found.expires_at_ms),
@@ -207,6 +218,23 @@ impl<D: Disk> Partition<D> {
         if let Some(found) = old.live() {
             self.delete(key, found);
         }
+        Ok(())
+    }
+
+    /// Whether a key has this value.
+    fn holds(&self, lookup: Lookup, value: &[u8]) -> bool {
+        lookup.live().is_some_and(|found| self.text(found, &mut TextBuf::default()) == value)
+    }
+
+    pub(super) fn delifeq(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let key = self.key(request.db, request.args.at(1));
+        let old = self.lookup(key)?;
+        let found = old.live().filter(|_| self.holds(old, request.args.at(2)));
+        if let Some(found) = found {
+            self.reserve_delete(std::iter::once(key.bytes))?;
+            self.delete(key, found);
+        }
+        reply.integer(i64::from(found.is_some()));
         Ok(())
     }
 

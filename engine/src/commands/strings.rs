@@ -6,7 +6,7 @@ use emberkv_resp::{Args, Reply, format};
 
 use super::SHARED_VALUE_BYTES;
 use crate::group::Request;
-use crate::lookup::{Found, Key, Lookup};
+use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -46,6 +46,7 @@ impl<D: Disk> Partition<D> {
             Value::Bytes(bytes) if bytes.len() < SHARED_VALUE_BYTES => reply.bulk(bytes),
             Value::Bytes(_) => reply.bulk_shared(self.log.table().share_value(found.address)),
             Value::Int(int) => reply.bulk_integer(int),
+            Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
         }
     }
 
@@ -144,7 +145,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
-        let len = lookup.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
+        let len = lookup.live().map_or(0, |found| self.text_len(found));
         reply.integer(len as i64);
         Ok(())
     }
@@ -177,29 +178,33 @@ impl<D: Disk> Partition<D> {
         let part = request.args.at(3);
         let old = self.lookup(key)?;
         if part.is_empty() {
-            let len = old.live().map_or(0, |found| self.text(found, &mut [0; 20]).len());
+            let len = old.live().map_or(0, |found| self.text_len(found));
             reply.integer(len as i64);
             return Ok(());
         }
+        let len = self.overwrite(key, old, offset, part)?;
+        reply.integer(len as i64);
+        Ok(())
+    }
+
+    /// Writes a part of a value over, with zeros in between if it ends before. Returns the new length.
+    pub(super) fn overwrite(&mut self, key: Key<'_>, old: Lookup, offset: usize, part: &[u8]) -> Result<usize, Stop> {
         let end = offset.saturating_add(part.len());
         if let Some((found, len)) = self.large_text(old, |len| len.max(end)) {
             let stored = |range| Piece::Stored(found.address, range);
             let gap = Piece::Zeros(offset.saturating_sub(len));
             let rest = stored(end.min(len)..len);
             self.change_large(key, &[stored(0..offset.min(len)), gap, Piece::Bytes(part), rest], found)?;
-            reply.integer(len.max(end) as i64);
-            return Ok(());
+            return Ok(len.max(end));
         }
-        let len = self.change(key, old, |value, max| {
+        self.change(key, old, |value, max| {
             let end = offset.checked_add(part.len()).filter(|end| *end <= max).ok_or(TOO_LONG)?;
             if value.len() < end {
                 value.resize(end, 0);
             }
             value[offset..end].copy_from_slice(part);
             Ok(())
-        })?;
-        reply.integer(len as i64);
-        Ok(())
+        })
     }
 
     pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -211,7 +216,7 @@ impl<D: Disk> Partition<D> {
             reply.bulk(b"");
             return Ok(());
         };
-        reply.bulk(range_of(self.text(found, &mut [0; 20]), range));
+        reply.bulk(range_of(self.text(found, &mut TextBuf::default()), range));
         Ok(())
     }
 
@@ -242,7 +247,7 @@ impl<D: Disk> Partition<D> {
         value.clear();
         let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);
         if let Some(found) = old.live() {
-            value.extend_from_slice(self.text(found, &mut [0; 20]));
+            value.extend_from_slice(self.text(found, &mut TextBuf::default()));
         }
         let result = edit(&mut value, self.limits.max_value_bytes)
             .and_then(|()| self.set(key, stored(&value), expires_at_ms, old))
@@ -291,6 +296,10 @@ impl<D: Disk> Partition<D> {
             Value::Int(int) => Some(int),
             Value::Bytes(bytes) => {
                 copy.extend_from_slice(bytes);
+                None
+            }
+            Value::Packed(packed) => {
+                packed.unpack(&mut copy);
                 None
             }
         };

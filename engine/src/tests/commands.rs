@@ -1,6 +1,9 @@
 //! Commands against the model, without crashes.
 
+use emberkv_log::SyncPolicy;
+
 use super::lives::{Life, lives, with_seeds};
+use super::rig::{Rig, limits};
 
 #[test]
 fn every_command_replies_what_the_model_replies() {
@@ -17,4 +20,33 @@ fn every_command_replies_what_the_model_replies() {
         }
         life.check();
     });
+}
+
+#[test]
+fn a_compressed_value_is_the_same_to_every_command() {
+    let mut rig = Rig::new(1, SyncPolicy::EverySec);
+    rig.partition.set_limits(limits(100));
+    let long = "ember".repeat(40);
+    assert_eq!(rig.ask(0, &format!("SET long {long}")), "+OK\r\n");
+    assert_eq!(rig.ask(0, &format!("SET short {}", &long[..99])), "+OK\r\n");
+    let stats = rig.partition.stats();
+    assert_eq!((stats.packing_values, stats.packing_bytes_in), (1, 200));
+    assert!(stats.packing_bytes_out < 100);
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    for now in 0..2 {
+        assert_eq!(rig.ask(0, "GET long"), bulk(&long));
+        assert_eq!(rig.ask(0, "STRLEN long"), ":200\r\n");
+        assert_eq!(rig.ask(0, "GETRANGE long 195 -1"), bulk("ember"));
+        assert_eq!(rig.ask(0, "INCR long"), "-ERR value is not an integer or out of range\r\n");
+        assert_eq!(rig.ask(0, "EXPIRE long 100"), ":1\r\n");
+        assert_eq!(rig.ask(0, "PERSIST long"), ":1\r\n");
+        assert_eq!(rig.ask(0, "GETEX long PERSIST"), bulk(&long));
+        if now == 0 {
+            rig.run_all();
+            rig = rig.killed();
+        }
+    }
+    assert_eq!(rig.ask(0, "APPEND long !"), ":201\r\n");
+    assert_eq!(rig.ask(0, "SETRANGE long 0 E"), ":201\r\n");
+    assert_eq!(rig.ask(0, "GETDEL long"), bulk(&format!("E{}!", &long[1..])));
 }

@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
+use emberkv_log::{DbId, LogPosition, SyncPolicy};
 
 use super::model::{Model, Name, State};
 use super::requests::request;
 use super::rig::{DATABASES, Rig, words};
+use crate::lookup::TextBuf;
 use crate::{Foreign, Partition, PartitionReader};
 
 pub struct Life {
@@ -35,6 +36,7 @@ impl Life {
         let mut choices = Choices::new(seed);
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
         let mut rig = Rig::new(seed, policy);
+        rig.pack_in_some(seed);
         let reader = rig.partition.reader();
         let model = Model { now_ms: rig.now_ms(), ..Model::default() };
         let history = vec![(LogPosition(0), State::new())];
@@ -113,10 +115,7 @@ impl Life {
             Foreign::Value(record) => {
                 let live = live.unwrap_or_else(|| panic!("{name:?} was found directly, and is not there"));
                 assert_eq!(record.expires_at_ms(), live.expires_at_ms, "{name:?} read directly");
-                let value = match record.value() {
-                    Value::Bytes(bytes) => bytes.into(),
-                    Value::Int(int) => int.to_string().as_bytes().into(),
-                };
+                let value = TextBuf::default().text(record.value()).into();
                 assert_eq!(live.value, value, "{name:?} read directly");
             }
         }
@@ -250,6 +249,7 @@ impl Life {
             match Rig::start(disk.clone(), seed ^ self.choices.draw(), self.policy) {
                 Ok(rig) => {
                     self.rig = rig;
+                    self.rig.pack_in_some(seed);
                     self.reader = self.rig.partition.reader();
                     break;
                 }

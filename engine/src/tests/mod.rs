@@ -14,4 +14,4 @@ mod rules;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
-pub use rig::{DATABASES, MAX_VALUE_BYTES, START_MS, check_counts, contents};
+pub use rig::{START_MS, check_counts, contents, limits};

@@ -109,14 +109,14 @@ impl Float {
 /// Fewest and most words of a command.
 fn arity(name: &str) -> (usize, usize) {
     match name {
-        "append" | "decrby" | "getset" | "incrby" | "incrbyfloat" | "setnx" => (3, 3),
+        "append" | "decrby" | "delifeq" | "getbit" | "getset" | "incrby" | "incrbyfloat" | "setnx" => (3, 3),
         "dbsize" => (1, 1),
         "decr" | "expiretime" | "get" | "getdel" | "incr" | "persist" | "pexpiretime" | "pttl" | "strlen" | "ttl"
         | "type" => (2, 2),
         "del" | "exists" | "getex" | "mget" | "touch" | "unlink" => (2, usize::MAX),
         "expire" | "expireat" | "pexpire" | "pexpireat" | "mset" | "msetnx" | "set" => (3, usize::MAX),
         "flushall" | "flushdb" => (1, usize::MAX),
-        "getrange" | "psetex" | "setex" | "setrange" | "substr" => (4, 4),
+        "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
         other => panic!("the model does not know {other}"),
     }
 }
@@ -192,6 +192,33 @@ impl Model {
             "append" => {
                 let old = self.value(&key(0)).unwrap_or_else(|| [].into());
                 self.change(key(0), [&old, args[1].as_slice()].concat())
+            }
+            "getbit" | "setbit" => {
+                let Some(offset) =
+                    strict_int(&args[1]).filter(|offset| (0..MAX_VALUE_BYTES as i64 * 8).contains(offset))
+                else {
+                    return err("ERR bit offset is not an integer or out of range");
+                };
+                let on = name == "setbit" && args[2] == b"1";
+                if name == "setbit" && !on && args[2] != b"0" {
+                    return err("ERR bit is not an integer or out of range");
+                }
+                let (at, mask) = (offset as usize / 8, 0x80 >> (offset % 8));
+                let mut value = self.value(&key(0)).map_or_else(Vec::new, |value| value.to_vec());
+                let old = value.get(at).is_some_and(|byte| byte & mask != 0);
+                if name == "setbit" && (at >= value.len() || old != on) {
+                    value.resize(value.len().max(at + 1), 0);
+                    value[at] = value[at] & !mask | if on { mask } else { 0 };
+                    self.change(key(0), value)?;
+                }
+                int(i64::from(old))
+            }
+            "delifeq" => {
+                let is_equal = self.value(&key(0)).is_some_and(|value| *value == *args[1]);
+                if is_equal {
+                    self.state.remove(&key(0));
+                }
+                int(i64::from(is_equal))
             }
             "setrange" => {
                 let Some(offset) = strict_int(&args[1]) else { return err(NOT_INT) };

@@ -81,11 +81,13 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "decr",
         "decrby",
         "del",
+        "delifeq",
         "exists",
         "expire",
         "expireat",
         "expiretime",
         "get",
+        "getbit",
         "getdel",
         "getex",
         "getrange",
@@ -103,6 +105,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "psetex",
         "pttl",
         "set",
+        "setbit",
         "setex",
         "setnx",
         "setrange",
@@ -170,6 +173,23 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
                     5 => words.push("GET".into()),
                     _ => words.push(pick(choices, &["NX", "xx", "NX", "FOO", "EX"]).into()),
                 }
+            }
+        }
+        "delifeq" => {
+            let held = model.state.get(&(db, words[1].as_slice().into())).map(|held| held.value.to_vec());
+            let value = if choices.one_in(3) { None } else { held };
+            words.push(value.unwrap_or_else(|| integer(choices)));
+        }
+        "getbit" | "setbit" => {
+            let offset = match choices.below(8) {
+                0 => integer(choices),
+                1 => b"1199999".to_vec(),
+                2 => b"1200000".to_vec(),
+                _ => choices.below(20_000).to_string().into_bytes(),
+            };
+            words.push(offset);
+            if name == "setbit" {
+                words.push(pick(choices, &["0", "1", "1", "0", "1", "2", "q"]).into());
             }
         }
         "setrange" => {

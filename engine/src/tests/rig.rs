@@ -7,11 +7,12 @@ use std::sync::Arc;
 use emberkv_index::ScanCursor;
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, Tally, Value, Whose};
+use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, Tally, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
+use crate::lookup::TextBuf;
 use crate::stats::DbStats;
 use crate::{Limits, Partition, Request, Stop, open};
 
@@ -20,6 +21,11 @@ pub const START_MS: u64 = 1_750_000_000_000;
 
 pub const DATABASES: usize = 4;
 pub const MAX_VALUE_BYTES: usize = 150_000;
+
+/// The limits of these tests, where values are compressed from so many bytes on.
+pub fn limits(pack_from_bytes: usize) -> Limits {
+    Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES, pack_from_bytes }
+}
 
 thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(START_MS) };
@@ -63,7 +69,7 @@ impl Rig {
             now_ms: || NOW_MS.get(),
             random: Box::new(move || choices.draw()),
         };
-        let limits = Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES };
+        let limits = limits(usize::MAX);
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
         let (mut partitions, report) = opened.map_err(|error| error.to_string())?;
         let (partition, from_checkpoint) = (partitions.remove(0), report.checkpoints > 0);
@@ -112,6 +118,13 @@ impl Rig {
     /// The partition that is left after `kill -9`.
     pub fn killed(&self) -> Self {
         Self::start(self.disk.after_kill(), 77, self.policy).unwrap()
+    }
+
+    /// One life in three compresses its values, but for the shortest.
+    pub fn pack_in_some(&mut self, seed: u64) {
+        if seed.is_multiple_of(3) {
+            self.partition.set_limits(limits(16));
+        }
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -256,10 +269,7 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
         let key = partition.key(record.db(), record.key());
         let Some(found) = partition.peek(key).live() else { return };
         assert_eq!(found.address, address, "a key has two entries");
-        let value = match partition.value(found) {
-            Value::Bytes(bytes) => bytes.into(),
-            Value::Int(int) => int.to_string().as_bytes().into(),
-        };
+        let value = partition.text(found, &mut TextBuf::default()).into();
         let held = Held { value, expires_at_ms: found.expires_at_ms };
         state.insert((record.db().0, record.key().into()), held);
     });

@@ -177,7 +177,7 @@ impl<D: Disk> Log<D> {
                 }
                 let there = self.table.record(record.address);
                 match there.kind() {
-                    Kind::Put | Kind::PutInt => {
+                    Kind::Put | Kind::PutInt | Kind::PutPacked => {
                         needed.live_bytes -= record.len as u64;
                         tallies.remove(Shape::of(&there));
                     }

@@ -82,6 +82,8 @@ impl<D: Disk> Log<D> {
             refused_size: None,
             spare_files: Vec::new(),
             spare_memory: None,
+            ticks: 0,
+            waits_for_parts: false,
             ticks_in_head: 0,
             preparing_spare: None,
             no_spare: None,

@@ -235,7 +235,7 @@ fn take(
         }
         Kind::Delete => table.add_tombstone(address, record.encoded_len()),
         Kind::Floor => table.add_floor(address),
-        Kind::Put | Kind::PutInt => {}
+        Kind::Put | Kind::PutInt | Kind::PutPacked => {}
     }
     replay.apply(table, address, record)
 }

@@ -188,6 +188,76 @@ fn a_log_that_hangs_on_a_failed_one_fails_too() {
     plant::set(None);
 }
 
+/// A has a mark, and B does not get to sync its part: what A says to writes at each of its ticks, and when B has synced.
+fn writes_beside_a_slow_sync(policy: SyncPolicy) -> Vec<bool> {
+    let disk = SimDisk::new();
+    let mut logs: Vec<_> = open(&disk, 1, policy, 3).unwrap().into_iter().map(|(log, _)| log).collect();
+    logs.iter_mut().for_each(|log| run_all(&disk, log));
+    let [a, b, _] = logs.as_mut_slice() else { unreachable!("three") };
+    let horizon = Arc::clone(a.horizon());
+    let (ticket, held) = (horizon.draw(), 300);
+    append_part(a, ticket, &THREE[..2]);
+    append_part(b, ticket, &THREE[..2]);
+    horizon.decided(ticket);
+    append(a, &[Entry::Mark { txid: ticket }]);
+    a.hold(held, Purpose::Grow).unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        a.tick();
+        run_all(&disk, a);
+        b.tick(); // its job is not carried out
+        let purposes = [Purpose::Grow, Purpose::Shrink, Purpose::Compact, Purpose::Free];
+        let said = purposes.map(|purpose| a.reserve(100, purpose).is_ok());
+        assert!(said.iter().all(|ok| *ok == said[0]), "{said:?}");
+        assert_eq!(a.hold(100, Purpose::Grow).is_ok(), said[0]);
+        answers.push(said[0]);
+    }
+    assert_eq!(a.reserve_held(held), Ok(()), "what was voted for goes on");
+    run_all(&disk, b);
+    let progress = a.progress();
+    a.end_turn();
+    assert_eq!(a.progress() != progress, !answers[3], "those who wait are told");
+    answers.push(a.reserve(100, Purpose::Grow).is_ok());
+    answers
+}
+
+#[test]
+fn writes_behind_a_mark_wait_when_a_part_elsewhere_is_not_synced_for_long() {
+    assert_eq!(writes_beside_a_slow_sync(SyncPolicy::EverySec), [true, true, false, false, true]);
+    assert_eq!(writes_beside_a_slow_sync(SyncPolicy::No), [true; 5], "which promises nothing of a power loss");
+    plant::set(Some(Plant::X7));
+    assert_eq!(writes_beside_a_slow_sync(SyncPolicy::EverySec), [true; 5], "without X7");
+    plant::set(None);
+}
+
+#[test]
+fn after_a_change_to_always_nothing_is_written_behind_a_mark_that_a_power_loss_takes() {
+    let disk = SimDisk::new();
+    let mut logs: Vec<_> = open(&disk, 1, SyncPolicy::EverySec, 3).unwrap().into_iter().map(|(log, _)| log).collect();
+    logs.iter_mut().for_each(|log| run_all(&disk, log));
+    let [a, b, c] = logs.as_mut_slice() else { unreachable!("three") };
+    let horizon = Arc::clone(a.horizon());
+    let (before, after) = (horizon.draw(), horizon.draw());
+    for ticket in [before, after] {
+        append_part(a, ticket, &THREE[..2]);
+        append_part(b, ticket, &THREE[..2]);
+        horizon.decided(ticket);
+    }
+    append(a, &[Entry::Mark { txid: before }]);
+    for log in [&mut *a, c] {
+        log.set_policy(SyncPolicy::Always);
+        run_all(&disk, log);
+    }
+    assert_eq!(c.reserve(100, Purpose::Grow), Ok(()), "it has no part in it");
+    assert_eq!(a.reserve(100, Purpose::Grow), Err(crate::Refusal::Wait));
+    b.set_policy(SyncPolicy::Always);
+    run_all(&disk, b);
+    a.end_turn();
+    assert_eq!(a.reserve(100, Purpose::Grow), Ok(()));
+    append(a, &[Entry::Mark { txid: after }]);
+    assert_eq!(a.reserve(100, Purpose::Grow), Ok(()), "all of that one was synced before its mark");
+}
+
 #[test]
 fn several_threads_find_what_one_finds() {
     let disk = decided_in_every_way().after_kill();

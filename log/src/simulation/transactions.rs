@@ -22,6 +22,8 @@ struct Share {
     part: Option<(Vec<Appended>, LogPosition)>,
     /// Where the mark or the abort begins and ends, once it is appended.
     end: Option<(LogPosition, LogPosition)>,
+    /// After how many ticks of its log.
+    ended_after: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +54,7 @@ struct Partition {
     index: Index,
     history: Vec<Event>,
     locked: BTreeSet<Vec<u8>>,
+    ticks: u32,
 }
 
 struct World {
@@ -76,7 +79,7 @@ pub(super) fn open(
 
 impl Partition {
     fn new((log, index): (Log<SimDisk>, Index)) -> Self {
-        Self { log, index, history: Vec::new(), locked: BTreeSet::new() }
+        Self { log, index, history: Vec::new(), locked: BTreeSet::new(), ticks: 0 }
     }
 
     fn publish(&mut self, effect: &Effect, record: Appended) {
@@ -184,7 +187,10 @@ impl World {
             12..16 => self.begin(),
             16..22 => self.go_on(),
             22..30 => self.partitions[p].log.end_turn(),
-            30 => self.partitions[p].log.tick(),
+            30 => {
+                self.partitions[p].ticks += 1;
+                self.partitions[p].log.tick();
+            }
             31 if self.choices.one_in(20) => self.disk.fail_syncs(1),
             32 if self.choices.one_in(20) => self.disk.fail_writes(1),
             33 if self.choices.one_in(20) => {
@@ -209,10 +215,25 @@ impl World {
         if is_locked || partition.log.reserve(entry.encoded_len() as u64, purpose).is_err() {
             return;
         }
+        assert!(!self.is_late(p), "a write behind a mark that a power loss may take (X7)");
+        let partition = &mut self.partitions[p];
         let record = partition.log.append(&entry);
         partition.publish(&effect, record);
         let end = partition.log.tail();
         partition.history.push(Event { end, effect, ticket: None });
+    }
+
+    /// Whether this log has got a mark three ticks ago or more, of a transaction that still lacks a synced part.
+    fn is_late(&self, p: usize) -> bool {
+        let marked = |share: &Share| {
+            share.partition == p && share.end.is_some() && self.partitions[p].ticks - share.ended_after >= 3
+        };
+        let lacks = |share: &Share| {
+            share.part.as_ref().is_some_and(|(_, end)| *end > self.partitions[share.partition].log.synced())
+        };
+        let committed = self.transactions.iter().filter(|transaction| transaction.phase == Phase::Committed);
+        let mut late = committed.filter(|t| t.shares.iter().any(marked) && t.shares.iter().any(lacks));
+        self.policy != SyncPolicy::No && late.next().is_some()
     }
 
     /// Locks the keys of a new transaction, and holds the room that it will need.
@@ -234,7 +255,7 @@ impl World {
                 effects.sort_by_key(key);
                 effects.dedup_by_key(|effect| key(effect));
             }
-            shares.push(Share { partition: p, effects, part: None, end: None });
+            shares.push(Share { partition: p, effects, part: None, end: None, ended_after: 0 });
         }
         if self.partitions.len() > 2 && self.choices.one_in(2) {
             shares.remove(self.choices.below(3) as usize);
@@ -322,6 +343,7 @@ impl World {
                 partition.log.append(&if is_abort { Entry::Abort { txid } } else { Entry::Mark { txid } });
                 let share = &mut transaction.shares[s];
                 share.end = Some((from, partition.log.tail()));
+                share.ended_after = partition.ticks;
                 if share.part.is_none() {
                     partition.log.release_held(bytes);
                 }
@@ -507,7 +529,7 @@ fn no_crash_takes_half_of_a_transaction() {
 
 #[test]
 fn a_life_with_transactions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::X3, Plant::X4, Plant::X5Cut, Plant::X5Set, Plant::F5] {
+    for plant in [Plant::X3, Plant::X4, Plant::X5Cut, Plant::X5Set, Plant::X7, Plant::F5] {
         assert!(is_noticed_in(live, plant, 2000), "nothing noticed that {plant:?} is missing");
     }
 }

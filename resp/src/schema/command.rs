@@ -83,6 +83,8 @@ pub enum Group {
     Generic,
     /// Strings.
     String,
+    /// Bits of strings.
+    Bitmap,
     /// Connections.
     Connection,
     /// The server as a whole.
@@ -96,6 +98,7 @@ impl Group {
         match self {
             Self::Generic => "generic",
             Self::String => "string",
+            Self::Bitmap => "bitmap",
             Self::Connection => "connection",
             Self::Server => "server",
         }

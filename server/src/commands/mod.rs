@@ -65,7 +65,7 @@ impl Shard {
                 Ok(())
             }
             CommandId::ConfigSet => self.config_set(conn, args),
-            CommandId::ClientHelp | CommandId::ConfigHelp => {
+            CommandId::ClientHelp | CommandId::ConfigHelp | CommandId::ObjectHelp => {
                 if let Some(container) = command.container() {
                     self.with_reply(conn, |reply| schema::help(container, reply));
                 }

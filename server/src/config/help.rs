@@ -87,6 +87,6 @@ mod tests {
         for line in text.lines() {
             assert!(line.len() <= WIDTH, "{line}");
         }
-        assert!(text.contains("(default: 64mb; at start only)"));
+        assert!(text.contains("(default: 16; at start only)"));
     }
 }

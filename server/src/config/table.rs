@@ -163,12 +163,16 @@ directives! {
             Memory::new(0, u64::MAX),
             "after so many bytes of log in one partition its next checkpoint is taken, 0 for never; a start replays about as \
              many";
-        SegmentSize segment_size: u64 = 64 * MIB, "segment-size", Start,
-            Memory::new(MIB, GIB).power_of_two(),
-            "size of the log's files, fixed when the data set is created";
+        SegmentSize segment_size: u64 = 0, "segment-size", Start,
+            Memory::new(MIB, GIB).power_of_two().or_zero(),
+            "size of the log's files, fixed when the data set is created; 0 for 64mb, or less where \
+             maxmemory is small";
         CompactionAmplification compaction_amplification: u32 = 150, "compaction-amplification", Runtime,
             Number::<u32>::new(110, 10_000),
             "how large the log may become before it is compacted, in percent of what lives in it";
+        CompressValuesFrom compress_values_from: u64 = 0, "compress-values-from", Runtime,
+            Memory::new(0, LONG),
+            "values from this length to 256kb are kept lz4-compressed if that makes them an eighth shorter; 0 for none";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }

@@ -7,18 +7,19 @@ use emberkv_log::Whose;
 use emberkv_resp::Args;
 use emberkv_resp::schema::{Flags, Runs};
 
-use crate::core::connection::{Fate, Stall};
+use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::depends::Depends;
 use crate::core::message::{CoreId, Message};
 use crate::core::parcel::{Parcel, Run};
-use crate::core::pipeline::Parsed;
+use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Parsed};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
 
-/// Requests of a connection that may be at other cores: beyond, its socket is not read (D13). More than the
-/// longest usual pipeline.
-const PER_CONNECTION: usize = 1024;
+/// Requests of a connection that may be at other cores: beyond, its socket is not read (D13). Twice what
+/// goes to one of two cores of a pipeline of 256. Answers of less than 256 KiB are copied, so this is 64 MiB if all are as large as
+/// that, and no answer before has said so.
+const PER_CONNECTION: usize = 256;
 /// Their bytes.
 const PER_CONNECTION_BYTES: usize = 1 << 20;
 /// Requests of all connections of a core.
@@ -137,6 +138,16 @@ pub(crate) enum Routed {
     AfterFlush,
 }
 
+impl Connection {
+    /// Whether one more of its requests may leave; `part`: in such a part of what is allowed. Answers that are here, or expected, count
+    /// as output that is not sent: beyond its pause nothing more is asked for.
+    fn may_send_away(&self, part: usize) -> bool {
+        let room = OUTPUT_PAUSE_BYTES.saturating_sub(self.unsent());
+        self.away.fits(PER_CONNECTION, PER_CONNECTION_BYTES, part)
+            && self.expected.fits(self.away.requests, room / part)
+    }
+}
+
 impl Shard {
     /// The way of a request when there are several partitions, or none here.
     pub fn route(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Routed {
@@ -195,9 +206,7 @@ impl Shard {
         let (Some(connection), Some(command)) = (self.connections.get_mut(conn), parsed.command) else {
             return Routed::Done;
         };
-        if !connection.away.fits(PER_CONNECTION, PER_CONNECTION_BYTES, 1)
-            || !self.away.load.fits(PER_CORE, PER_CORE_BYTES, 1)
-        {
+        if !connection.may_send_away(1) || !self.away.load.fits(PER_CORE, PER_CORE_BYTES, 1) {
             connection.stall = Some(Stall::Away);
             self.away.crowded.push_back(conn);
             return Routed::Later;
@@ -281,6 +290,7 @@ impl Shard {
                 continue; // its client has gone, and another one has its place
             }
             connection.away.remove(&run);
+            connection.expected.note(run.count as usize, run.output.len());
             connection.pieces.answer(run.piece, run.output);
             if connection.away.requests == 0 && connection.stall == Some(Stall::Several) {
                 self.resumable.push(run.conn);
@@ -300,7 +310,7 @@ impl Shard {
         }
         let may_go_on = |conn: &ConnId| {
             let connection = self.connections.get(*conn);
-            connection.is_none_or(|connection| connection.away.fits(PER_CONNECTION, PER_CONNECTION_BYTES, 2))
+            connection.is_none_or(|connection| connection.may_send_away(2))
         };
         let i = self.away.crowded.iter().position(may_go_on)?;
         self.away.crowded.remove(i)

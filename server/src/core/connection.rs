@@ -6,6 +6,7 @@ use emberkv_resp::{Output, Parser, Protocol};
 
 use crate::core::away::{Load, Open};
 use crate::core::depends::Depends;
+use crate::core::expected::Expected;
 use crate::core::pieces::Pieces;
 
 /// Why a connection is not served for the moment. What it has sent stays in its query buffer.
@@ -78,6 +79,8 @@ pub(crate) struct Connection {
     pub pieces: Pieces,
     /// Its requests at other cores.
     pub away: Load,
+    /// How large their answers will be.
+    pub expected: Expected,
     /// Its commands over several partitions that are under way.
     pub several: u32,
     /// The run that the next of those may join.
@@ -127,6 +130,7 @@ impl Connection {
             depends: Depends::default(),
             pieces: Pieces::default(),
             away: Load::default(),
+            expected: Expected::default(),
             several: 0,
             open: None,
             ready: Output::new(),

@@ -1,13 +1,14 @@
 //! What is looked at now and then, not every turn.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::core::connection::{Fate, Stall};
 use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, Driver};
 
 /// How often, in ms.
-pub(crate) const PERIOD_MS: u64 = 100;
+const PERIOD_MS: u64 = 100;
 
 /// Keys that one turn removes because they have expired, so that a turn stays short.
 pub(crate) const EXPIRE_PER_TURN: usize = 256;
@@ -19,21 +20,36 @@ const SWEEP_PER_TURN: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Cron {
     next_ms: u64,
-    ticks: u64,
+    second: u64,
 }
 
 impl Cron {
-    /// Does what is due. The clock may have gone back.
+    /// How long until something is due.
+    pub fn due_in(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(if self.is_early(now_ms) { self.next_ms - now_ms } else { PERIOD_MS })
+    }
+
+    fn next_after(now_ms: u64) -> u64 {
+        (now_ms / PERIOD_MS + 1) * PERIOD_MS
+    }
+
+    /// The clock may have gone back.
+    fn is_early(&self, now_ms: u64) -> bool {
+        now_ms < self.next_ms && self.next_ms - now_ms <= PERIOD_MS
+    }
+
+    /// Does what is due.
     pub fn run<D: Driver>(&mut self, shard: &mut Shard, driver: &mut D) {
-        if shard.now_ms < self.next_ms && self.next_ms - shard.now_ms <= PERIOD_MS {
+        if self.is_early(shard.now_ms) {
             return;
         }
-        self.next_ms = shard.now_ms + PERIOD_MS;
-        self.ticks += 1;
+        self.next_ms = Self::next_after(shard.now_ms);
         shard.stats.sample(shard.now_ms);
         shard.drop_hopeless();
         shard.send_withheld(driver);
-        if self.ticks.is_multiple_of(10) {
+        // by the clock, which is one for all cores: all partitions sync in the same tick (X7)
+        let second = shard.now_ms / 1000;
+        if std::mem::replace(&mut self.second, second) != second {
             for own in shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
                 own.partition.log_mut().tick();
             }
@@ -109,5 +125,22 @@ impl Shard {
         for conn in idle {
             self.close_now(conn, driver);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_that_have_begun_at_different_times_are_due_at_the_same_ones() {
+        let due_after = |began_ms: u64| {
+            let cron = Cron { next_ms: Cron::next_after(began_ms), second: began_ms / 1000 };
+            began_ms + cron.due_in(began_ms).as_millis() as u64
+        };
+        assert_eq!((due_after(12_345), due_after(12_399), due_after(12_400)), (12_400, 12_400, 12_500));
+        let cron = Cron { next_ms: 12_400, second: 12 };
+        assert!(cron.is_early(12_399) && !cron.is_early(12_400), "not before, not after");
+        assert!(!cron.is_early(7_000), "the clock has gone back");
     }
 }

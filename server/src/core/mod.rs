@@ -4,11 +4,13 @@
 mod accept;
 mod atomics;
 mod away;
+pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod cron;
 mod depends;
 pub(crate) mod direct;
 mod ending;
+mod expected;
 mod foreign;
 mod gather;
 mod inbox;

@@ -66,7 +66,7 @@ impl Shard {
         let size = first.partition.log().table().split().segment_size();
         let asked = std::mem::replace(&mut self.config.segment_size, size);
         if self.me == CoreId::FIRST {
-            if asked != size {
+            if asked != 0 && asked != size {
                 tracing::warn!(asked, size, "the data set keeps the segment size that it was created with");
             }
             let mut shared = self.peers.config.lock().unwrap_or_else(PoisonError::into_inner);

@@ -133,6 +133,10 @@ impl Shard {
         let limits = emberkv_engine::Limits {
             databases: self.config.databases as usize,
             max_value_bytes: usize::try_from(max_bulk_len(&self.config)).unwrap_or(usize::MAX),
+            pack_from_bytes: match self.config.compress_values_from {
+                0 => usize::MAX,
+                bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+            },
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;

@@ -11,7 +11,7 @@ use emberkv_resp::first_key;
 
 use crate::core::accept::Door;
 use crate::core::connection::{Connection, Fate, Stall};
-use crate::core::cron::{Cron, PERIOD_MS};
+use crate::core::cron::Cron;
 use crate::core::ending::Ending;
 use crate::core::message::{CoreId, Message};
 use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
@@ -224,7 +224,7 @@ impl<D: Driver> Core<D> {
 
     fn wait(&self, busy: bool) -> Wait {
         let busy = busy || !self.shard.peers.sleep(self.shard.me);
-        let timeout = if busy { Duration::ZERO } else { Duration::from_millis(PERIOD_MS) };
+        let timeout = if busy { Duration::ZERO } else { self.cron.due_in(self.shard.now_ms) };
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };
         Wait { timeout, gather_time, gather_events: GATHER_EVENTS.min(2 * self.shard.connections.len() as u32) }

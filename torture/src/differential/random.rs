@@ -141,7 +141,7 @@ impl Draw {
     fn valid_command(&mut self) -> (Args, Compare) {
         let exact = Compare::Exact;
         let key = self.key();
-        match self.rng.below(34) {
+        match self.rng.below(38) {
             0..4 => (self.set(), exact),
             4 => (args("GET", [key]), exact),
             5 => (args("GETDEL", [key]), exact),
@@ -186,8 +186,72 @@ impl Draw {
                 1..10 => (args("DBSIZE", []), exact),
                 _ => (args("KEYS", [self.pattern()]), Compare::Set),
             },
-            _ => (args("ECHO", [self.value()]), exact),
+            33 => (args("ECHO", [self.value()]), exact),
+            34..36 => (self.bit(), exact),
+            _ => (self.bitfield(), exact),
         }
+    }
+
+    /// A command on single bits, or on all within a range.
+    fn bit(&mut self) -> Args {
+        let key = self.key();
+        match self.rng.below(6) {
+            0..2 => {
+                let bit = self.word(&["0", "1", "1", "2", "x"]).as_bytes().to_vec();
+                args("SETBIT", [key, self.bit_offset(), bit])
+            }
+            2 => args("GETBIT", [key, self.bit_offset()]),
+            n => {
+                let mut command = args(if n < 4 { "BITCOUNT" } else { "BITPOS" }, [key]);
+                if n >= 4 {
+                    command.push(self.word(&["0", "1", "1", "0", "2", "x"]).as_bytes().to_vec());
+                }
+                for _ in 0..self.rng.below(3) {
+                    command.push(self.offset());
+                }
+                if self.rng.percent(30) {
+                    command.push(self.word(&["BIT", "byte", "BYTE", "bit", "x"]).as_bytes().to_vec());
+                }
+                command
+            }
+        }
+    }
+
+    fn bit_offset(&mut self) -> Vec<u8> {
+        if self.rng.percent(90) {
+            self.rng.below(400).to_string().into_bytes()
+        } else {
+            self.word(&["-1", "x", "", "4294967296", "9223372036854775807", "1.0", "#1"]).as_bytes().to_vec()
+        }
+    }
+
+    fn bitfield(&mut self) -> Args {
+        let name = self.word(&["BITFIELD", "BITFIELD", "BITFIELD", "BITFIELD_RO"]);
+        let mut command = args(name, [self.key()]);
+        for _ in 0..self.rng.below(5) {
+            if self.rng.percent(25) {
+                command.extend(args("OVERFLOW", []));
+                command.push(self.word(&["WRAP", "SAT", "FAIL", "fail", "x"]).as_bytes().to_vec());
+            }
+            let writes = name == "BITFIELD" || self.rng.percent(5);
+            let verb = if writes { self.word(&["GET", "SET", "INCRBY", "INCRBY"]) } else { "GET" };
+            let kind = match self.rng.below(30) {
+                0 => self.word(&["u64", "i65", "i0", "u", "x8", "I8", "u08", ""]).to_owned(),
+                1..4 => self.word(&["i64", "u63", "i1", "u1"]).to_owned(),
+                n => format!("{}{}", if n % 2 == 0 { "i" } else { "u" }, 1 + self.rng.below(63)),
+            };
+            let offset = match self.rng.below(12) {
+                0 => self.bit_offset(),
+                1..4 => format!("#{}", self.rng.below(9)).into_bytes(),
+                _ => self.rng.below(200).to_string().into_bytes(),
+            };
+            command.extend(args(verb, [kind.into_bytes(), offset]));
+            if verb != "GET" {
+                let number = if self.rng.percent(50) { self.offset() } else { self.number() };
+                command.push(number);
+            }
+        }
+        command
     }
 
     fn word(&mut self, words: &[&'static str]) -> &'static str {

@@ -30,7 +30,7 @@ impl<D: Disk> Partition<D> {
             Action::Put { pairs, .. } => {
                 for i in (0..pairs.len()).step_by(2) {
                     let (key, value) = (pairs.at(i), stored(pairs.at(i + 1)));
-                    let record = self.log.append(&Entry::Put { db, key, value, expires_at_ms: None });
+                    let record = self.append_put(db, key, value, None);
                     open.records.push(record);
                 }
             }

@@ -9,6 +9,7 @@ use emberkv_log::{Address, DbId, Entry, MARK_BYTES, Purpose, TxId, Value};
 
 use super::{Open, Step};
 use crate::commands::SHARED_VALUE_BYTES;
+use crate::lookup::TextBuf;
 use crate::partition::Partition;
 use crate::published::WriteCounters;
 use crate::stop::Stop;
@@ -132,7 +133,7 @@ impl<D: Disk> Partition<D> {
                 Some((found, Value::Bytes(bytes))) if bytes.len() >= SHARED_VALUE_BYTES => {
                     values.push_shared(self.log.table().share_value(found.address));
                 }
-                Some((found, _)) => values.push(self.text(found, &mut [0; 20])),
+                Some((found, _)) => values.push(self.text(found, &mut TextBuf::default())),
             }
         }
         Ok(Vote::Values(values))

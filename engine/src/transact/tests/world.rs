@@ -6,16 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, Kind, LogPosition, MARK_BYTES, Options, Progress, SyncPolicy, TxId, Value};
+use emberkv_log::{DbId, Job, Kind, LogPosition, MARK_BYTES, Options, Progress, SyncPolicy, TxId};
 use emberkv_resp::{Output, Protocol, Reply};
 
 use super::coordinator::with_request;
+use crate::lookup::TextBuf;
 use crate::slots::partition_of;
-use crate::tests::{DATABASES, Held, MAX_VALUE_BYTES, Model, Name, START_MS, State};
+use crate::tests::{Held, Model, Name, START_MS, State, limits};
 use crate::transact::{
     Coordinator, CoordinatorId, Effect, Outcome, Plan, Route, Strings, ToCoordinator, ToOwner, route,
 };
-use crate::{Foreign, Limits, Partition, PartitionReader, Stop, open};
+use crate::{Foreign, Partition, PartitionReader, Stop, open};
 
 /// Names a change of the model.
 pub type ChangeId = usize;
@@ -127,7 +128,8 @@ pub fn start(
             Box::new(move || choices.draw())
         },
     };
-    let limits = Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES };
+    // values are compressed after one start in three
+    let limits = limits(if seed.is_multiple_of(3) { 16 } else { usize::MAX });
     let opened = open(Arc::new(disk.clone()), options, limits, partitions, &Progress::default());
     Ok(opened.map_err(|error| error.to_string())?.0)
 }
@@ -390,10 +392,7 @@ impl World {
         let found = match self.readers[owner].get(&guard, DbId(db), key, START_MS) {
             Foreign::Ask => return,
             Foreign::Nil => None,
-            Foreign::Value(record) => Some(match record.record().value() {
-                Value::Bytes(bytes) => bytes.to_vec(),
-                Value::Int(int) => int.to_string().into_bytes(),
-            }),
+            Foreign::Value(record) => Some(TextBuf::default().text(record.record().value()).to_vec()),
         };
         let name: Name = (db, key.into());
         let expected = self.model.state.get(&name).map(|held| held.value.to_vec());

@@ -92,7 +92,7 @@ fn values_are_printed_as_redis_prints_them() {
         ("save", "3600 1 300 100 60 10000"),
         ("requirepass", ""),
         ("appendonly", "yes"),
-        ("segment-size", "67108864"),
+        ("segment-size", "0"),
         ("maxmemory-policy", "spill"),
         ("repl-backlog-size", "1048576"),
     ] {

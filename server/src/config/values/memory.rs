@@ -17,23 +17,32 @@ pub(in crate::config) struct Memory {
     min: u64,
     max: u64,
     is_power_of_two: bool,
+    may_be_zero: bool,
 }
 
 impl Memory {
     /// `min..=max` bytes.
     pub const fn new(min: u64, max: u64) -> Self {
-        Self { min, max, is_power_of_two: false }
+        Self { min, max, is_power_of_two: false, may_be_zero: false }
     }
 
     /// The same, powers of two only.
     pub const fn power_of_two(self) -> Self {
         Self { is_power_of_two: true, ..self }
     }
+
+    /// The same, or 0, which leaves the choice to the server.
+    pub const fn or_zero(self) -> Self {
+        Self { may_be_zero: true, ..self }
+    }
 }
 
 impl Codec<u64> for Memory {
     fn parse(&self, words: &[&[u8]], _: &u64, _: Put) -> Result<u64, Reason> {
         let size_bytes = parse_memory(only(words)).ok_or_else(|| Reason::new("argument must be a memory value"))?;
+        if self.may_be_zero && size_bytes == 0 {
+            return Ok(0);
+        }
         if self.is_power_of_two && !size_bytes.is_power_of_two() {
             return Err(Reason::new("argument must be a power of two, such as 64mb"));
         }
@@ -122,6 +131,8 @@ mod tests {
         assert_eq!(reason, "argument must be a power of two, such as 64mb");
         let reason = parse(&codec, &MIB, "2gb").unwrap_err();
         assert_eq!(reason, "argument must be between 1048576 and 1073741824 inclusive");
+        assert!(parse(&codec, &MIB, "0").is_err());
+        assert_eq!(parse(&codec.or_zero(), &MIB, "0"), Ok(0));
     }
 
     proptest! {

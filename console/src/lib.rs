@@ -1,0 +1,89 @@
+//! The terminal client, `emberkv cli`: one command, a script or a prompt; for any server that speaks redis's protocol.
+
+mod connection;
+mod console;
+mod error;
+mod format;
+mod modes;
+mod options;
+mod prompt;
+mod quote;
+mod script;
+mod session;
+mod target;
+mod value;
+
+use std::io::{ErrorKind, IsTerminal, Read};
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use console::Console;
+use error::{Error, Result};
+use options::Options;
+
+/// The subcommand.
+#[must_use]
+pub fn command() -> Command {
+    Options::augment_args(Command::new("cli")).override_usage("emberkv cli [OPTIONS] [COMMAND [ARGUMENT]...]")
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    let options = match Options::from_arg_matches(matches) {
+        Ok(options) => options,
+        Err(error) => error.exit(),
+    };
+    match start(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("emberkv cli: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False: something that was said already.
+fn start(options: &Options) -> Result<bool> {
+    if let Some(seconds) = options.modes.intrinsic_latency {
+        return modes::intrinsic_latency(seconds).map(|()| true);
+    }
+    let target = options.target()?;
+    if let Some(outcome) = modes::run(options, &target)? {
+        return Ok(outcome);
+    }
+    let stdin = if options.reads_an_argument() { Some(read_stdin()?) } else { None };
+    let words = options.words(stdin)?;
+    let mut console = Console::new(options, target);
+    if !words.is_empty() {
+        return match options.watch {
+            Some(pause) => console.watch(&words, pause).map(|never| match never {}),
+            None => console.repeat(&words, options.repeat, options.pause()),
+        };
+    }
+    if options.watch.is_some() {
+        return Err(Error::Usage("--watch needs a command".into()));
+    }
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        return prompt::run(&mut console, !options.yes).map(|()| true);
+    }
+    script::run(&mut console, std::io::stdin().lock())
+}
+
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut text);
+    read.map_err(|source| Error::Io { what: "reading standard input", source })?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::command().debug_assert();
+    }
+}

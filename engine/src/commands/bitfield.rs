@@ -1,0 +1,259 @@
+//! BITFIELD: integers of 1 to 64 bits, anywhere in a string, the highest bit first.
+
+use emberkv_resp::{Args, format};
+
+use super::bits::BAD_OFFSET;
+use crate::stop::Stop;
+
+const BAD_TYPE: Stop =
+    Stop::error("ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.");
+
+/// What an integer is stored as: `i1` to `i64`, `u1` to `u63`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kind {
+    signed: bool,
+    bits: u32,
+}
+
+/// What becomes of a number that does not fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Overflow {
+    /// Its low bits are kept.
+    Wrap,
+    /// The nearest one that fits takes its place.
+    Saturate,
+    /// Nothing is written.
+    Fail,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Get,
+    Set(i64, Overflow),
+    Add(i64, Overflow),
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operation {
+    kind: Kind,
+    /// In bits.
+    offset: u64,
+    verb: Verb,
+}
+
+impl Kind {
+    fn parse(text: &[u8]) -> Result<Self, Stop> {
+        let (signed, bits) = match text {
+            [b'i', bits @ ..] => (true, bits),
+            [b'u', bits @ ..] => (false, bits),
+            _ => return Err(BAD_TYPE),
+        };
+        let max = if signed { 64 } else { 63 };
+        let bits = format::parse_integer(bits).filter(|bits| (1..=max).contains(bits)).ok_or(BAD_TYPE)?;
+        Ok(Self { signed, bits: bits as u32 })
+    }
+
+    fn max(self) -> i128 {
+        (1 << (self.bits - u32::from(self.signed))) - 1
+    }
+
+    fn min(self) -> i128 {
+        if self.signed { -(1 << (self.bits - 1)) } else { 0 }
+    }
+
+    /// The number that the low bits of `raw` stand for.
+    fn read(self, raw: u64) -> i64 {
+        let unused = 64 - self.bits;
+        if self.signed { (raw << unused) as i64 >> unused } else { (raw << unused >> unused) as i64 }
+    }
+
+    /// What is stored for `number`, if anything.
+    fn fit(self, number: i128, overflow: Overflow) -> Option<i64> {
+        if (self.min()..=self.max()).contains(&number) {
+            return Some(number as i64);
+        }
+        match overflow {
+            Overflow::Wrap => Some(self.read(number as u64)),
+            Overflow::Saturate if number > self.max() => Some(self.max() as i64),
+            Overflow::Saturate => Some(self.min() as i64),
+            Overflow::Fail => None,
+        }
+    }
+
+    /// A number of SET: to an unsigned field a negative one is one that is too large.
+    fn given(self, number: i64) -> i128 {
+        if self.signed { i128::from(number) } else { i128::from(number as u64) }
+    }
+}
+
+/// An offset in bits, or with a `#` in integers of this kind.
+fn parse_offset(text: &[u8], kind: Kind, max_bytes: usize) -> Result<u64, Stop> {
+    let (digits, unit) = text.strip_prefix(b"#").map_or((text, 1), |digits| (digits, i64::from(kind.bits)));
+    let offset = format::parse_integer(digits).and_then(|number| number.checked_mul(unit));
+    let offset = offset.and_then(|offset| u64::try_from(offset).ok()).ok_or(BAD_OFFSET)?;
+    // its last bits may lie beyond: what writes them says so then
+    if offset / 8 < max_bytes as u64 { Ok(offset) } else { Err(BAD_OFFSET) }
+}
+
+/// Reads the operations; one that writes is an error if it may not.
+pub(super) fn parse(args: Args<'_>, may_write: bool, max_bytes: usize) -> Result<Vec<Operation>, Stop> {
+    let mut operations = Vec::new();
+    let mut overflow = Overflow::Wrap;
+    let mut i = 0;
+    while let Some(name) = args.get(i) {
+        let left = args.len() - 1 - i;
+        let is = |verb: &str| name.eq_ignore_ascii_case(verb.as_bytes());
+        if is("OVERFLOW") && left >= 1 {
+            overflow = match args.at(i + 1).to_ascii_uppercase().as_slice() {
+                b"WRAP" => Overflow::Wrap,
+                b"SAT" => Overflow::Saturate,
+                b"FAIL" => Overflow::Fail,
+                _ => return Err(Stop::error("ERR Invalid OVERFLOW type specified")),
+            };
+            i += 2;
+            continue;
+        }
+        let takes = if is("GET") && left >= 2 {
+            2
+        } else if (is("SET") || is("INCRBY")) && left >= 3 {
+            3
+        } else {
+            return Err(Stop::SYNTAX);
+        };
+        let kind = Kind::parse(args.at(i + 1))?;
+        let offset = parse_offset(args.at(i + 2), kind, max_bytes)?;
+        let verb = if takes == 2 {
+            Verb::Get
+        } else {
+            let number = format::parse_integer(args.at(i + 3)).ok_or(Stop::NOT_AN_INTEGER)?;
+            if is("SET") { Verb::Set(number, overflow) } else { Verb::Add(number, overflow) }
+        };
+        operations.push(Operation { kind, offset, verb });
+        i += 1 + takes;
+    }
+    if !may_write && operations.iter().any(|operation| !matches!(operation.verb, Verb::Get)) {
+        return Err(Stop::error("ERR BITFIELD_RO only supports the GET subcommand"));
+    }
+    Ok(operations)
+}
+
+/// What operations come to.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// What each answers; `None` if it did not fit.
+    pub answers: Vec<Option<i64>>,
+    /// The bytes to be written, and where.
+    pub written: Option<(usize, Vec<u8>)>,
+}
+
+/// A part of a string that is being changed.
+struct Window<'a> {
+    text: &'a [u8],
+    /// Where the part begins.
+    from: usize,
+    part: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// A byte as it is now; beyond the end there are zeros.
+    fn byte(&self, at: usize) -> u8 {
+        let changed = at.checked_sub(self.from).and_then(|at| self.part.get(at));
+        changed.or_else(|| self.text.get(at)).copied().unwrap_or(0)
+    }
+
+    fn read(&self, Operation { kind, offset, .. }: Operation) -> i64 {
+        let raw = (offset..offset + u64::from(kind.bits)).fold(0, |raw, bit| {
+            let byte = self.byte((bit / 8) as usize);
+            raw << 1 | u64::from(byte >> (7 - bit % 8) & 1)
+        });
+        kind.read(raw)
+    }
+
+    fn write(&mut self, Operation { kind, offset, .. }: Operation, number: i64) {
+        for i in 0..u64::from(kind.bits) {
+            let bit = offset + u64::from(kind.bits) - 1 - i;
+            let (at, mask) = ((bit / 8) as usize - self.from, 0x80 >> (bit % 8));
+            self.part[at] = self.part[at] & !mask | if number >> i & 1 == 1 { mask } else { 0 };
+        }
+    }
+}
+
+/// Runs the operations on a string.
+pub(super) fn run(operations: &[Operation], text: &[u8]) -> Done {
+    let writes = || operations.iter().filter(|operation| !matches!(operation.verb, Verb::Get));
+    let from = writes().map(|write| (write.offset / 8) as usize).min();
+    let end = writes().map(|write| ((write.offset + u64::from(write.kind.bits) - 1) / 8) as usize + 1).max();
+    let (from, end) = (from.unwrap_or(0), end.unwrap_or(0));
+    let mut window = Window { text, from, part: Vec::new() };
+    window.part = (from..end).map(|at| window.byte(at)).collect();
+    let mut answers = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let old = window.read(*operation);
+        let (number, overflow) = match operation.verb {
+            Verb::Get => {
+                answers.push(Some(old));
+                continue;
+            }
+            Verb::Set(number, overflow) => (operation.kind.given(number), overflow),
+            Verb::Add(number, overflow) => (i128::from(old) + i128::from(number), overflow),
+        };
+        let new = operation.kind.fit(number, overflow);
+        if let Some(new) = new {
+            window.write(*operation, new);
+        }
+        answers.push(new.map(|new| if matches!(operation.verb, Verb::Set(..)) { old } else { new }));
+    }
+    // a string becomes as long as its fields need, even if nothing fits into them
+    let changed = end > text.len() || text.get(from..end).is_some_and(|old| old != window.part);
+    Done { answers, written: (end > 0 && changed).then_some((from, window.part)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(signed: bool, bits: u32) -> Kind {
+        Kind { signed, bits }
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit() {
+        use Overflow::{Fail, Saturate, Wrap};
+        assert_eq!(kind(false, 2).fit(5, Wrap), Some(1));
+        assert_eq!(kind(false, 2).fit(-1, Wrap), Some(3));
+        assert_eq!(kind(false, 2).fit(-1, Saturate), Some(0));
+        assert_eq!(kind(true, 8).fit(128, Wrap), Some(-128));
+        assert_eq!(kind(true, 8).fit(-129, Saturate), Some(-128));
+        assert_eq!(kind(true, 64).fit(i128::from(i64::MAX) + 1, Wrap), Some(i64::MIN));
+        assert_eq!(kind(true, 64).fit(i128::from(i64::MAX) + 1, Saturate), Some(i64::MAX));
+        assert_eq!(kind(true, 1).fit(1, Fail), None);
+        assert_eq!(kind(false, 8).fit(kind(false, 8).given(-1), Saturate), Some(255));
+    }
+
+    #[test]
+    fn fields_lie_across_bytes() {
+        let set = |signed, bits, offset, number| Operation {
+            kind: kind(signed, bits),
+            offset,
+            verb: Verb::Set(number, Overflow::Wrap),
+        };
+        let done = run(&[set(true, 5, 6, -3)], b"\xff\xff\xff");
+        assert_eq!(done.answers, [Some(-1)]);
+        assert_eq!(done.written, Some((0, vec![0xff, 0xbf])));
+        let get = Operation { kind: kind(true, 5), offset: 6, verb: Verb::Get };
+        assert_eq!(run(&[get], b"\xff\xbf").answers, [Some(-3)]);
+        // what is written first is read afterwards
+        assert_eq!(
+            run(&[set(false, 63, 100, i64::MAX), set(false, 63, 100, 0)], b"").answers,
+            [Some(0), Some(i64::MAX)]
+        );
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_written() {
+        let set = Operation { kind: kind(false, 8), offset: 0, verb: Verb::Set(255, Overflow::Wrap) };
+        assert_eq!(run(&[set], b"\xff").written, None);
+        assert!(run(&[set], b"").written.is_some());
+    }
+}

@@ -1,0 +1,51 @@
+//! OBJECT: how a value is kept, in redis's words.
+
+use emberkv_log::Value;
+use emberkv_log::disk::Disk;
+use emberkv_resp::Reply;
+use emberkv_resp::schema::CommandId;
+
+use crate::group::Request;
+use crate::lookup::text_len;
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+/// Redis keeps strings up to this length together with what it says of them.
+const EMBEDDED_BYTES: usize = 44;
+
+/// Redis has one object for each of the numbers below, which all keys share, and this is how often it says it is used.
+const SHARED_NUMBERS: i64 = 10_000;
+const SHARED: i64 = i32::MAX as i64;
+
+impl<D: Disk> Partition<D> {
+    pub(super) fn object(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let key = self.key(request.db, request.args.at(2));
+        let lookup = self.lookup(key)?;
+        self.count_read(lookup);
+        let Some(found) = lookup.live() else {
+            reply.null();
+            return Ok(());
+        };
+        let value = self.value(found);
+        match request.id {
+            CommandId::ObjectEncoding => reply.bulk(match value {
+                Value::Int(_) => b"int",
+                other if text_len(other) <= EMBEDDED_BYTES => b"embstr",
+                _ => b"raw",
+            }),
+            CommandId::ObjectRefcount => reply.integer(match value {
+                Value::Int(0..SHARED_NUMBERS) => SHARED,
+                _ => 1,
+            }),
+            // when a key was asked for is not kept
+            CommandId::ObjectIdletime => reply.integer(0),
+            _ => {
+                return Err(Stop::error(
+                    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                     switching between policies at runtime LRU and LFU data will take some time to adjust.",
+                ));
+            }
+        }
+        Ok(())
+    }
+}

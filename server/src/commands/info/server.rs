@@ -1,0 +1,30 @@
+//! INFO server.
+
+use std::fmt::Write;
+
+use super::Snapshot;
+use crate::commands::REDIS_VERSION;
+use crate::core::shard::Shard;
+
+pub(super) fn write(text: &mut String, shard: &Shard, _: &[Snapshot]) {
+    let uptime = shard.now_ms.saturating_sub(shard.facts.started_ms) / 1000;
+    lines! { text,
+        "redis_version": REDIS_VERSION,
+        "redis_mode": "standalone",
+        "emberkv_version": env!("CARGO_PKG_VERSION"),
+        "os": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        "arch_bits": usize::BITS,
+        "io_driver": shard.facts.driver,
+        "cores": shard.peers.len(),
+        "process_id": std::process::id(),
+        "run_id": shard.facts.run_id,
+        "tcp_port": shard.facts.port,
+        "server_time_usec": shard.now_ms * 1000,
+        "uptime_in_seconds": uptime,
+        "uptime_in_days": uptime / 86_400,
+        "hz": shard.config.hz,
+        "configured_hz": shard.config.hz,
+        "executable": shard.facts.executable,
+        "config_file": shard.facts.config_file,
+    }
+}

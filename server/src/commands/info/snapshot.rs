@@ -1,0 +1,108 @@
+//! What INFO tells of one core, for the core that was asked.
+
+use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, Stats};
+use emberkv_log::{DbId, Debt};
+
+use crate::core::connection::Connection;
+use crate::core::shard::{Data, Shard};
+use crate::process;
+use crate::stats::{Rates, ServerStats};
+
+/// What INFO tells of one core.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub core: u16,
+    pub clients: usize,
+    pub longest_input: usize,
+    pub longest_output: usize,
+    pub waiting: usize,
+    pub stats: ServerStats,
+    pub rates: Rates,
+    /// What is at other cores.
+    pub away: usize,
+    pub busy_ms: u64,
+    /// `None`: they are being loaded.
+    pub partitions: Option<Vec<PartitionSnapshot>>,
+}
+
+/// And of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionSnapshot {
+    pub number: u16,
+    pub stats: Stats,
+    pub dbs: Vec<DbStats>,
+    /// Of segments, index and expiry.
+    pub memory_bytes: (u64, u64, u64),
+    pub live_bytes: u64,
+    pub segments: usize,
+    pub log_bytes: u64,
+    pub tail: u64,
+    pub written: u64,
+    pub synced: u64,
+    pub is_read_only: bool,
+    pub no_space: Option<String>,
+    pub debt: Debt,
+    pub compaction: CompactionStats,
+    pub checkpoint: CheckpointStats,
+    pub is_compacting_fully: bool,
+}
+
+impl Shard {
+    /// What INFO tells of this core.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let databases = self.config.databases;
+        let partitions = match &self.data {
+            Data::Loading { .. } => None,
+            Data::Ready(owned) => Some(&owned.list),
+        };
+        let partitions = partitions.map(|list| {
+            let one = |own: &crate::core::Own| {
+                let (partition, log) = (&own.partition, own.partition.log());
+                let (segments, log_bytes) = log.segments();
+                PartitionSnapshot {
+                    number: own.number,
+                    stats: partition.stats(),
+                    dbs: (0..databases).map(|db| partition.db_stats(DbId(db as u8))).collect(),
+                    memory_bytes: partition.memory(),
+                    live_bytes: log.table().live_bytes(),
+                    segments,
+                    log_bytes,
+                    tail: log.tail().0,
+                    written: log.written().0,
+                    synced: log.synced().0,
+                    is_read_only: log.read_only().is_some(),
+                    no_space: log.no_space().map(ToString::to_string),
+                    debt: log.debt(),
+                    compaction: partition.compaction_stats(),
+                    checkpoint: partition.checkpoint_stats(),
+                    is_compacting_fully: partition.is_compacting_fully(),
+                }
+            };
+            list.iter().map(one).collect()
+        });
+        Snapshot {
+            core: self.me.0,
+            clients: self.connections.len(),
+            longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
+            longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
+            waiting: self.waiting.len() + self.locked_out.len(),
+            stats: self.stats.clone(),
+            rates: self.stats.rates(),
+            away: self.away.load.requests,
+            busy_ms: process::thread_cpu_ms(),
+            partitions,
+        }
+    }
+}
+
+pub(super) fn partitions(cores: &[Snapshot]) -> impl Iterator<Item = &PartitionSnapshot> {
+    cores.iter().filter_map(|core| core.partitions.as_ref()).flatten()
+}
+
+pub(super) fn total(cores: &[Snapshot], of: impl Fn(&PartitionSnapshot) -> u64) -> u64 {
+    partitions(cores).map(of).sum()
+}
+
+pub(super) fn sum<N: std::iter::Sum>(cores: &[Snapshot], of: impl Fn(&Snapshot) -> N) -> N {
+    cores.iter().map(of).sum()
+}
