@@ -1,7 +1,6 @@
 //! Checkpoints: the index's pages, copied between commands, some of them each turn, and what changes in them afterwards (K4),
 //! handed to the log, which writes them. What a flush takes back is not worth keeping: it ends one that is being taken.
 
-use emberkv_log::OpenPart;
 use emberkv_log::disk::Disk;
 
 use crate::flush::Sweep;
@@ -201,10 +200,6 @@ impl<D: Disk> Partition<D> {
 
     fn end_walk(&mut self) {
         let open = self.undecided();
-        // the log borrows what it is told beside its own
-        let parts: Vec<_> = open.iter().map(|part| (part.txid, part.start, part.records.to_vec())).collect();
-        let open: Vec<_> =
-            parts.iter().map(|(txid, start, records)| OpenPart { txid: *txid, start: *start, records }).collect();
         self.log.end_pages(&self.floors, &open);
         self.index.end_walk();
         self.saver.stage = Stage::Ending;

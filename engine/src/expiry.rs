@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 
+use crate::cold::COLD_STEP;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
 
@@ -24,6 +25,12 @@ const LEVELS: u32 = 6;
 
 /// Ticks that one call catches up on at most, after the clock has jumped.
 const MAX_TICKS: u64 = 4096;
+
+/// Keys whose records are read at a time to be looked at.
+const MAX_WAITING: usize = 16;
+
+/// When a key is looked at again whose record can't be read, in ms.
+const UNREADABLE_MS: u64 = 5_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -130,7 +137,16 @@ impl<D: Disk> Partition<D> {
 
     /// Enters some of the keys that came from a checkpoint. Returns whether there are more.
     fn enter_some(&mut self, limit: usize) -> bool {
-        let Some(cursor) = self.unentered.take() else { return false };
+        let Some(cursor) = self.unentered else { return false };
+        let mut limit = limit;
+        if self.log.table().has_cold() {
+            limit = limit.min(COLD_STEP);
+            let expires = |partition: &Self, address| partition.log.table().may_expire(address);
+            // what can't be read now is asked for again in a later turn
+            if !matches!(self.bring_step(cursor, limit, expires), Ok(None)) {
+                return false;
+            }
+        }
         let (table, wheel, hasher, now_ms) = (self.log.table(), &mut self.wheel, &self.hasher, self.now_ms);
         let mut due = Vec::new();
         self.unentered = self.index.scan(cursor, limit, |_, address| {
@@ -156,13 +172,33 @@ impl<D: Disk> Partition<D> {
         if due.is_empty() {
             return self.wheel.is_behind(self.now_ms);
         }
+        let mut waiting = Vec::new();
         for (i, &fingerprint) in due.iter().enumerate() {
+            match self.bring_to_judge(fingerprint) {
+                Some(true) => {}
+                Some(false) => {
+                    waiting.push(fingerprint);
+                    if waiting.len() < MAX_WAITING {
+                        continue;
+                    }
+                    waiting.extend_from_slice(&due[i + 1..]);
+                    break;
+                }
+                None => {
+                    self.wheel.insert(fingerprint, self.now_ms + UNREADABLE_MS);
+                    continue;
+                }
+            }
             if !self.expire_fingerprint(fingerprint) {
-                self.wheel.put_back(due[i..].to_vec());
-                return false;
+                waiting.extend_from_slice(&due[i..]);
+                break;
             }
         }
-        true
+        let all = waiting.is_empty();
+        if !all {
+            self.wheel.put_back(waiting);
+        }
+        all
     }
 
     /// Removes what has expired among the keys of a fingerprint and enters the others again. False if the

@@ -3,6 +3,7 @@
 //! the log position that it must wait for (law 2).
 
 mod checkpoint;
+mod cold;
 mod commands;
 mod compact;
 mod expiry;
@@ -20,6 +21,7 @@ mod partition;
 mod published;
 mod replay;
 pub mod slots;
+mod spill;
 mod stats;
 mod stop;
 #[cfg(test)]
@@ -34,5 +36,6 @@ pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
 pub use partition::{Limits, OpenError, Partition, open};
+pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};
 pub use stop::Stop;

@@ -13,6 +13,7 @@ use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
 use crate::partition::{Limits, Partition};
+use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
 
@@ -159,6 +160,8 @@ impl Replay {
             locks: Locks::new(),
             transactions: Transactions::default(),
             saver: Saver::new(),
+            walks: Vec::new(),
+            spill: Spill::default(),
         }
     }
 }

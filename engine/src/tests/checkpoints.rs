@@ -50,12 +50,12 @@ fn two_are_kept_and_a_damaged_one_is_left_out() {
     }
     assert_eq!(names(&rig), ["checkpoint-0-3", "checkpoint-0-4"]);
     rig.disk.flip_bit("checkpoint-0-4", 5000 * 8);
-    let again = rig.killed();
+    let mut again = rig.killed();
     assert!(again.from_checkpoint, "the older one will do");
     assert_eq!(again.contents(), rig.contents());
     assert_eq!(names(&again), ["checkpoint-0-3"]);
     again.disk.flip_bit("checkpoint-0-3", 3);
-    let last = again.killed();
+    let mut last = again.killed();
     assert!(!last.from_checkpoint && names(&last).is_empty());
     assert_eq!(last.contents(), rig.contents());
 }

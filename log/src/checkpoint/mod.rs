@@ -18,7 +18,7 @@ mod saving;
 
 pub use file::Publication;
 pub use found::SavedPages;
-pub use saving::OpenPart;
+pub use saving::{OpenPart, PartHolds};
 
 pub(crate) use file::{ChunkMeta, remove_files};
 pub(crate) use found::{Candidate, Refused, candidates, is_checkpoint, is_temporary, last_generation};

@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::horizon::TxId;
 use crate::job::{CheckpointJob, Done, Job, JobKind};
 use crate::log::{Appended, Log};
-use crate::record::Kind;
+use crate::record::DbId;
 use crate::segment::Segment;
 use crate::tally::Shape;
 
@@ -25,14 +25,27 @@ use crate::tally::Shape;
 const GENERATIONS: usize = 2;
 
 /// A transaction whose part is appended and neither marked nor aborted.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenPart<'a> {
+#[derive(Clone, Debug)]
+pub struct OpenPart {
     /// Which.
     pub txid: TxId,
     /// Where the log was before the part.
     pub start: LogPosition,
-    /// The part's records.
-    pub records: &'a [Appended],
+    /// What its records are.
+    pub holds: PartHolds,
+    /// Where they are.
+    pub records: Vec<Appended>,
+}
+
+/// The records of a part, which are all of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartHolds {
+    /// Values of keys of this database that do not expire.
+    Values(DbId),
+    /// Tombstones.
+    Tombstones,
+    /// Floors.
+    Floors,
 }
 
 /// The checkpoints of a running log.
@@ -143,7 +156,7 @@ impl<D: Disk> Log<D> {
     ///
     /// # Panics
     /// If no checkpoint is being taken.
-    pub fn end_pages(&mut self, floors: &[LogPosition], open: &[OpenPart<'_>]) {
+    pub fn end_pages(&mut self, floors: &[LogPosition], open: &[OpenPart]) {
         let (upto, until) = (self.tail(), self.horizon.next());
         let segments = self.segments_without(open);
         let life = life_of(&self.incarnations, upto).map_or((0, 0), |life| (life.term, life.id));
@@ -167,23 +180,21 @@ impl<D: Disk> Log<D> {
     }
 
     /// What is needed of each segment, but for the parts.
-    fn segments_without(&self, open: &[OpenPart<'_>]) -> Vec<SegmentMeta> {
+    fn segments_without(&self, open: &[OpenPart]) -> Vec<SegmentMeta> {
         let one = |segment: &Segment<D::File>| {
             let mut needed = self.table.needed(segment.slot);
             let mut tallies = self.table.tallies(segment.slot).clone();
-            for record in open.iter().flat_map(|part| part.records) {
+            for (record, holds) in open.iter().flat_map(|part| part.records.iter().map(|record| (record, part.holds))) {
                 if self.table.first_slot(record.address) != segment.slot {
                     continue;
                 }
-                let there = self.table.record(record.address);
-                match there.kind() {
-                    Kind::Put | Kind::PutInt | Kind::PutPacked => {
+                match holds {
+                    PartHolds::Values(db) => {
                         needed.live_bytes -= record.len as u64;
-                        tallies.remove(Shape::of(&there));
+                        tallies.remove(Shape { len: record.len, db, expires_at_ms: None });
                     }
-                    Kind::Delete => needed.tombstone_bytes -= record.len as u64,
-                    Kind::Floor => needed.floors -= 1,
-                    other => unreachable!("{other:?} is no record of a part"),
+                    PartHolds::Tombstones => needed.tombstone_bytes -= record.len as u64,
+                    PartHolds::Floors => needed.floors -= 1,
                 }
             }
             SegmentMeta {

@@ -5,6 +5,7 @@ mod accept;
 mod atomics;
 mod away;
 pub(crate) mod budget;
+mod cold;
 pub(crate) mod connection;
 pub(crate) mod cron;
 mod depends;

@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
-use emberkv_log::{Appended, Entry, LogPosition, MARK_BYTES, OpenPart, PartitionId, Refusal, Shape, TxId};
+use emberkv_log::{Appended, Entry, LogPosition, MARK_BYTES, OpenPart, PartHolds, PartitionId, Refusal, Shape, TxId};
 
 use self::answers::Answer;
 use super::share::{Action, Share};
 use super::{CoordinatorId, ToCoordinator, ToOwner};
+use crate::commands::Walk;
 use crate::locks::{Place, Wants};
 use crate::partition::Partition;
 use crate::published::WriteCounters;
@@ -55,6 +56,8 @@ struct Open {
     step: Step,
     /// Of a deletion: which of the keys there are.
     found: Vec<usize>,
+    /// How far the search for keys has come.
+    walk: Walk,
     /// Bytes that are held for the part, and whether some are held for the mark.
     held_for_part: Option<u64>,
     held_for_mark: bool,
@@ -160,6 +163,7 @@ impl<D: Disk> Partition<D> {
             place,
             step: Step::Queued,
             found: Vec::new(),
+            walk: Walk::default(),
             held_for_part: None,
             held_for_mark: false,
             is_raised: false,
@@ -206,6 +210,8 @@ impl<D: Disk> Partition<D> {
         let done = match open.step.clone() {
             Step::Vote => self.vote(ticket, &mut open),
             Step::Write(participants) => self.write(ticket, &mut open, &participants),
+            // what the part replaces is looked at once more
+            Step::Commit if self.bring_share(&open.share).is_err() => Err(Stop::Wait),
             Step::Commit => match self.append_decision(&mut open, &Entry::Mark { txid: ticket }) {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
@@ -221,7 +227,7 @@ impl<D: Disk> Partition<D> {
         match done {
             Ok(()) => drop(self.transactions.open.insert(ticket, open)),
             Err(Stop::Error(error)) => self.refuse(ticket, open, error),
-            Err(Stop::Wait | Stop::Locked) => {
+            Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => {
                 self.transactions.waiting.push(ticket);
                 self.transactions.open.insert(ticket, open);
             }
@@ -263,15 +269,23 @@ impl<D: Disk> Partition<D> {
     }
 
     /// The parts that are appended and not decided: the index does not know of them.
-    pub(crate) fn undecided(&self) -> Vec<OpenPart<'_>> {
+    pub(crate) fn undecided(&self) -> Vec<OpenPart> {
         let open = self.transactions.open.iter().filter(|(_, open)| !open.records.is_empty());
-        open.map(|(txid, open)| OpenPart { txid: *txid, start: open.start, records: &open.records }).collect()
+        let part = |(txid, open): (&TxId, &Open)| {
+            let holds = match &open.share.action {
+                Action::Put { .. } => PartHolds::Values(open.share.db),
+                Action::Delete(_) => PartHolds::Tombstones,
+                _ => PartHolds::Floors,
+            };
+            OpenPart { txid: *txid, start: open.start, holds, records: open.records.clone() }
+        };
+        open.map(part).collect()
     }
 
     fn release_records(&mut self, open: &mut Open) {
         for record in open.records.drain(..) {
             if matches!(open.share.action, Action::Put { .. }) {
-                let shape = Shape::of(&self.log.table().record(record.address));
+                let shape = Shape { len: record.len, db: open.share.db, expires_at_ms: None };
                 self.log.table_mut().release(record.address, shape);
             }
         }

@@ -1,7 +1,7 @@
 //! What INFO tells of one core, for the core that was asked.
 
-use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, Stats};
-use emberkv_log::{DbId, Debt};
+use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, SpillStats, Stats};
+use emberkv_log::{ColdStats, DbId, Debt};
 
 use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
@@ -45,6 +45,11 @@ pub(crate) struct PartitionSnapshot {
     pub compaction: CompactionStats,
     pub checkpoint: CheckpointStats,
     pub is_compacting_fully: bool,
+    pub cold_segments: u64,
+    /// Of records that were read from segments that are not in memory.
+    pub kept_bytes: u64,
+    pub cold_reads: ColdStats,
+    pub spill: SpillStats,
 }
 
 impl Shard {
@@ -76,6 +81,10 @@ impl Shard {
                     compaction: partition.compaction_stats(),
                     checkpoint: partition.checkpoint_stats(),
                     is_compacting_fully: partition.is_compacting_fully(),
+                    cold_segments: log.table().cold_segments() as u64,
+                    kept_bytes: log.kept_bytes(),
+                    cold_reads: log.cold_stats(),
+                    spill: partition.spill_stats(),
                 }
             };
             list.iter().map(one).collect()
@@ -85,7 +94,7 @@ impl Shard {
             clients: self.connections.len(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
-            waiting: self.waiting.len() + self.locked_out.len(),
+            waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len(),
             stats: self.stats.clone(),
             rates: self.stats.rates(),
             away: self.away.load.requests,

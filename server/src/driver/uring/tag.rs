@@ -25,10 +25,20 @@ pub(super) enum Kind {
     CancelAccept,
     /// A disk write; the index is its place in the table.
     DiskWrite,
+    /// A disk read; the same.
+    DiskRead,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::CancelConn, Kind::CancelAccept, Kind::DiskWrite];
+const KINDS: [Kind; 8] = [
+    Kind::Wake,
+    Kind::Accept,
+    Kind::Receive,
+    Kind::Send,
+    Kind::CancelConn,
+    Kind::CancelAccept,
+    Kind::DiskWrite,
+    Kind::DiskRead,
+];
 
 const GENERATION_MASK: u32 = (1 << 24) - 1;
 
