@@ -362,6 +362,7 @@ impl<D: Disk> Log<D> {
 
     #[cold]
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        self.check_health()?; // read-only is for good
         self.check_parts()?;
         self.next_fits(bytes, purpose)?;
         self.roll();
