@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use crate::address::{Address, LogPosition};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::job::{Job, JobKind, WRITE_BLOCK};
@@ -234,6 +235,7 @@ impl<D: Disk> Log<D> {
             failed: None,
             is_wanted: true,
         }));
+        failpoint::pass(Point::LargeBegun);
         self.update_limits();
     }
 
@@ -303,6 +305,7 @@ impl<D: Disk> Log<D> {
         let len = (end - RECORD_AT) as usize;
         let shape = Shape::of(&self.table.record(address));
         self.table.retain(address, shape);
+        failpoint::pass(Point::LargeInstalled);
         self.rolled();
         Ok(Appended { address, len })
     }

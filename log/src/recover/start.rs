@@ -11,6 +11,7 @@ use crate::address::{FileId, LogPosition, PartitionId};
 use crate::catalog::Catalog;
 use crate::checkpoint::{Candidate, Checkpoints, Refused, candidates, is_checkpoint, last_generation, remove_files};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::horizon::{Horizon, TxId};
 use crate::job::{is_leftover, segment_file, segment_name};
 use crate::log::Log;
@@ -57,6 +58,8 @@ pub struct StartReport {
     pub lost: Vec<String>,
     /// Segments written anew because they were not known to be durable.
     pub refilled: usize,
+    /// Transactions over several partitions that had no end in some log, and have one now.
+    pub open_transactions: usize,
     /// Whether the data set was created.
     pub created: bool,
     /// Logs that were replayed from a checkpoint on.
@@ -172,6 +175,7 @@ pub fn start<D: Disk, R: Replay>(
         // what was lost may be what they refer to
         candidates.iter_mut().for_each(Vec::clear);
     }
+    report.open_transactions = settled.open();
     let mut replayed = Vec::new();
     for p in 0..found.len() {
         let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
@@ -184,6 +188,7 @@ pub fn start<D: Disk, R: Replay>(
     report.checkpoints = replays.iter().filter(|replayed| replayed.began_at.is_some()).count();
 
     // from here on the disk is written to
+    failpoint::pass(Point::StartDecided);
     let refused = refused.into_iter().chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
     let kept = clear_checkpoints(disk.as_ref(), refused.collect(), &names, &candidates, &mut report)?;
     let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept_files)?;
@@ -196,6 +201,7 @@ pub fn start<D: Disk, R: Replay>(
         let partition = PartitionId(p as u16);
         let (segments, writer, refilled) =
             opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
+        failpoint::pass(Point::StartRefilled);
         report.refilled += refilled;
         let newest = replays[p].began_at.unwrap_or_default();
         let checkpoints = Checkpoints::new(kept[p].clone(), newest, last_generation(&names, partition));
@@ -208,11 +214,13 @@ pub fn start<D: Disk, R: Replay>(
     for (p, (remains, replay)) in remains.into_iter().enumerate() {
         let mut log = Log::opened(Arc::clone(&disk), share(), PartitionId(p as u16), &catalog, remains);
         log.append_missing(&settled.missing[p])?;
+        failpoint::pass(Point::StartMarked);
         log.list_removals(&replays[p].freed);
         logs.push((log, replay));
     }
     let sections = logs.iter().map(|(log, _)| log.section()).collect();
     catalog.install(disk.as_ref(), sections).map_err(io_error(MANIFEST_NAMES[0]))?;
+    failpoint::pass(Point::StartInstalled);
     clear_away(disk.as_ref(), &mut logs)?;
     for (log, _) in &mut logs {
         log.begin();
