@@ -10,7 +10,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Victim};
+use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Shape, Victim};
 
 use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
@@ -338,17 +338,17 @@ impl<D: Disk> Partition<D> {
         }
         let Some((slot, old)) = found else { return Ok(0) };
         // the segment may be out of memory again: the victim is its memory
-        let old_len = if old == address { record.encoded_len() } else { self.log.table().record(old).encoded_len() };
+        let shape = if old == address { Shape::of(&record) } else { Shape::of(&self.log.table().record(old)) };
         if self.log.table().position(address) < self.floors[usize::from(record.db().0)] {
             // it was flushed, and the sweep has not come by yet
             self.index.remove(slot);
-            self.log.table_mut().release(old, old_len);
+            self.log.table_mut().release(old, shape);
             return Ok(0);
         }
         self.reserve_copy(record.encoded_len() as u64)?;
         let copy = self.log.relocate(victim);
         self.index.replace(slot, copy.address);
-        self.log.table_mut().release(old, old_len);
+        self.log.table_mut().release(old, shape);
         failpoint::pass(Point::CompactCopied);
         Ok(copy.len as u64)
     }

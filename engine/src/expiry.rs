@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 
+use crate::cold::COLD_STEP;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
 
@@ -130,6 +131,42 @@ impl<D: Disk> Partition<D> {
     /// Removes keys that have expired: looks at `limit` of those that are due. Returns whether more can be
     /// done at once: not when the log has no room for a tombstone now.
     pub fn expire(&mut self, limit: usize) -> bool {
+        let enters = self.unentered.is_some() && self.enter_some(limit);
+        self.expire_due(limit) || enters
+    }
+
+    /// Enters some of the keys that came from a checkpoint. Returns whether there are more.
+    fn enter_some(&mut self, limit: usize) -> bool {
+        let Some(cursor) = self.unentered else { return false };
+        let mut limit = limit;
+        if self.log.table().has_cold() {
+            limit = limit.min(COLD_STEP);
+            let expires = |partition: &Self, address| partition.log.table().may_expire(address);
+            // what can't be read now is asked for again in a later turn
+            if !matches!(self.bring_step(cursor, limit, expires), Ok(None)) {
+                return false;
+            }
+        }
+        let (table, wheel, hasher, now_ms) = (self.log.table(), &mut self.wheel, &self.hasher, self.now_ms);
+        let mut due = Vec::new();
+        self.unentered = self.index.scan(cursor, limit, |_, address| {
+            if !table.may_expire(address) {
+                return;
+            }
+            let record = table.record(address);
+            match record.expires_at_ms().map(|ms| (ms, hasher.fingerprint(record.db(), record.key()))) {
+                Some((ms, fingerprint)) if ms > now_ms => wheel.insert(fingerprint, ms),
+                Some((_, fingerprint)) => due.push(fingerprint),
+                None => {}
+            }
+        });
+        if !due.is_empty() {
+            self.wheel.put_back(due);
+        }
+        self.unentered.is_some()
+    }
+
+    fn expire_due(&mut self, limit: usize) -> bool {
         self.wheel.advance(self.now_ms);
         let due = self.wheel.take_due(limit);
         if due.is_empty() {

@@ -7,7 +7,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, DbId, Entry, Purpose};
+use emberkv_log::{Address, DbId, Entry, Purpose, Shape};
 
 use crate::cold::COLD_STEP;
 use crate::expiry::Wheel;
@@ -57,6 +57,7 @@ impl<D: Disk> Partition<D> {
     /// # Panics
     /// If the system has no memory for an empty index.
     pub(crate) fn apply_floor(&mut self, db: Option<DbId>, address: Address) {
+        self.saver.flushed();
         let position = self.log.table().position(address);
         if let Some(db) = db {
             #[cfg(any(test, feature = "sim"))]
@@ -76,6 +77,7 @@ impl<D: Disk> Partition<D> {
         self.log.table_mut().drop_below_floor(position);
         self.dbs.fill(DbStats::default());
         self.wheel = Wheel::new(self.now_ms);
+        self.unentered = None;
         self.sweep = Sweep::Done;
     }
 
@@ -100,13 +102,13 @@ impl<D: Disk> Partition<D> {
             }
             let record = table.record(address);
             if table.position(address) < self.floors[usize::from(record.db().0)] {
-                gone.push((address, record.encoded_len(), self.hasher.fingerprint(record.db(), record.key())));
+                gone.push((address, Shape::of(&record), self.hasher.fingerprint(record.db(), record.key())));
             }
         });
-        for (address, len, fingerprint) in gone {
+        for (address, shape, fingerprint) in gone {
             if let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) {
                 self.index.remove(slot);
-                self.log.table_mut().release(address, len);
+                self.log.table_mut().release(address, shape);
             }
         }
         self.sweep = next.map_or(Sweep::Done, Sweep::At);

@@ -2,6 +2,7 @@
 //! nothing of sockets: requests come in as arguments, replies go out as bytes, and with each reply comes
 //! the log position that it must wait for (law 2).
 
+mod checkpoint;
 mod cold;
 mod commands;
 mod compact;
@@ -28,6 +29,7 @@ mod tests;
 pub mod transact;
 mod write;
 
+pub use checkpoint::CheckpointStats;
 pub use commands::Direct;
 pub use compact::CompactionStats;
 pub use expiry::Wheel;

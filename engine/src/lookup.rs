@@ -4,7 +4,7 @@ use emberkv_index::{Fingerprint, SlotRef};
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, DbId, LogPosition, Record, Value};
+use emberkv_log::{Address, DbId, LogPosition, Record, Shape, Value};
 
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -17,6 +17,14 @@ pub(crate) struct Found {
     /// Bytes of the record.
     pub len: usize,
     pub expires_at_ms: Option<u64>,
+}
+
+impl Found {
+    /// What the entry counts for, as a key of `db`.
+    #[inline]
+    pub fn shape(&self, db: DbId) -> Shape {
+        Shape { len: self.len, db, expires_at_ms: self.expires_at_ms }
+    }
 }
 
 /// What the index says of a key.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use emberkv_index::Index;
+use emberkv_index::{Index, ScanCursor};
 pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
+use crate::checkpoint::Saver;
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
@@ -43,6 +44,8 @@ pub struct Partition<D: Disk> {
     pub(crate) index: Index,
     pub(crate) hasher: KeyHasher,
     pub(crate) wheel: Wheel,
+    /// Up to where keys that came from a checkpoint were entered in it.
+    pub(crate) unentered: Option<ScanCursor>,
     pub(crate) dbs: Vec<DbStats>,
     /// Records of a database that lie before this are gone (T4).
     pub(crate) floors: Vec<LogPosition>,
@@ -73,6 +76,7 @@ pub struct Partition<D: Disk> {
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
     pub(crate) compaction: Compaction,
+    pub(crate) saver: Saver,
     /// KEYS that wait for records which are not in memory.
     pub(crate) walks: Vec<BegunWalk>,
     pub(crate) spill: Spill,

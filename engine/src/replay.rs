@@ -1,11 +1,12 @@
 //! From the log to the index: what a start does with each record.
 
-use emberkv_index::{Index, IndexError, ScanCursor};
+use emberkv_index::{Index, IndexError, Loader, ScanCursor};
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentTable, Whose};
+use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SavedPages, SegmentTable, Shape, Whose};
 
+use crate::checkpoint::Saver;
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -23,6 +24,8 @@ const DATABASES: usize = 256;
 pub(crate) struct Replay {
     index: Index,
     wheel: Wheel,
+    /// Keys that came from a checkpoint are not in the wheel yet.
+    unentered: Option<ScanCursor>,
     dbs: Vec<DbStats>,
     floors: Vec<LogPosition>,
     sweep: Sweep,
@@ -38,6 +41,7 @@ impl Replay {
             hasher: KeyHasher::new(seed),
             index: Index::new()?,
             wheel: Wheel::new(now_ms),
+            unentered: None,
             // dead records may be of any: only what lives has to have a database
             dbs: vec![DbStats::default(); DATABASES],
             floors: vec![LogPosition(0); DATABASES],
@@ -53,36 +57,36 @@ impl Replay {
         fingerprint: emberkv_index::Fingerprint,
         table: &SegmentTable,
         record: &Record<'_>,
-    ) -> Option<(emberkv_index::SlotRef, Address, usize, Option<u64>, bool)> {
+    ) -> Option<(emberkv_index::SlotRef, Address, Shape, bool)> {
         let mut hit = None;
         let found = self.index.find(fingerprint, |address| {
             let other = table.record(address);
             let same = other.key() == record.key() && other.db() == record.db();
             if same {
-                hit = Some((other.encoded_len(), other.expires_at_ms()));
+                hit = Some(Shape::of(&other));
             }
             same
         });
-        let ((slot, address), (len, expires_at_ms)) = (found?, hit?);
+        let ((slot, address), shape) = (found?, hit?);
         let below = table.position(address) < self.floors[usize::from(record.db().0)];
-        Some((slot, address, len, expires_at_ms, below))
+        Some((slot, address, shape, below))
     }
 
     fn put(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), IndexError> {
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
         let expires_at_ms = record.expires_at_ms();
-        table.retain(address, record.encoded_len());
+        table.retain(address, Shape::of(record));
         let mut old_expiry = None;
         let stats = usize::from(record.db().0);
         match self.find(fingerprint, table, record) {
-            Some((slot, old, len, expiry, below)) => {
+            Some((slot, old, shape, below)) => {
                 self.index.replace(slot, address);
-                table.release(old, len);
+                table.release(old, shape);
                 if below {
                     self.dbs[stats].add(expires_at_ms);
                 } else {
-                    old_expiry = expiry;
-                    self.dbs[stats].set_expiry(expiry, expires_at_ms);
+                    old_expiry = shape.expires_at_ms;
+                    self.dbs[stats].set_expiry(old_expiry, expires_at_ms);
                 }
             }
             None => {
@@ -100,11 +104,11 @@ impl Replay {
 
     fn delete(&mut self, table: &mut SegmentTable, record: &Record<'_>) {
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
-        if let Some((slot, old, len, expiry, below)) = self.find(fingerprint, table, record) {
+        if let Some((slot, old, shape, below)) = self.find(fingerprint, table, record) {
             self.index.remove(slot);
-            table.release(old, len);
+            table.release(old, shape);
             if !below {
-                self.dbs[usize::from(record.db().0)].remove(expiry);
+                self.dbs[usize::from(record.db().0)].remove(shape.expires_at_ms);
             }
         }
     }
@@ -115,6 +119,7 @@ impl Replay {
             table.drop_below_floor(position);
             self.dbs.fill(DbStats::default());
             self.wheel = Wheel::new(self.now_ms);
+            self.unentered = None;
             self.sweep = Sweep::Done;
             return Ok(());
         };
@@ -138,6 +143,7 @@ impl Replay {
             index: self.index,
             hasher: self.hasher,
             wheel: self.wheel,
+            unentered: self.unentered,
             dbs: self.dbs,
             floors: self.floors,
             sweep: self.sweep,
@@ -153,6 +159,7 @@ impl Replay {
             packing: Vec::new(),
             locks: Locks::new(),
             transactions: Transactions::default(),
+            saver: Saver::new(),
             walks: Vec::new(),
             spill: Spill::default(),
         }
@@ -173,6 +180,40 @@ impl emberkv_log::Replay for Replay {
             }
             // the log's own; of a part it hands on what is in it
             Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => {}
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), String> {
+        self.index = Index::new().map_err(|error| error.to_string())?;
+        (self.wheel, self.unentered) = (Wheel::new(self.now_ms), None);
+        self.dbs.fill(DbStats::default());
+        self.floors.fill(LogPosition(0));
+        self.sweep = Sweep::Done;
+        Ok(())
+    }
+
+    fn restore(&mut self, table: &SegmentTable, pages: &mut SavedPages<'_>) -> Result<(), String> {
+        let mut loader = Loader::default();
+        while let Some(chunk) = pages.next_chunk() {
+            loader.load(&chunk?, |address| pages.is_there(address)).map_err(|error| error.to_string())?;
+        }
+        self.index = loader.finish(|address| pages.is_there(address)).map_err(|error| error.to_string())?;
+        self.floors.iter_mut().zip(pages.floors()).for_each(|(floor, saved)| *floor = saved);
+        let all = table.keys();
+        let keys: u64 = all.iter().map(|tally| tally.keys).sum();
+        let agrees = keys == self.index.len() as u64;
+        #[cfg(any(test, feature = "sim"))]
+        let agrees = agrees || plant::is(Plant::K3);
+        if !agrees {
+            return Err(format!("it counts {keys} keys, and {} are there", self.index.len()));
+        }
+        for (stats, tally) in self.dbs.iter_mut().zip(&all) {
+            let (keys, expires, expiry_sum_ms) = (tally.keys, tally.expires, tally.expiry_sum_ms);
+            *stats = DbStats { keys, expires, expiry_sum_ms };
+        }
+        if all.iter().any(|tally| tally.expires > 0) {
+            self.unentered = Some(ScanCursor::START);
         }
         Ok(())
     }

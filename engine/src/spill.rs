@@ -6,7 +6,7 @@
 //! record once, so it moves nothing.
 
 use emberkv_log::disk::Disk;
-use emberkv_log::{Address, Purpose, SegmentSequence};
+use emberkv_log::{Address, Purpose, SegmentSequence, Shape};
 
 use crate::partition::Partition;
 
@@ -181,7 +181,7 @@ impl<D: Disk> Partition<D> {
             let table = self.log.table();
             // its segment has been freed or loaded meanwhile, or it was forgotten: it will be read again
             let Some(record) = table.kept_record(address) else { continue };
-            let (len, db) = (record.encoded_len(), record.db());
+            let (shape, len, db) = (Shape::of(&record), record.encoded_len(), record.db());
             let fingerprint = self.hasher.fingerprint(db, record.key());
             let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) else { continue };
             let is_flushed = table.position(address) < self.floors[usize::from(db.0)];
@@ -194,7 +194,7 @@ impl<D: Disk> Partition<D> {
             }
             let copy = self.log.relocate_kept(address);
             self.index.replace(slot, copy.address);
-            self.log.table_mut().release(address, len);
+            self.log.table_mut().release(address, shape);
             copied += len;
             self.spill.stats.promoted += 1;
             self.spill.stats.promoted_bytes += len as u64;

@@ -149,13 +149,14 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
+        self.saver.changed();
         let stats = &mut self.dbs[usize::from(key.db.0)];
         let mut old_expiry = None;
         match old {
             Lookup::Live(found) => {
                 old_expiry = found.expires_at_ms;
                 self.index.replace(found.slot, address);
-                self.log.table_mut().release(found.address, found.len);
+                self.log.table_mut().release(found.address, found.shape(key.db));
                 if old_expiry != expires_at_ms {
                     stats.set_expiry(old_expiry, expires_at_ms);
                 }
@@ -163,7 +164,7 @@ impl<D: Disk> Partition<D> {
             Lookup::Stale(found) => {
                 let below_floor = self.log.table().position(found.address) < self.floors[usize::from(key.db.0)];
                 self.index.replace(found.slot, address);
-                self.log.table_mut().release(found.address, found.len);
+                self.log.table_mut().release(found.address, found.shape(key.db));
                 if below_floor {
                     stats.add(expires_at_ms);
                 } else {
@@ -224,8 +225,9 @@ impl<D: Disk> Partition<D> {
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
         self.index.remove(found.slot);
-        self.log.table_mut().release(found.address, found.len);
+        self.log.table_mut().release(found.address, found.shape(key.db));
         self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);
+        self.saver.changed();
     }
 
     /// Removes the entry of a key that [`Partition::peek`] calls stale, if there is room for the tombstone;
@@ -234,7 +236,7 @@ impl<D: Disk> Partition<D> {
         if self.log.table().position(found.address) < self.floors[usize::from(key.db.0)] {
             // the floor is its tombstone
             self.index.remove(found.slot);
-            self.log.table_mut().release(found.address, found.len);
+            self.log.table_mut().release(found.address, found.shape(key.db));
             return true;
         }
         #[cfg(any(test, feature = "sim"))]

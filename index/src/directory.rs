@@ -21,6 +21,13 @@ impl Directory {
         Self { pages: vec![page], shift: TAG_BITS }
     }
 
+    /// Pages that follow one another, each of 2^bits tags, numbered in that order.
+    pub(crate) fn of_pages(bits: impl Iterator<Item = u32> + Clone) -> Self {
+        let shift = bits.clone().min().unwrap_or(TAG_BITS);
+        let named = |(page, bits): (usize, u32)| std::iter::repeat_n(page as PageId, 1 << (bits - shift));
+        Self { pages: bits.enumerate().flat_map(named).collect(), shift }
+    }
+
     #[inline]
     pub(crate) fn page_of(&self, tag: Tag) -> PageId {
         self.pages[(tag.raw() >> self.shift) as usize]

@@ -5,6 +5,7 @@ use emberkv_log::{Address, Grace};
 use crate::{
     arena::{Arena, BlockId, Reserve},
     block::{Row, SLOTS},
+    checkpoint::Walk,
     directory::{Directory, PageId},
     error::IndexError,
     fingerprint::{Family, Fingerprint, TAG_BITS},
@@ -31,6 +32,8 @@ pub struct Index {
     /// Pages by how often the tags were halved: the directory shrinks when its last level is empty.
     pub(crate) pages_at_depth: [u32; MAX_DEPTH + 1],
     pub(crate) len: usize,
+    /// While a checkpoint is taken, how far that is.
+    pub(crate) walk: Option<Box<Walk>>,
     /// What other threads see of it, once there is a reader.
     pub(crate) publisher: Option<Publisher>,
     /// Since when readers are led to another index, if this one was taken away.
@@ -106,6 +109,7 @@ impl Index {
             side: SideTable::default(),
             pages_at_depth,
             len: 0,
+            walk: None,
             publisher: None,
             left: None,
             #[cfg(debug_assertions)]
@@ -269,8 +273,14 @@ impl Index {
                 let word = line.load(slot);
                 debug_assert!(!word.is_empty());
                 line.store(slot, word.with_address(address));
+                if self.walk.is_some() {
+                    self.note_change(Family::new(word.tag(), row), word.address(), Some(address));
+                }
             }
-            Place::Side { family, position } => *self.side.slot_mut(family, position) = address,
+            Place::Side { family, position } => {
+                let old = std::mem::replace(self.side.slot_mut(family, position), address);
+                self.note_change(family, Some(old), Some(address));
+            }
         }
     }
 
@@ -301,6 +311,9 @@ impl Index {
             self.grow(tag)?;
         }
         self.len += 1;
+        if self.walk.is_some() {
+            self.note_change(Family::new(tag, row), None, Some(address));
+        }
         Ok(())
     }
 
@@ -313,14 +326,19 @@ impl Index {
         self.len -= 1;
         match place_of_entry {
             Place::Side { family, position } => {
-                self.side.remove(family, position);
+                let old = self.side.remove(family, position);
+                self.note_change(family, Some(old), None);
                 self.show_side();
             }
             Place::Slot { block, row, slot } => {
                 let line = self.arena.block(block).row(row);
-                let tag = line.load(slot).tag();
-                debug_assert!(!line.load(slot).is_empty());
+                let word = line.load(slot);
+                let tag = word.tag();
+                debug_assert!(!word.is_empty());
                 line.store(slot, Word::EMPTY);
+                if let Some(walk) = &mut self.walk {
+                    walk.note(Family::new(tag, row), word.address(), None);
+                }
                 if !self.side.is_empty()
                     && let Some(address) = self.side.pop(Family::new(tag, row))
                 {

@@ -25,6 +25,7 @@ mod arena;
 mod block;
 #[cfg(test)]
 mod check;
+mod checkpoint;
 #[cfg(test)]
 mod concurrent;
 mod directory;
@@ -51,6 +52,7 @@ mod tests;
 mod version;
 
 pub use arena::Reserve;
+pub use checkpoint::{Damaged, Loader};
 pub use error::IndexError;
 pub use fingerprint::{Fingerprint, TAG_BITS, Tag};
 pub use index::{Candidates, Index, SlotRef};

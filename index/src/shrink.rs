@@ -55,14 +55,23 @@ impl Index {
         if sibling.bits() != page.bits() || sibling.count() != MIN_BLOCKS || live > MAX_BLOCKS * SHRUNK_LOAD {
             return;
         }
+        let start = first.min(sibling_first);
+        let range = (start, start + (2 << page.bits()));
+        #[allow(unused_mut)]
+        let mut crosses_walk = self.walk.as_ref().is_some_and(|walk| walk.is_within(range));
+        #[cfg(test)]
+        if emberkv_log::plant::is(emberkv_log::plant::Plant::K4Merge) {
+            crosses_walk = false;
+        }
+        if crosses_walk {
+            return; // half of it is copied (K4)
+        }
         let (lower, upper) = if first < sibling_first { (page, sibling) } else { (sibling, page) };
         let blocks: Vec<BlockId> = lower.blocks().chain(upper.blocks()).collect();
         let (bits, depth) = (page.bits() + 1, page.depth());
         for block in sibling.blocks() {
             self.owners[block.raw() as usize] = id;
         }
-        let start = first.min(sibling_first);
-        let range = (start, start + (1 << bits));
         self.hide(range);
         self.directory.set(range, id);
         self.free_pages.push(sibling_id);

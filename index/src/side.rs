@@ -70,6 +70,13 @@ impl SideTable {
         self.families.range(from..Family::lowest_of(end)).next().map(|(family, _)| *family)
     }
 
+    /// The families with tags in `first..end`, and their addresses.
+    pub(crate) fn families(&self, first: u32, end: u32) -> impl Iterator<Item = (Family, Address)> + '_ {
+        self.families
+            .range(Family::lowest_of(first)..Family::lowest_of(end))
+            .flat_map(|(family, addresses)| addresses.iter().map(|&address| (*family, address)))
+    }
+
     /// The entries with tags in `first..end`.
     pub(crate) fn range(&self, first: u32, end: u32) -> impl Iterator<Item = (Tag, Address)> + '_ {
         self.families

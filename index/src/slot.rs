@@ -72,6 +72,12 @@ impl Word {
         Self(self.0 & !ADDRESS_MASK | address.raw() & ADDRESS_MASK)
     }
 
+    /// The same entry as if its record had never been read (K7).
+    #[inline]
+    pub(crate) const fn unvisited(self) -> Self {
+        Self(self.0 & !(((1 << VISITED_BITS) - 1) << ADDRESS_BITS))
+    }
+
     /// Whether the tag is `tag`; an empty slot passes for tag 0.
     #[inline]
     pub(crate) const fn has_tag(self, tag: Tag) -> bool {

@@ -27,6 +27,7 @@ use crate::options::SyncPolicy;
 use crate::record::{CRC_BYTES, DbId, Value, put_front};
 use crate::segment::{Next, Prepared};
 use crate::table::SegmentTable;
+use crate::tally::Shape;
 
 /// What is copied in a turn, at most: some 0.2 ms of memory bandwidth.
 const SLICE_BYTES: u64 = 1 << 20;
@@ -302,7 +303,8 @@ impl<D: Disk> Log<D> {
         self.install(prepared, header, WRITE_BLOCK, 1, |ahead: AheadWriter| -> SegmentWriter { ahead.finish(&front) });
         let address = self.table.split().address(self.head().slot, RECORD_AT);
         let len = (end - RECORD_AT) as usize;
-        self.table.retain(address, len);
+        let shape = Shape::of(&self.table.record(address));
+        self.table.retain(address, shape);
         failpoint::pass(Point::LargeInstalled);
         self.rolled();
         Ok(Appended { address, len })

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::address::{Address, FileId, Nonce};
 use crate::catalog::ManifestEdit;
+use crate::checkpoint::{Publication, is_temporary, remove_files};
 use crate::cold::Brought;
 use crate::disk::Disk;
 use crate::failpoint::{self, Point};
@@ -36,6 +37,8 @@ pub enum JobKind {
     Refill,
     /// Memory ahead of the tail.
     Prefault,
+    /// A step of a checkpoint.
+    Checkpoint,
     /// A segment into memory.
     Load,
     /// A record of a segment that is not in memory, at this address.
@@ -112,6 +115,8 @@ pub enum Job<F> {
         /// Which part.
         range: Range<u64>,
     },
+    /// A step of a checkpoint.
+    Checkpoint(CheckpointJob<F>),
     /// Read a segment into memory.
     Load(Load<F>),
     /// Read what begins at `offset`, where a record does, as far as it goes.
@@ -133,6 +138,34 @@ pub enum Job<F> {
         memory: Vec<Arc<SegmentMemory>>,
         /// Files whose cached pages are of no more use, and how many bytes.
         cached: Vec<(F, u64)>,
+    },
+}
+
+/// What becomes of a checkpoint's file.
+#[derive(Clone, Debug)]
+pub enum CheckpointJob<F> {
+    /// Create it, of about so many bytes, in place of one that was left.
+    Create {
+        /// Its name for now.
+        name: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// Write a chunk.
+    Write {
+        /// The file.
+        file: F,
+        /// Where.
+        offset: u64,
+        /// What.
+        data: Bytes,
+    },
+    /// Make it count.
+    Publish(Publication<F>),
+    /// Remove what was abandoned.
+    Remove {
+        /// The files.
+        names: Vec<String>,
     },
 }
 
@@ -164,7 +197,7 @@ const NEW_MANIFEST: &str = "MANIFEST.new";
 
 /// Whether a file of this name is one that an interrupted job has left.
 pub(crate) fn is_leftover(name: &str) -> bool {
-    name == NEW_MANIFEST
+    name == NEW_MANIFEST || is_temporary(name)
 }
 
 /// Creates a segment file that may be named in the manifest afterwards (S2).
@@ -215,6 +248,7 @@ impl<F: Clone> Job<F> {
             Self::Manifest(_) => JobKind::Manifest,
             Self::Refill { .. } => JobKind::Refill,
             Self::Prefault { .. } => JobKind::Prefault,
+            Self::Checkpoint(_) => JobKind::Checkpoint,
             Self::Load(_) => JobKind::Load,
             Self::Read { address, .. } => JobKind::Read(*address),
             Self::Discard { .. } => JobKind::Discard,
@@ -255,6 +289,13 @@ impl<F: Clone> Job<F> {
                 return Ok(Done::Files(files));
             }
             Self::Prefault { memory, range } => memory.prefault(range.clone()),
+            Self::Checkpoint(CheckpointJob::Create { name, size }) => {
+                remove_files(disk, std::slice::from_ref(name))?;
+                return Ok(Done::Files(vec![disk.create(name, *size)?]));
+            }
+            Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => disk.write_at(file, *offset, data)?,
+            Self::Checkpoint(CheckpointJob::Publish(publication)) => publication.run(disk)?,
+            Self::Checkpoint(CheckpointJob::Remove { names }) => remove_files(disk, names)?,
             Self::Load(load) => return Ok(Done::Memory(load.run(disk)?)),
             Self::Read { address: _, file, offset, len } => {
                 let mut bytes = vec![0; *len as usize];

@@ -7,6 +7,7 @@
 mod address;
 mod ahead;
 mod catalog;
+mod checkpoint;
 mod close;
 mod cold;
 pub mod disk;
@@ -37,6 +38,7 @@ mod segment;
 mod simulation;
 mod table;
 mod table_reader;
+mod tally;
 mod turn;
 mod victim;
 
@@ -45,10 +47,11 @@ pub use address::{
 };
 pub use ahead::{Large, Piece, Whose};
 pub use catalog::{ManifestEdit, ManifestTurn};
+pub use checkpoint::{OpenPart, PartHolds, Publication, SavedPages};
 pub use cold::{Bring, Brought, ColdStats};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
-pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
+pub use job::{CheckpointJob, Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
 pub use log::{Appended, Log, Purpose, Refusal};
 pub use manifest::{MANIFEST_NAMES, MAX_PARTITIONS};
 pub use memory::SegmentMemory;
@@ -60,4 +63,5 @@ pub use refill::Source;
 pub use residency::{Load, Unloadable};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
+pub use tally::{Shape, Tally};
 pub use victim::{Candidate, Debt, Victim};

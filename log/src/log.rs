@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
 use crate::catalog::Catalog;
+use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
@@ -21,6 +22,7 @@ use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
 use crate::segment::{Generation, Life, Next, Segment};
 use crate::table::SegmentTable;
+use crate::tally::Shape;
 
 /// Kept free at a segment's end for the frame that seals it.
 pub(crate) const SEAL_SPACE: u64 = (FRAME_HEADER_BYTES + SEAL_BYTES) as u64 + 2 * FRAME_ALIGN;
@@ -138,6 +140,7 @@ pub struct Log<D: Disk> {
     pub(crate) listed_durable: LogPosition,
     pub(crate) manifest_dirty: bool,
     pub(crate) table: SegmentTable,
+    pub(crate) checkpoints: Checkpoints<D::File>,
     /// Ascending; the last is the head.
     pub(crate) segments: Vec<Segment<D::File>>,
     pub(crate) writer: SegmentWriter,
@@ -359,6 +362,7 @@ impl<D: Disk> Log<D> {
 
     #[cold]
     fn reserve_slowly(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
+        self.check_health()?; // read-only is for good
         self.check_parts()?;
         self.next_fits(bytes, purpose)?;
         self.roll();
@@ -468,7 +472,9 @@ impl<D: Disk> Log<D> {
         let len = entry.encoded_len();
         let address = self.append_with(len, |space| entry.encode(space));
         match entry {
-            Entry::Put { .. } => self.table.retain(address, len),
+            Entry::Put { db, expires_at_ms, .. } => {
+                self.table.retain(address, Shape { len, db: *db, expires_at_ms: *expires_at_ms });
+            }
             Entry::Delete { .. } => self.table.add_tombstone(address, len),
             Entry::Floor { .. } => self.table.add_floor(address),
             Entry::Freed { .. } | Entry::Seal { .. } => {}

@@ -69,6 +69,18 @@ pub enum Plant {
     E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
+    /// A checkpoint is published before the log is safe up to where it was taken.
+    K1,
+    /// A start takes nothing from before a checkpoint, though there were transactions that were not decided.
+    K1Parts,
+    /// Entries of a checkpoint whose segment is gone are loaded all the same, and nobody counts.
+    K3,
+    /// What changes in pages that a walk over the index has copied is left out.
+    K4,
+    /// Pages merge across the place that a walk over the index has come to.
+    K4Merge,
+    /// Pages are copied with the bits that say how lately a record was read.
+    K7,
     /// The crc of a record that is read from a segment that is not in memory is not looked at.
     L7Cold,
     /// The frames of a segment that is loaded again are not checked.

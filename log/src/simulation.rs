@@ -20,10 +20,15 @@ use crate::disk::sim::{Choices, SimDisk, SimFile};
 use crate::plant::{self, Plant};
 use crate::{
     Address, DbId, Entry, Job, Kind, Large, Log, LogPosition, Options, Piece, Progress, Purpose, Record, Refusal,
-    Replay, SegmentTable, StartError, StartReport, SyncPolicy, Value, Whose, segment_name, start,
+    Replay, SegmentTable, Shape, StartError, StartReport, SyncPolicy, Value, Whose, segment_name, start,
 };
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// All keys are of one database and do not expire here.
+fn plain(len: usize) -> Shape {
+    Shape { len, db: DbId(0), expires_at_ms: None }
+}
 
 /// The least that an engine does: where each key's newest record is.
 #[derive(Default)]
@@ -32,20 +37,20 @@ struct Index(BTreeMap<Vec<u8>, (Address, usize)>);
 impl Index {
     fn put(&mut self, table: &mut SegmentTable, key: &[u8], address: Address, len: usize) {
         if let Some((old, old_len)) = self.0.insert(key.to_vec(), (address, len)) {
-            table.release(old, old_len);
+            table.release(old, plain(old_len));
         }
     }
 
     fn delete(&mut self, table: &mut SegmentTable, key: &[u8]) {
         if let Some((old, len)) = self.0.remove(key) {
-            table.release(old, len);
+            table.release(old, plain(len));
         }
     }
 
     fn replay(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) {
         match record.kind() {
             Kind::Put => {
-                table.retain(address, record.encoded_len());
+                table.retain(address, plain(record.encoded_len()));
                 self.put(table, record.key(), address, record.encoded_len());
             }
             Kind::Delete => self.delete(table, record.key()),
@@ -107,6 +112,11 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
 impl Replay for Index {
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
         self.replay(table, address, record);
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), String> {
+        self.0.clear();
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use crate::grace::Grace;
 use crate::memory::{SegmentMemory, share_record};
 use crate::record::{Record, Value};
 use crate::table_reader::{TablePublisher, TableReader};
+use crate::tally::{Shape, Tallies, Tally};
 
 /// A slot of the table. A segment of an oversized record fills several in a row; its counts are in the
 /// first of them.
@@ -63,6 +64,8 @@ pub struct SegmentTable {
     split: AddressSplit,
     slots: Vec<Option<SlotView>>,
     needed: Vec<Needed>,
+    /// The keys whose newest record is in a segment, by its first slot.
+    tallies: Vec<Tallies>,
     /// By first slot: how many bytes the segment has, and how often its records were asked for lately.
     sizes: Vec<u64>,
     uses: Vec<u32>,
@@ -84,6 +87,7 @@ impl SegmentTable {
             split,
             slots: Vec::new(),
             needed: Vec::new(),
+            tallies: Vec::new(),
             sizes: Vec::new(),
             uses: Vec::new(),
             nothing: SegmentMemory::nothing(),
@@ -143,6 +147,7 @@ impl SegmentTable {
         if self.slots.len() < end {
             self.slots.resize_with(end, || None);
             self.needed.resize(end, Needed::default());
+            self.tallies.resize(end, Tallies::default());
             self.sizes.resize(end, 0);
             self.uses.resize(end, 0);
         }
@@ -157,6 +162,7 @@ impl SegmentTable {
             *slot = Some(view);
         }
         self.needed[first.0 as usize] = Needed::default();
+        self.tallies[first.0 as usize].0.clear();
         (self.sizes[first.0 as usize], self.uses[first.0 as usize]) = (memory.size(), 0);
     }
 
@@ -389,26 +395,28 @@ impl SegmentTable {
         }
     }
 
-    /// Notes that the index refers to a record of `len` bytes at `address` from now on.
+    /// Notes that the index refers to this record at `address` from now on.
     #[inline]
-    pub fn retain(&mut self, address: Address, len: usize) {
+    pub fn retain(&mut self, address: Address, shape: Shape) {
         let first = self.view(self.split.parts(address).0).first;
-        self.needed[first.0 as usize].live_bytes += len as u64;
+        self.needed[first.0 as usize].live_bytes += shape.len as u64;
+        self.tallies[first.0 as usize].add(shape);
     }
 
-    /// Notes that the index no longer refers to the record of `len` bytes at `address`.
+    /// Notes that the index no longer refers to this record at `address`.
     ///
     /// # Panics
     /// If it never did.
     #[inline]
-    pub fn release(&mut self, address: Address, len: usize) {
+    pub fn release(&mut self, address: Address, shape: Shape) {
         let first = self.view(self.split.parts(address).0).first;
         let needed = &mut self.needed[first.0 as usize];
-        assert!(needed.live_bytes >= len as u64, "more died in a segment than lived there");
-        needed.live_bytes -= len as u64;
+        assert!(needed.live_bytes >= shape.len as u64, "more died in a segment than lived there");
+        needed.live_bytes -= shape.len as u64;
         if needed.live_bytes == 0 {
             self.emptied.push(first);
         }
+        self.tallies[first.0 as usize].remove(shape);
     }
 
     /// Notes a tombstone of `len` bytes at `address`.
@@ -439,6 +447,7 @@ impl SegmentTable {
             }
             let needed = &mut self.needed[slot];
             needed.live_bytes = 0;
+            self.tallies[slot].0.clear();
             if view.base.plus(self.sizes[slot]) <= floor {
                 (needed.tombstone_bytes, needed.floors) = (0, 0);
             }
@@ -449,6 +458,42 @@ impl SegmentTable {
     /// What keeps the segment with this first slot.
     pub(crate) fn needed(&self, first: SegmentSlot) -> Needed {
         self.needed[first.0 as usize]
+    }
+
+    /// The first slot of the segment that an address is of.
+    pub(crate) fn first_slot(&self, address: Address) -> SegmentSlot {
+        self.view(self.split.parts(address).0).first
+    }
+
+    /// The keys whose newest record is in the segment with this first slot, by database.
+    pub(crate) fn tallies(&self, first: SegmentSlot) -> &Tallies {
+        &self.tallies[first.0 as usize]
+    }
+
+    /// What a checkpoint says of the segment with this first slot.
+    pub(crate) fn restore(&mut self, first: SegmentSlot, needed: Needed, tallies: Tallies) {
+        self.needed[first.0 as usize] = needed;
+        self.tallies[first.0 as usize] = tallies;
+    }
+
+    /// The keys of all segments, by database.
+    pub fn keys(&self) -> Vec<Tally> {
+        let mut all: Vec<Tally> = Vec::new();
+        for tallies in &self.tallies {
+            all.resize(all.len().max(tallies.0.len()), Tally::default());
+            for (sum, tally) in all.iter_mut().zip(&tallies.0) {
+                sum.keys += tally.keys;
+                sum.expires += tally.expires;
+                sum.expiry_sum_ms += tally.expiry_sum_ms;
+            }
+        }
+        all
+    }
+
+    /// Whether a key may expire whose newest record is in the segment that this address is of.
+    pub fn may_expire(&self, address: Address) -> bool {
+        let first = self.view(self.split.parts(address).0).first;
+        self.tallies[first.0 as usize].0.iter().any(|tally| tally.expires > 0)
     }
 
     /// The segments that were emptied since the last call, by first slot.

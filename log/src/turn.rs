@@ -34,6 +34,7 @@ impl<D: Disk> Log<D> {
             self.check_late_parts();
         }
         self.free_dead_segments();
+        self.publish_checkpoint();
         if self.health == Health::Good {
             let inline = self.options.policy != SyncPolicy::Always && !self.writes_are_slow;
             if inline && self.unwritten_bytes() <= INLINE_BYTES {
@@ -93,6 +94,7 @@ impl<D: Disk> Log<D> {
     fn waits_for_sync(&self) -> bool {
         let waits = |life| matches!(life, Life::Sealed { listed: false } | Life::FreePendingSafe(..));
         self.segments.iter().any(|segment| waits(segment.life))
+            || self.checkpoints.waits_for_sync()
             || (!self.unsynced_steps.is_empty() && self.horizon.is_waited_for())
     }
 
@@ -347,6 +349,7 @@ impl<D: Disk> Log<D> {
             JobKind::Manifest => self.manifest_done(result.map(|_| ())),
             JobKind::Refill => self.refill_done(result),
             JobKind::Fill => self.filled(result.map(|_| ())),
+            JobKind::Checkpoint => self.checkpoint_done(result),
             JobKind::Load => self.load_done(result),
             JobKind::Prefault | JobKind::Discard | JobKind::Read(_) => {}
         }

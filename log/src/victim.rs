@@ -10,6 +10,7 @@ use crate::log::{Appended, Log};
 use crate::memory::SegmentMemory;
 use crate::record::{Kind, Record, copy_relocated};
 use crate::segment::{Life, Residence, Segment};
+use crate::tally::Shape;
 
 /// How much of the log is needed, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -238,7 +239,7 @@ impl<D: Disk> Log<D> {
         let raw = victim.memory.closed_bytes(victim.cursor.at..victim.cursor.at + len as u64);
         let address = self.append_with(len, |space| copy_relocated(raw, space));
         match record.kind() {
-            Kind::Put | Kind::PutInt | Kind::PutPacked => self.table.retain(address, len),
+            Kind::Put | Kind::PutInt | Kind::PutPacked => self.table.retain(address, Shape::of(&record)),
             Kind::Delete => self.table.add_tombstone(address, len),
             other => panic!("{other:?} is not moved"),
         }
@@ -253,8 +254,11 @@ impl<D: Disk> Log<D> {
     pub fn relocate_kept(&mut self, address: Address) -> Appended {
         let Some(raw) = self.table.kept().get(address).cloned() else { panic!("{address:?} is not kept") };
         let len = raw.len();
+        let shape = self.table.kept_record(address).as_ref().map(Shape::of);
         let address = self.append_with(len, |space| copy_relocated(&raw, space));
-        self.table.retain(address, len);
+        if let Some(shape) = shape {
+            self.table.retain(address, shape);
+        }
         Appended { address, len }
     }
 

@@ -24,8 +24,8 @@ use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Subscriptions,
-    Visitors,
+    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Saves, Spares,
+    Subscriptions, Visitors,
 };
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
@@ -304,6 +304,7 @@ impl Seed {
             locked_out: VecDeque::new(),
             visitors: Visitors::default(),
             gathers: Gathers::default(),
+            saves: Saves::default(),
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),
@@ -418,7 +419,8 @@ fn log_report(report: &emberkv_log::StartReport, took: Duration) {
     for lost in &report.lost {
         tracing::error!("salvage: lost {lost}");
     }
-    tracing::info!(records = report.records, refilled = report.refilled, ?took, "the log is replayed");
+    let (records, refilled, checkpoints) = (report.records, report.refilled, report.checkpoints);
+    tracing::info!(records, refilled, checkpoints, ?took, "the log is replayed");
 }
 
 /// Binds everything that the configuration asks for.

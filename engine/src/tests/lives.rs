@@ -31,6 +31,8 @@ pub struct Life {
     reader: PartitionReader,
     /// Direct reads that were answered, and those that were not.
     direct: [u64; 2],
+    /// Checkpoints that were taken, and starts that began with one.
+    checkpoints: [u64; 2],
 }
 
 impl Life {
@@ -43,8 +45,8 @@ impl Life {
         let model = Model { now_ms: rig.now_ms(), ..Model::default() };
         let history = vec![(LogPosition(0), State::new())];
         let (changed, cold_choices) = (BTreeMap::new(), Choices::new(seed ^ 0xc01d));
-        let (reads_fail, direct) = (false, [0; 2]);
-        Self { rig, choices, cold_choices, reads_fail, model, policy, history, changed, reader, direct }
+        let (reads_fail, direct, checkpoints) = (false, [0; 2], [0; 2]);
+        Self { rig, choices, cold_choices, reads_fail, model, policy, history, changed, reader, direct, checkpoints }
     }
 
     pub fn db(&mut self) -> u8 {
@@ -165,7 +167,8 @@ impl Life {
             self.rig.disk.fail_reads(1);
         }
         match self.choices.below(100) {
-            0..48 => self.random_command(),
+            0..43 => self.random_command(),
+            43..48 => self.save_some(),
             48..60 => self.read_directly(),
             60..68 => self.random_time(),
             68..78 => {
@@ -193,6 +196,17 @@ impl Life {
             97 if self.choices.one_in(8) => self.check(),
             _ => {}
         }
+    }
+
+    /// Goes on with a checkpoint, or begins one.
+    fn save_some(&mut self) {
+        let partition = &mut self.rig.partition;
+        if !partition.checkpoint_stats().is_under_way {
+            partition.begin_checkpoint();
+        }
+        let taken = partition.checkpoint_stats().taken;
+        partition.save_some(1 + self.choices.below(3) as usize);
+        self.checkpoints[0] += partition.checkpoint_stats().taken - taken;
     }
 
     /// The contents are the model's, and so are all counts.
@@ -267,6 +281,10 @@ impl Life {
         assert_eq!(self.rig.contents(), live_at(left, now_ms), "at {tail:?}, after a crash");
         self.rig.check_counts();
         self.changed.clear();
+        self.checkpoints[1] += u64::from(self.rig.from_checkpoint);
+        if self.choices.one_in(3) {
+            self.rig.check_starts(&mut self.choices);
+        }
     }
 }
 
@@ -294,7 +312,7 @@ fn show(db: u8, words: &[Vec<u8>]) -> String {
     format!("db {db}: {}", words.join(" "))
 }
 
-fn live(seed: u64) -> [u64; 2] {
+fn live(seed: u64) -> [u64; 4] {
     let mut life = Life::new(seed);
     for _ in 0..5 {
         if life.choices.one_in(2) {
@@ -310,7 +328,7 @@ fn live(seed: u64) -> [u64; 2] {
         life.check();
         life.crash(seed);
     }
-    life.direct
+    [life.direct[0], life.direct[1], life.checkpoints[0], life.checkpoints[1]]
 }
 
 /// How many lives a test lives, if nothing else is said.
@@ -333,13 +351,16 @@ pub fn with_seeds(seeds: u64, mut live: impl FnMut(u64)) {
 
 #[test]
 fn a_crash_leaves_what_was_promised_and_all_or_nothing_of_every_command() {
-    let (mut answered, mut asked) = (0, 0);
+    let (mut answered, mut asked, mut taken, mut used) = (0, 0, 0, 0);
     with_seeds(lives(250), |seed| {
-        let direct = live(seed);
-        (answered, asked) = (answered + direct[0], asked + direct[1]);
+        let counts = live(seed);
+        (answered, asked) = (answered + counts[0], asked + counts[1]);
+        (taken, used) = (taken + counts[2], used + counts[3]);
     });
     eprintln!("of direct reads {answered} were answered, {asked} were not");
     assert!(answered > asked / 4, "direct reads are hardly ever answered");
+    eprintln!("{taken} checkpoints were taken, {used} starts began with one");
+    assert!(used > taken / 4 && taken > 0, "checkpoints are hardly ever used");
 }
 
 /// Whether one of the lives shows that something is wrong.
@@ -370,6 +391,9 @@ fn a_life_notices_each_rule_that_is_missing() {
         Plant::C2,
         Plant::T2,
         Plant::T2Drop,
+        Plant::K1,
+        Plant::K3,
+        Plant::K4,
     ] {
         assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
     }

@@ -1,5 +1,6 @@
 //! The whole partition on a simulated disk: against a plain model, through crashes, and rule by rule.
 
+mod checkpoints;
 mod cold;
 mod commands;
 mod compaction;

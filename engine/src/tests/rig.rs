@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use emberkv_index::ScanCursor;
+use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, JobKind, LogPosition, Options, Progress, SyncPolicy, Whose};
+use emberkv_log::{DbId, Job, JobKind, LogPosition, Options, Progress, SyncPolicy, Tally, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
@@ -37,6 +38,8 @@ pub struct Rig {
     policy: SyncPolicy,
     jobs: Vec<Job<SimFile>>,
     requests: u64,
+    /// Whether the start began with a checkpoint.
+    pub from_checkpoint: bool,
     /// Whether turns compact.
     pub compacts: bool,
 }
@@ -69,8 +72,48 @@ impl Rig {
         };
         let limits = limits(usize::MAX);
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
-        let (mut partitions, _) = opened.map_err(|error| error.to_string())?;
-        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new(), requests: 0, compacts: false })
+        let (mut partitions, report) = opened.map_err(|error| error.to_string())?;
+        let (partition, from_checkpoint) = (partitions.remove(0), report.checkpoints > 0);
+        Ok(Self { disk, partition, policy, jobs: Vec::new(), requests: 0, from_checkpoint, compacts: false })
+    }
+
+    /// What a start would find without any checkpoint, and with the newest damaged: law 1.
+    pub fn check_starts(&mut self, choices: &mut Choices) {
+        let checkpoints = |disk: &SimDisk| -> Vec<String> {
+            let mut names: Vec<_> = disk.list().unwrap();
+            names.retain(|name| name.starts_with("checkpoint-"));
+            names
+        };
+        let plain = self.disk.after_kill();
+        for name in checkpoints(&plain) {
+            plain.remove(&name).unwrap();
+        }
+        let damaged = self.disk.after_kill();
+        if let Some(name) = checkpoints(&damaged).last() {
+            damaged.flip_bit(name, choices.below(damaged.contents(name).len() as u64 * 8));
+        }
+        for disk in [self.disk.after_kill(), plain, damaged] {
+            let mut other = Self::start(disk, choices.draw(), self.policy).unwrap();
+            assert_eq!(other.contents(), self.contents(), "a start depends on checkpoints");
+            other.check_counts();
+        }
+    }
+
+    /// Takes a checkpoint. False if the log does not let it.
+    pub fn checkpoint(&mut self) -> bool {
+        let taken = self.partition.checkpoint_stats().taken;
+        self.partition.begin_checkpoint();
+        for _ in 0..1000 {
+            self.partition.sweep(1000);
+            self.partition.save_some(1);
+            self.run_all();
+            let stats = self.partition.checkpoint_stats();
+            if !stats.is_under_way {
+                return stats.taken > taken;
+            }
+            self.partition.log_mut().tick();
+        }
+        panic!("a checkpoint is never taken")
     }
 
     /// The partition that is left after `kill -9`.
@@ -318,10 +361,16 @@ pub fn check_counts(partition: &Partition<SimDisk>) {
     let table = partition.log.table();
     let mut dbs = BTreeMap::new();
     let (mut entries, mut live_bytes) = (0, 0);
+    let mut tallies = vec![(0, 0, 0); DATABASES];
     partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
         let record = table.record(address);
         entries += 1;
         live_bytes += record.encoded_len() as u64;
+        let (keys, expires, sum) = &mut tallies[usize::from(record.db().0)];
+        *keys += 1;
+        if let Some(ms) = record.expires_at_ms() {
+            (*expires, *sum) = (*expires + 1, *sum + u128::from(ms));
+        }
         if table.position(address) >= partition.floors[usize::from(record.db().0)] {
             dbs.entry(record.db()).or_insert(DbStats::default()).add(record.expires_at_ms());
         }
@@ -332,6 +381,13 @@ pub fn check_counts(partition: &Partition<SimDisk>) {
     }
     assert_eq!(partition.index.len(), entries);
     assert_eq!(table.live_bytes(), live_bytes);
+    let sum =
+        |tallies: &[Tally]| tallies.iter().map(|tally| (tally.keys, tally.expires, tally.expiry_sum_ms)).collect();
+    let counted: Vec<(u64, u64, u128)> = sum(&table.keys());
+    let (mut counted, mut there) = (counted, tallies);
+    counted.resize(DATABASES, (0, 0, 0));
+    there.resize(DATABASES, (0, 0, 0));
+    assert_eq!(counted, there, "each entry counts for its segment");
 }
 
 /// The words of a command.

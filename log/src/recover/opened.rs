@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::address::{PartitionId, SegmentSequence};
 use crate::catalog::Catalog;
+use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
 use crate::job::segment_name;
@@ -25,6 +26,7 @@ pub(crate) struct Remains<F> {
     /// The lives before this one.
     pub incarnations: Vec<Incarnation>,
     pub next_sequence: SegmentSequence,
+    pub checkpoints: Checkpoints<F>,
 }
 
 impl<D: Disk> Log<D> {
@@ -36,7 +38,7 @@ impl<D: Disk> Log<D> {
         catalog: &Arc<Catalog<D::File>>,
         remains: Remains<D::File>,
     ) -> Self {
-        let Remains { segments, writer, table, mut incarnations, next_sequence } = remains;
+        let Remains { segments, writer, table, mut incarnations, next_sequence, checkpoints } = remains;
         let Some(head) = segments.last() else { unreachable!("a start leaves a head") };
         let tail = head.base().plus(writer.at());
         let term = incarnations.last().map_or(1, |last| last.term + 1);
@@ -70,6 +72,7 @@ impl<D: Disk> Log<D> {
             listed_durable: tail,
             manifest_dirty: false,
             table,
+            checkpoints,
             segments,
             writer,
             open_frame: None,

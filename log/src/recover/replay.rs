@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use crate::address::{Address, SegmentSequence};
+use crate::address::{Address, LogPosition, SegmentSequence};
+use crate::checkpoint::{Candidate, ChunkMeta, Refused, SavedPages};
+use crate::disk::Disk;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
+use crate::horizon::TxId;
 use crate::job::segment_name;
-use crate::record::{Kind, Record};
+use crate::manifest::Section;
+use crate::record::{Entry, Kind, Record};
 use crate::recover::scan::Scanned;
 use crate::recover::start::{Progress, StartError};
 use crate::recover::transactions::Outcomes;
@@ -20,6 +24,20 @@ pub trait Replay: Send {
     /// # Errors
     /// In words: what keeps the data set from being served.
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String>;
+
+    /// Forgets everything, so that another attempt may be made.
+    ///
+    /// # Errors
+    /// As above.
+    fn clear(&mut self) -> Result<(), String>;
+
+    /// Begins with a checkpoint instead of with nothing: the table counts what is in it. Called first, if at all.
+    ///
+    /// # Errors
+    /// In words: why it can't be used; [`Replay::clear`] is called then.
+    fn restore(&mut self, _table: &SegmentTable, _pages: &mut SavedPages<'_>) -> Result<(), String> {
+        Err("checkpoints are not read".to_owned())
+    }
 
     /// Looks at the whole, once all is applied and before anything is written.
     ///
@@ -36,71 +54,188 @@ pub(crate) struct Replayed {
     pub records: u64,
     /// The segments that the log says are freed.
     pub freed: BTreeSet<SegmentSequence>,
+    /// Checkpoints that were not used, and why.
+    pub refused: Vec<Refused>,
+    /// Where the one was taken that was.
+    pub began_at: Option<LogPosition>,
 }
 
-/// Replays every record of one log, but those of transactions that did not happen.
-pub(crate) fn replay_all<F>(
-    scanned: &[Scanned<F>],
+/// Why a log was not replayed.
+enum Stopped {
+    /// Not by this checkpoint: its fault.
+    Refused(String),
+    Failed(StartError),
+}
+
+/// Replays one log, beginning with the newest checkpoint that agrees with it; without one, from its beginning.
+pub(crate) fn replay_log<D: Disk, R: Replay>(
+    disk: &D,
+    scanned: &[Scanned<D::File>],
+    candidates: &[Candidate<D::File>],
+    context: &Context<'_>,
     table: &mut SegmentTable,
-    outcomes: &Outcomes,
-    progress: &Progress,
-    replay: &mut impl Replay,
+    replay: &mut R,
 ) -> Result<Replayed, StartError> {
-    let mut replayed = Replayed::default();
+    let mut refused = Vec::new();
+    for candidate in candidates {
+        let result = match candidate.disagrees(context.section, context.tail) {
+            Some(reason) => Err(Stopped::Refused(reason)),
+            None => replay_from(disk, scanned, candidate, context, table, replay),
+        };
+        match result {
+            Ok(replayed) => return Ok(Replayed { refused, ..replayed }),
+            Err(Stopped::Failed(error)) => return Err(error),
+            Err(Stopped::Refused(reason)) => {
+                refused.push((candidate.name.clone(), reason));
+                *table = SegmentTable::new(table.split());
+                replay.clear().map_err(StartError::Replay)?;
+            }
+        }
+    }
+    install_all(scanned, table);
+    let replayed = replay_all(scanned, &Begin::default(), context, table, replay)?;
+    Ok(Replayed { refused, ..replayed })
+}
+
+/// What does not depend on a checkpoint.
+pub(crate) struct Context<'a> {
+    pub outcomes: &'a Outcomes,
+    pub progress: &'a Progress,
+    pub section: &'a Section,
+    pub tail: LogPosition,
+}
+
+/// Where replay begins.
+#[derive(Default)]
+struct Begin {
+    /// With these transactions' parts,
+    from: LogPosition,
+    undecided: BTreeSet<TxId>,
+    /// and with everything.
+    upto: LogPosition,
+}
+
+fn install_all<F>(scanned: &[Scanned<F>], table: &mut SegmentTable) {
     for found in scanned {
         let Some(header) = found.header else { unreachable!("a segment with valid bytes has a header") };
         table.install(found.entry.slot, found.writer.memory(), header.base);
+    }
+}
+
+fn replay_from<D: Disk, R: Replay>(
+    disk: &D,
+    scanned: &[Scanned<D::File>],
+    candidate: &Candidate<D::File>,
+    context: &Context<'_>,
+    table: &mut SegmentTable,
+    replay: &mut R,
+) -> Result<Replayed, Stopped> {
+    let meta = &candidate.meta;
+    install_all(scanned, table);
+    let entries = || scanned.iter().map(|found| &found.entry);
+    for entry in entries() {
+        candidate.restore_counts(entry, table);
+    }
+    let read = |chunk: &ChunkMeta| chunk.read(disk, &candidate.file).map_err(|error| error.to_string());
+    let mut pages = SavedPages {
+        split: table.split(),
+        slots_left: candidate.slots_left(table.split(), entries()),
+        floors: &meta.floors,
+        chunks: &mut meta.chunks.iter().map(read),
+    };
+    replay.restore(table, &mut pages).map_err(Stopped::Refused)?;
+    #[allow(unused_mut)]
+    let mut undecided: BTreeSet<_> = meta.undecided.iter().map(|txid| TxId(*txid)).collect();
+    #[cfg(any(test, feature = "sim"))]
+    if crate::plant::is(crate::plant::Plant::K1Parts) {
+        undecided.clear();
+    }
+    let begin = Begin { from: LogPosition(meta.from), upto: LogPosition(meta.upto), undecided };
+    let replayed = replay_all(scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
+    Ok(Replayed { began_at: Some(begin.upto), ..replayed })
+}
+
+/// Replays the records of one log from `begin` on, but those of transactions that did not happen.
+fn replay_all<F>(
+    scanned: &[Scanned<F>],
+    begin: &Begin,
+    context: &Context<'_>,
+    table: &mut SegmentTable,
+    replay: &mut impl Replay,
+) -> Result<Replayed, StartError> {
+    let mut replayed = Replayed::default();
+    let progress = context.progress;
+    for found in scanned {
+        let base = found.header.map_or(LogPosition(0), |header| header.base);
+        if base.plus(found.valid_end) <= begin.from {
+            progress.replayed_bytes.fetch_add(found.entry.size, Ordering::Relaxed);
+            continue;
+        }
         let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
         let mut at = SEGMENT_HEADER_BYTES;
         while at < found.valid_end {
             let Some(frame) = FrameHeader::peek(bytes, at) else { break };
+            let next = frame_boundary(frame.end(at));
+            progress.replayed_bytes.fetch_add(next - at, Ordering::Relaxed);
+            if base.plus(frame.end(at)) <= begin.from {
+                at = next;
+                continue;
+            }
             let mut offset = at + FRAME_HEADER_BYTES as u64;
-            let mut skipped = 0;
+            // records of a part: to be left out, to be taken though they lie before the rest
+            let (mut skipped, mut wanted) = (0, 0);
             for _ in 0..frame.records {
                 let Some(record) = Record::decode(&bytes[offset as usize..]) else {
                     let file = segment_name(found.entry.file);
                     return Err(StartError::Inconsistent { file, reason: format!("no record at {offset}") });
                 };
                 let address = table.split().address(found.entry.slot, offset);
-                match record.kind() {
-                    Kind::Part => {
-                        if let Some(part) = record.part()
-                            && !outcomes.is_committed(part.txid)
-                        {
-                            skipped = part.records + 1; // the part itself too, below
-                        }
-                    }
-                    Kind::Abort => table.add_floor(address), // it hides a part (T1)
-                    Kind::Seal | Kind::Mark => {}
-                    _ if skipped > 0 => {}
-                    Kind::Freed => {
-                        if let Some(crate::record::Entry::Freed { sequence, .. }) = record.entry() {
-                            replayed.freed.insert(sequence);
-                        }
-                    }
-                    Kind::Delete => {
-                        table.add_tombstone(address, record.encoded_len());
-                        replay.apply(table, address, &record).map_err(StartError::Replay)?;
-                    }
-                    Kind::Floor => {
-                        table.add_floor(address);
-                        replay.apply(table, address, &record).map_err(StartError::Replay)?;
-                    }
-                    Kind::Put | Kind::PutInt | Kind::PutPacked => {
-                        replay.apply(table, address, &record).map_err(StartError::Replay)?;
+                if let Some(part) = record.part() {
+                    if !context.outcomes.is_committed(part.txid) {
+                        skipped = part.records + 1; // the part itself too, below
+                    } else if begin.undecided.contains(&part.txid) {
+                        wanted = part.records + 1;
                     }
                 }
-                skipped = skipped.saturating_sub(1);
+                if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
+                    take(address, &record, table, replay, &mut replayed).map_err(StartError::Replay)?;
+                }
+                (skipped, wanted) = (skipped.saturating_sub(1), wanted.saturating_sub(1));
                 offset += record.encoded_len() as u64;
             }
             replayed.records += u64::from(frame.records);
             progress.replayed.fetch_add(u64::from(frame.records), Ordering::Relaxed);
-            let next = frame_boundary(frame.end(at));
-            progress.replayed_bytes.fetch_add(next - at, Ordering::Relaxed);
             at = next;
         }
         progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
     replay.check().map_err(StartError::Replay)?;
     Ok(replayed)
+}
+
+/// Hands one record on, and notes what the table has to know of it.
+fn take(
+    address: Address,
+    record: &Record<'_>,
+    table: &mut SegmentTable,
+    replay: &mut impl Replay,
+    replayed: &mut Replayed,
+) -> Result<(), String> {
+    match record.kind() {
+        Kind::Part | Kind::Seal | Kind::Mark => return Ok(()),
+        Kind::Abort => {
+            table.add_floor(address); // it hides a part (T1)
+            return Ok(());
+        }
+        Kind::Freed => {
+            if let Some(Entry::Freed { sequence, .. }) = record.entry() {
+                replayed.freed.insert(sequence);
+            }
+            return Ok(());
+        }
+        Kind::Delete => table.add_tombstone(address, record.encoded_len()),
+        Kind::Floor => table.add_floor(address),
+        Kind::Put | Kind::PutInt | Kind::PutPacked => {}
+    }
+    replay.apply(table, address, record)
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::address::{FileId, LogPosition, PartitionId};
 use crate::catalog::Catalog;
+use crate::checkpoint::{Candidate, Checkpoints, Refused, candidates, is_checkpoint, last_generation, remove_files};
 use crate::disk::Disk;
 use crate::failpoint::{self, Point};
 use crate::horizon::{Horizon, TxId};
@@ -21,7 +22,7 @@ use crate::recover::decide::{Decision, decide};
 use crate::recover::load::load_manifest;
 use crate::recover::opened::Remains;
 use crate::recover::opening::Opening;
-use crate::recover::replay::{Replay, Replayed, replay_all};
+use crate::recover::replay::{Context, Replay, Replayed, replay_log};
 use crate::recover::salvage::salvage;
 use crate::recover::scan::{ScanError, Scanned, scan};
 use crate::recover::transactions::{Note, Outcomes, Settled, settle};
@@ -61,6 +62,10 @@ pub struct StartReport {
     pub open_transactions: usize,
     /// Whether the data set was created.
     pub created: bool,
+    /// Logs that were replayed from a checkpoint on.
+    pub checkpoints: usize,
+    /// Checkpoints that were not used, and why.
+    pub refused: Vec<(String, String)>,
 }
 
 /// Why a start stopped. Nothing was changed.
@@ -161,21 +166,32 @@ pub fn start<D: Disk, R: Replay>(
         found.push(judge(disk.as_ref(), partition, section, scanned, manifest.horizon, &options, &mut report)?);
     }
     // what a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise
-    let kept: BTreeSet<FileId> =
+    let kept_files: BTreeSet<FileId> =
         found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
     let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
+    let names = disk.list().map_err(io_error("the data directory"))?;
+    let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
+    if !report.lost.is_empty() {
+        // what was lost may be what they refer to
+        candidates.iter_mut().for_each(Vec::clear);
+    }
     report.open_transactions = settled.open();
     let mut replayed = Vec::new();
     for p in 0..found.len() {
         let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
         replayed.push((SegmentTable::new(manifest.split), replay));
     }
-    let replays = replay_found(&found, &settled.outcomes, &mut replayed, progress, &options)?;
+    let found_and_saved: Vec<_> = found.iter().zip(&candidates).zip(&manifest.sections).collect();
+    let mut replays =
+        replay_found(disk.as_ref(), &found_and_saved, &settled.outcomes, &mut replayed, progress, &options)?;
     report.records = replays.iter().map(|replayed| replayed.records).sum();
+    report.checkpoints = replays.iter().filter(|replayed| replayed.began_at.is_some()).count();
 
     // from here on the disk is written to
     failpoint::pass(Point::StartDecided);
-    let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept)?;
+    let refused = refused.into_iter().chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
+    let kept = clear_checkpoints(disk.as_ref(), refused.collect(), &names, &candidates, &mut report)?;
+    let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept_files)?;
     let claims: Result<Vec<_>, _> = found.iter().map(|found| opening.claim(&found.scanned)).collect();
     let mut remains = Vec::new();
     for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
@@ -187,7 +203,9 @@ pub fn start<D: Disk, R: Replay>(
             opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
         failpoint::pass(Point::StartRefilled);
         report.refilled += refilled;
-        remains.push((Remains { segments, writer, table, incarnations, next_sequence }, replay));
+        let newest = replays[p].began_at.unwrap_or_default();
+        let checkpoints = Checkpoints::new(kept[p].clone(), newest, last_generation(&names, partition));
+        remains.push((Remains { segments, writer, table, incarnations, next_sequence, checkpoints }, replay));
     }
     let last_file = opening.last_file;
     let horizon = Arc::new(Horizon::new(settled.next, manifest.sections.len()));
@@ -264,16 +282,48 @@ fn settle_all<F>(found: &mut [Found<F>], horizon: TxId, is_salvaged: bool) -> Re
     Ok(settled)
 }
 
+/// Removes, durably, the checkpoints that are of no use; the generations that each partition is left with.
+fn clear_checkpoints<D: Disk>(
+    disk: &D,
+    refused: Vec<Refused>,
+    names: &[String],
+    candidates: &[Vec<Candidate<D::File>>],
+    report: &mut StartReport,
+) -> Result<Vec<Vec<u64>>, StartError> {
+    report.refused = refused;
+    if !report.lost.is_empty() {
+        let all = names.iter().filter(|name| is_checkpoint(name));
+        report.refused = all.map(|name| (name.clone(), "data of the log are lost".to_owned())).collect();
+    }
+    let useless: Vec<String> = report.refused.iter().map(|(name, _)| name.clone()).collect();
+    for (name, reason) in &report.refused {
+        tracing::warn!(file = name, reason, "a checkpoint is not used: the log is replayed without it");
+    }
+    if !useless.is_empty() {
+        remove_files(disk, &useless).and_then(|()| disk.sync_names()).map_err(io_error("a checkpoint"))?;
+    }
+    let left = |candidate: &&Candidate<D::File>| !useless.contains(&candidate.name);
+    let generations = |found: &Vec<Candidate<D::File>>| {
+        found.iter().rev().filter(left).map(|candidate| candidate.meta.generation).collect()
+    };
+    Ok(candidates.iter().map(generations).collect())
+}
+
+/// What was found of one partition: its log, its checkpoints, and what the manifest says of it.
+type FoundAndSaved<'a, F> = ((&'a Found<F>, &'a Vec<Candidate<F>>), &'a Section);
+
 /// Hands all records on, several partitions at a time.
-fn replay_found<F: Sync, R: Replay>(
-    found: &[Found<F>],
+fn replay_found<D: Disk, R: Replay>(
+    disk: &D,
+    found: &[FoundAndSaved<'_, D::File>],
     outcomes: &Outcomes,
     into: &mut [(SegmentTable, R)],
     progress: &Progress,
     options: &Options,
 ) -> Result<Vec<Replayed>, StartError> {
-    let replay = |found: &Found<F>, (table, replay): &mut (SegmentTable, R)| {
-        replay_all(&found.scanned, table, outcomes, progress, replay)
+    let replay = |((found, saved), section): &FoundAndSaved<'_, D::File>, into: &mut (SegmentTable, R)| {
+        let context = Context { outcomes, progress, section, tail: found.decision.end.position };
+        replay_log(disk, &found.scanned, saved, &context, &mut into.0, &mut into.1)
     };
     let pairs = found.iter().zip(into);
     if options.load_threads <= 1 || found.len() <= 1 {

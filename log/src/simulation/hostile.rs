@@ -18,8 +18,12 @@ struct Looks;
 impl Replay for Looks {
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
         let _ = (record.key(), record.value(), record.expires_at_ms(), record.entry(), record.db());
-        table.retain(address, record.encoded_len());
+        table.retain(address, crate::Shape::of(record));
         let _ = (table.position(address), table.record(address).value());
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), String> {
         Ok(())
     }
 }

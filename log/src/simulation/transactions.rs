@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{Effect, Index, Map, is_noticed_in, options};
+use super::{Effect, Index, Map, is_noticed_in, options, plain};
 use crate::disk::sim::{Choices, SimDisk, SimFile};
 use crate::plant::{self, Plant};
 use crate::record::MARK_BYTES;
@@ -350,7 +350,7 @@ impl World {
                 if is_abort {
                     for (effect, record) in share.effects.iter().zip(share.part.iter().flat_map(|(r, _)| r)) {
                         if let Effect::Put(..) = effect {
-                            partition.log.table_mut().release(record.address, record.len);
+                            partition.log.table_mut().release(record.address, plain(record.len));
                         }
                     }
                     if transaction.shares.iter().all(|share| share.end.is_some()) {

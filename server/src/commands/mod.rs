@@ -60,6 +60,7 @@ impl Shard {
                 self.ask_all(conn, Question::Compact);
                 Ok(())
             }
+            CommandId::Bgsave => self.bgsave(conn, args),
             CommandId::ClientGetname => self.client_getname(conn),
             CommandId::ClientGetredir => {
                 // nothing is tracked, so nothing is redirected
@@ -96,6 +97,7 @@ impl Shard {
             }
             CommandId::Hello => self.hello(conn, args),
             CommandId::Info => self.info(conn, args),
+            CommandId::Lastsave => self.lastsave(conn),
             CommandId::LatencyDoctor
             | CommandId::LatencyGraph
             | CommandId::LatencyHistogram
@@ -117,6 +119,10 @@ impl Shard {
             | CommandId::PubsubShardnumsub => self.pubsub(conn, command.id, args),
             CommandId::Quit => self.quit(conn),
             CommandId::Reset => self.reset(conn),
+            CommandId::Save => {
+                self.ask_all(conn, Question::SaveAndWait);
+                Ok(())
+            }
             CommandId::Select => self.select(conn, args),
             CommandId::Shutdown => self.shutdown(conn, args),
             CommandId::SlowlogGet | CommandId::SlowlogLen | CommandId::SlowlogReset => {
@@ -148,7 +154,22 @@ impl Shard {
         Ok(())
     }
 
-    /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: there is nothing that would not be saved.
+    /// `BGSAVE [SCHEDULE]`: nothing else would be in the way, so it is never put off.
+    fn bgsave(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        if args.len() > 2 || args.len() == 2 && !args.at(1).eq_ignore_ascii_case(b"schedule") {
+            return Err(SYNTAX.into());
+        }
+        self.ask_all(conn, Question::Save);
+        Ok(())
+    }
+
+    fn lastsave(&mut self, conn: ConnId) -> Outcome {
+        let last_s = self.peers.saves.last_s.load(Ordering::Relaxed).max(self.facts.started_ms / 1000);
+        self.with_reply(conn, |reply| reply.integer(last_s as i64));
+        Ok(())
+    }
+
+    /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: the log is saved in any case, NOSAVE leaves out the checkpoint.
     fn shutdown(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
         for option in args.from(1).iter() {
@@ -171,7 +192,7 @@ impl Shard {
         if (read_only || self.peers.read_only.load(Ordering::Relaxed)) && !force {
             return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
         }
-        self.shutdown = Some(Shutdown { force });
+        self.shutdown = Some(Shutdown { force, save: !nosave });
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.fate = Fate::CloseAfterReply; // what it has sent behind is not executed
         }

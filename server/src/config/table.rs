@@ -157,8 +157,12 @@ directives! {
             APPEND_FSYNC,
             "when the log is synced to disk; with always a reply means that it was";
         Save save: Vec<SavePoint> = stock_save_points(), "save", Runtime, SaveLine,
-            "when to write a checkpoint, which only makes the next start faster, \"\" for never; kept, \
-             this version writes none";
+            "when to take a checkpoint, which only makes the next start faster: after so many seconds, if there were so \
+             many changes, \"\" for never";
+        CheckpointInterval checkpoint_interval: u64 = 256 * MIB, "checkpoint-interval", Runtime,
+            Memory::new(0, u64::MAX),
+            "after so many bytes of log in one partition its next checkpoint is taken, 0 for never; a start replays about as \
+             many";
         SegmentSize segment_size: u64 = 0, "segment-size", Start,
             Memory::new(MIB, GIB).power_of_two().or_zero(),
             "size of the log's files, fixed when the data set is created; 0 for 64mb, or less where \

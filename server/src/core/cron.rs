@@ -53,6 +53,7 @@ impl Cron {
             for own in shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
                 own.partition.log_mut().tick();
             }
+            shard.check_save_points();
             shard.close_idle(driver);
             shard.check_output_limits();
         }
@@ -60,7 +61,8 @@ impl Cron {
 }
 
 impl Shard {
-    /// Removes what has expired or was flushed, a slice of it, and compacts what the turn has earned, more if it is idle.
+    /// Removes what has expired or was flushed, a slice of it, compacts what the turn has earned, more if it is idle, and goes
+    /// on with checkpoints.
     /// Returns whether there is more to do at once.
     pub fn clear_away(&mut self, is_idle: bool) -> bool {
         let mut more = false;
@@ -70,6 +72,7 @@ impl Shard {
             more |= own.partition.compact(is_idle);
             more |= own.partition.spill();
         }
+        more |= self.save_some(is_idle);
         more
     }
 

@@ -48,7 +48,7 @@ impl Ending {
 impl<D: Driver> Core<D> {
     /// Takes no new requests any more.
     pub fn drain(&mut self) {
-        let shutdown = Shutdown { force: false };
+        let shutdown = Shutdown { force: false, save: true };
         let left = usize::from(self.shard.peers.len());
         self.ending = Ending::Draining { shutdown, left, until: Instant::now() + DRAIN_FOR, told: false };
         self.shard.is_draining = true;
@@ -107,9 +107,12 @@ impl<D: Driver> Core<D> {
     /// Ends the core: everything executed so far written and synced, its replies sent.
     pub fn end(mut self, shutdown: Shutdown) -> io::Result<Ended> {
         let gone = Data::Loading { progress: Arc::default(), since_ms: self.shard.now_ms };
+        if shutdown.save {
+            self.save_at_end()?;
+        }
         // jobs that are under way end first, so that nothing is written behind the last sync
         while self.shard.owned().is_some_and(|owned| owned.list.iter().any(|own| own.partition.log().is_busy())) {
-            self.finish_jobs()?;
+            self.finish_jobs(LOOK)?;
         }
         let mut failed = None;
         if let Data::Ready(owned) = std::mem::replace(&mut self.shard.data, gone) {
@@ -136,9 +139,10 @@ impl<D: Driver> Core<D> {
         Ok(Ended::Orderly)
     }
 
-    fn finish_jobs(&mut self) -> io::Result<()> {
+    /// Takes what jobs have brought, and hands new ones on.
+    pub(super) fn finish_jobs(&mut self, wait: Wait) -> io::Result<()> {
         let mut events = Vec::new();
-        self.driver.poll(LOOK, &mut events)?;
+        self.driver.poll(wait, &mut events)?;
         for event in events {
             match event {
                 Event::Received(_, received) => self.driver.recycle(received),

@@ -23,6 +23,9 @@ pub(crate) struct GatherId {
     pub number: u64,
 }
 
+/// As redis says it.
+pub(crate) const SAVES_ALREADY: &str = "ERR Background save already in progress";
+
 /// What is asked.
 #[derive(Debug)]
 pub(crate) enum Question {
@@ -46,6 +49,10 @@ pub(crate) enum Question {
     Latency(AboutLatency),
     /// BGREWRITEAOF.
     Compact,
+    /// BGSAVE.
+    Save,
+    /// SAVE: answered when it is done.
+    SaveAndWait,
 }
 
 /// What a core answers.
@@ -67,6 +74,8 @@ pub(crate) enum Told {
     Forgot(Vec<Event>),
     /// Whether a full compaction has begun.
     Compacts(bool),
+    /// What has become of a checkpoint, or why none was begun.
+    Saves(Result<(), &'static str>),
     Done,
 }
 
@@ -106,7 +115,7 @@ impl Shard {
     /// besides comes behind the reply.
     pub fn ask(&mut self, conn: ConnId, question: Question, is_asked: impl Fn(CoreId) -> bool) {
         let others: Vec<CoreId> = self.peers.others(self.me).filter(|core| is_asked(*core)).collect();
-        if others.is_empty() {
+        if others.is_empty() && !matches!(question, Question::SaveAndWait) {
             let Some(connection) = self.connections.get_mut(conn) else { return };
             let (protocol, mut output) = (connection.protocol, std::mem::take(&mut connection.output));
             let own = self.tell(&question);
@@ -131,7 +140,11 @@ impl Shard {
         let question = Arc::new(question);
         let id = GatherId { core: self.me, number: self.gathers.last };
         let (client, protocol, piece) = (connection.id, connection.protocol, connection.pieces.reserve());
-        let told = vec![self.tell(&question)];
+        // one that takes time is answered later, by this core too
+        let (told, missing) = match *question {
+            Question::SaveAndWait => (Vec::new(), others.len() + 1),
+            _ => (vec![self.tell(&question)], others.len()),
+        };
         self.gathers.open.push(Gather {
             number: id.number,
             question: Arc::clone(&question),
@@ -139,18 +152,32 @@ impl Shard {
             client,
             protocol,
             piece,
-            missing: others.len(),
+            missing,
             told,
         });
         for core in others {
             self.peers.send(core, Message::Asked { gather: id, question: Arc::clone(&question) });
         }
+        if let Question::SaveAndWait = *question
+            && let Some(told) = self.save_for(id)
+        {
+            self.told(id, told);
+        }
     }
 
     /// Another core's question.
     pub fn asked(&mut self, gather: GatherId, question: &Question) {
-        let told = self.tell(question);
-        self.peers.send(gather.core, Message::Told { gather, told });
+        if let Some(told) = self.tell_when_done(gather, question) {
+            self.peers.send(gather.core, Message::Told { gather, told });
+        }
+    }
+
+    /// The answer, unless that is given later.
+    fn tell_when_done(&mut self, gather: GatherId, question: &Question) -> Option<Told> {
+        match question {
+            Question::SaveAndWait => self.save_for(gather),
+            other => Some(self.tell(other)),
+        }
     }
 
     fn tell(&mut self, question: &Question) -> Told {
@@ -167,6 +194,9 @@ impl Shard {
             Question::SlowLog(about) => self.tell_slow_log(about),
             Question::Latency(about) => self.tell_latency(about),
             Question::Compact => Told::Compacts(self.begin_compaction()),
+            Question::Save | Question::SaveAndWait => {
+                Told::Saves(self.begin_saving().then_some(()).ok_or(SAVES_ALREADY))
+            }
             Question::ResetStats => {
                 self.reset_stats();
                 Told::Done
@@ -221,6 +251,18 @@ impl Shard {
                     reply.simple("Background append only file rewriting started");
                 } else {
                     reply.error("ERR Background append only file rewriting already in progress");
+                }
+            }
+            Question::Save if told.iter().any(|told| matches!(told, Told::Saves(Ok(())))) => {
+                reply.simple("Background saving started");
+            }
+            Question::Save => reply.error(SAVES_ALREADY),
+            Question::SaveAndWait => {
+                let failed =
+                    told.iter().find_map(|told| if let Told::Saves(Err(error)) = told { Some(error) } else { None });
+                match failed {
+                    Some(error) => reply.error(error),
+                    None => reply.ok(),
                 }
             }
             Question::Kill(killed) => reply_killed(killed, &told, &mut reply),

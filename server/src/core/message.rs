@@ -52,6 +52,8 @@ pub(crate) enum Message {
     Measure(SyncSender<Box<Snapshot>>),
     /// And the answer of one.
     Told { gather: GatherId, told: Told },
+    /// From the first core: a checkpoint is due.
+    Save,
     /// To the first core: the server is to end.
     Shutdown(Shutdown),
     /// From the first core: no new requests, but those under way are answered.

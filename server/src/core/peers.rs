@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering}
 use crate::config::Config;
 use crate::core::inbox::{Inbox, Owner};
 use crate::core::message::{CoreId, Message};
+use crate::core::saves::SharedSaves;
 use crate::driver::Waker;
 
 /// See the module.
@@ -22,6 +23,8 @@ pub(crate) struct Peers {
     pub read_only: AtomicBool,
     /// Held while a ticket is drawn and its locks are pushed (X1).
     pub tickets: Mutex<()>,
+    /// What is known of checkpoints.
+    pub saves: SharedSaves,
     /// What CONFIG SET changes. Held while the change is told to all cores, so that they hear of all changes in one
     /// order.
     pub config: Mutex<Shared>,
@@ -62,6 +65,7 @@ impl Peers {
             loaded: AtomicU16::new(0),
             read_only: AtomicBool::new(false),
             tickets: Mutex::new(()),
+            saves: SharedSaves::default(),
             config: Mutex::new(Shared { config, version: 0 }),
         }
     }

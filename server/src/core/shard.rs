@@ -17,6 +17,7 @@ use crate::core::owned::Owned;
 use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
 use crate::core::pipeline::Work;
+use crate::core::saves::Saves;
 use crate::core::several::Asks;
 use crate::core::subscriptions::Subscriptions;
 use crate::core::table::Connections;
@@ -101,6 +102,7 @@ pub(crate) struct Shard {
     pub visitors: Visitors,
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
+    pub saves: Saves,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,
@@ -121,6 +123,8 @@ pub(crate) fn max_bulk_len(config: &Config) -> u64 {
 pub(crate) struct Shutdown {
     /// End even if the log can't be synced.
     pub force: bool,
+    /// Take a last checkpoint.
+    pub save: bool,
 }
 
 impl Shard {
@@ -144,6 +148,7 @@ impl Shard {
             },
         };
         let amplification = u64::from(self.config.compaction_amplification);
+        let interval = self.config.checkpoint_interval;
         let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
@@ -153,6 +158,7 @@ impl Shard {
             own.partition.log_mut().set_max_bytes((max_bytes > 0).then_some(max_bytes));
             let share = maxmemory / u64::from(own.partition.partitions());
             own.partition.set_memory_budget(spills.then_some(share));
+            own.partition.set_checkpoint_interval(interval);
         }
     }
 

@@ -156,7 +156,7 @@ impl<D: Driver> Core<D> {
             }
             if self.shard.me == CoreId::FIRST && self.terminate.swap(false, Ordering::Relaxed) {
                 tracing::info!("asked to terminate");
-                self.shard.shutdown = Some(Shutdown { force: false });
+                self.shard.shutdown = Some(Shutdown { force: false, save: true });
             }
             if let Some(shutdown) = self.go_on_ending() {
                 return self.end(shutdown);
@@ -187,6 +187,9 @@ impl<D: Driver> Core<D> {
                 Message::Told { gather, told } => self.shard.told(gather, told),
                 Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
+                Message::Save => {
+                    self.shard.begin_saving();
+                }
                 Message::Shutdown(shutdown) => self.shard.shutdown = Some(shutdown),
                 Message::Drain => self.drain(),
                 Message::Drained => self.ending.drained(),

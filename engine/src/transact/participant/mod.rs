@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
-use emberkv_log::{Appended, Entry, LogPosition, MARK_BYTES, PartitionId, Refusal, TxId};
+use emberkv_log::{Appended, Entry, LogPosition, MARK_BYTES, OpenPart, PartHolds, PartitionId, Refusal, Shape, TxId};
 
 use self::answers::Answer;
 use super::share::{Action, Share};
@@ -65,6 +65,8 @@ struct Open {
     is_raised: bool,
     /// The records of the part, in the order of the share.
     records: Vec<Appended>,
+    /// Where the log was before the part.
+    start: LogPosition,
     /// The position after the part.
     end: LogPosition,
 }
@@ -166,6 +168,7 @@ impl<D: Disk> Partition<D> {
             held_for_mark: false,
             is_raised: false,
             records: Vec::new(),
+            start: LogPosition(0),
             end: LogPosition(0),
         };
         self.transactions.open.insert(ticket, open);
@@ -265,10 +268,25 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// The parts that are appended and not decided: the index does not know of them.
+    pub(crate) fn undecided(&self) -> Vec<OpenPart> {
+        let open = self.transactions.open.iter().filter(|(_, open)| !open.records.is_empty());
+        let part = |(txid, open): (&TxId, &Open)| {
+            let holds = match &open.share.action {
+                Action::Put { .. } => PartHolds::Values(open.share.db),
+                Action::Delete(_) => PartHolds::Tombstones,
+                _ => PartHolds::Floors,
+            };
+            OpenPart { txid: *txid, start: open.start, holds, records: open.records.clone() }
+        };
+        open.map(part).collect()
+    }
+
     fn release_records(&mut self, open: &mut Open) {
         for record in open.records.drain(..) {
             if matches!(open.share.action, Action::Put { .. }) {
-                self.log.table_mut().release(record.address, record.len);
+                let shape = Shape { len: record.len, db: open.share.db, expires_at_ms: None };
+                self.log.table_mut().release(record.address, shape);
             }
         }
     }

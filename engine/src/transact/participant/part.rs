@@ -25,6 +25,7 @@ impl<D: Disk> Partition<D> {
             Action::Delete(_) => open.found.len(),
             _ => 1,
         };
+        open.start = self.log.tail();
         self.log.append(&Entry::Part { txid: ticket, participants, records: count as u32 });
         match &open.share.action {
             Action::Put { pairs, .. } => {

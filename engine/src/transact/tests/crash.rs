@@ -1,10 +1,11 @@
 //! What a crash leaves of a data set of several partitions: of each log a prefix, and of each command all or nothing.
 
-use emberkv_log::disk::sim::Choices;
+use emberkv_log::disk::Disk;
+use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::{LogPosition, SyncPolicy};
 
 use super::world::{World, start};
-use crate::tests::{State, check_counts};
+use crate::tests::{State, check_counts, contents};
 
 /// What the model says is left when the logs end at these positions.
 fn left(world: &World, base: &State, ends: &[LogPosition]) -> State {
@@ -35,6 +36,18 @@ fn ends_of(world: &World, p: usize, least: LogPosition, most: LogPosition, slack
     ends.drain(..below);
     ends.reverse();
     ends
+}
+
+/// Checkpoints make no difference (law 1).
+fn check_without_checkpoints(world: &World, disk: &SimDisk, seed: u64) {
+    let plain = disk.after_kill();
+    for name in plain.list().unwrap().iter().filter(|name| name.starts_with("checkpoint-")) {
+        plain.remove(name).unwrap();
+    }
+    let opened = start(&plain, world.partitions.len() as u16, seed, world.policy).unwrap();
+    for (one, other) in world.partitions.iter().zip(&opened) {
+        assert_eq!(contents(one), contents(other), "a start depends on checkpoints");
+    }
 }
 
 /// Kills the process or the power, now and then while the next start is at work, and checks what is left. `base` is what the
@@ -100,6 +113,9 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
         );
     }
     world.partitions.iter().for_each(check_counts);
+    if choices.one_in(3) {
+        check_without_checkpoints(world, &disk, seed);
+    }
     *base = contents;
     world.model.state = base.clone();
     world.disk = disk;

@@ -119,7 +119,14 @@ impl Life {
                 let core = choices.below(3) as usize % world.cores();
                 world.deliver_to_coordinator(core, choices);
             }
-            68..76 => world.progress(owner),
+            68..73 => world.progress(owner),
+            73..76 => {
+                let partition = &mut world.partitions[owner];
+                if !partition.is_saving() {
+                    partition.begin_checkpoint();
+                }
+                partition.save_some(1 + choices.below(3) as usize);
+            }
             76..86 => world.end_turn(owner),
             86..94 => drop(world.run_job(owner, choices)),
             94 => compact_some(&mut world.partitions[owner], choices),
@@ -194,7 +201,7 @@ fn is_noticed(plant: Plant, seeds: u64) -> bool {
 
 #[test]
 fn a_life_over_partitions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6, Plant::C5] {
+    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6, Plant::C5, Plant::K1Parts] {
         assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
     }
 }

@@ -1,6 +1,7 @@
 //! INFO persistence.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use super::snapshot::{PartitionSnapshot, Snapshot, partitions, total};
 use crate::config::AppendFsync;
@@ -38,10 +39,9 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
             lines! { text,
                 "loading": 0,
                 "async_loading": 0,
-                "rdb_changes_since_last_save": 0,
-                "rdb_bgsave_in_progress": 0,
-                "rdb_last_save_time": shard.facts.started_ms / 1000,
-                "rdb_last_bgsave_status": "ok",
+            }
+            write_checkpoints(text, shard, cores);
+            lines! { text,
                 "aof_enabled": 1,
                 "aof_rewrite_in_progress": u8::from(rewriting),
                 "aof_rewrite_scheduled": 0,
@@ -63,5 +63,23 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
                 "log_space": no_space.unwrap_or("ok"),
             }
         }
+    }
+}
+
+/// What redis tells of its dump, of checkpoints.
+fn write_checkpoints(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
+    let all = || partitions(cores).map(|partition| partition.checkpoint);
+    let last_s = shard.peers.saves.last_s.load(Ordering::Relaxed).max(shard.facts.started_ms / 1000);
+    let seconds = |ms: Option<u64>| ms.map_or(-1, |ms| (ms / 1000) as i64);
+    let began_ms = all().filter_map(|stats| stats.began_ms).min();
+    lines! { text,
+        "rdb_changes_since_last_save": all().map(|stats| stats.changes).sum::<u64>(),
+        "rdb_bgsave_in_progress": u8::from(all().any(|stats| stats.is_under_way)),
+        "rdb_last_save_time": last_s,
+        "rdb_last_bgsave_status": if all().any(|stats| stats.has_failed) { "err" } else { "ok" },
+        "rdb_last_bgsave_time_sec": seconds(all().filter_map(|stats| stats.last_took_ms).max()),
+        "rdb_current_bgsave_time_sec": seconds(began_ms.map(|began| shard.now_ms.saturating_sub(began))),
+        "rdb_saves": all().map(|stats| stats.taken).min().unwrap_or(0),
+        "rdb_last_cow_size": 0,
     }
 }

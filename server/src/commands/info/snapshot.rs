@@ -1,7 +1,7 @@
 //! What INFO tells of one core, for the core that was asked.
 
 use bytes::Bytes;
-use emberkv_engine::{CompactionStats, DbStats, SpillStats, Stats};
+use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, SpillStats, Stats};
 use emberkv_log::{ColdStats, DbId, Debt};
 use emberkv_resp::schema::CommandId;
 
@@ -52,6 +52,7 @@ pub(crate) struct PartitionSnapshot {
     pub no_space: Option<String>,
     pub debt: Debt,
     pub compaction: CompactionStats,
+    pub checkpoint: CheckpointStats,
     pub is_compacting_fully: bool,
     pub cold_segments: u64,
     /// Of records that were read from segments that are not in memory.
@@ -99,6 +100,7 @@ impl Shard {
                     no_space: log.no_space().map(ToString::to_string),
                     debt: log.debt(),
                     compaction: partition.compaction_stats(),
+                    checkpoint: partition.checkpoint_stats(),
                     is_compacting_fully: partition.is_compacting_fully(),
                     cold_segments: log.table().cold_segments() as u64,
                     kept_bytes: log.kept_bytes(),
