@@ -24,7 +24,7 @@ use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Visitors,
+    Away, Batch, Calls, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Visitors,
 };
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
@@ -285,6 +285,7 @@ impl Seed {
             condemned: Vec::new(),
             shutdown: None,
             set_log_level: self.set_log_level,
+            calls: Calls::new(driver.wakes_at_poll()),
             away: Away::new(self.me, cores),
             guard: None,
             has_written: false,

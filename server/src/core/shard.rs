@@ -10,6 +10,7 @@ use emberkv_resp::Limits;
 use crate::clock::Clock;
 use crate::config::{Config, LogLevel};
 use crate::core::away::Away;
+use crate::core::calls::Calls;
 use crate::core::gather::Gathers;
 use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
@@ -74,6 +75,8 @@ pub(crate) struct Shard {
     pub shutdown: Option<Shutdown>,
     /// Changes how much is logged.
     pub set_log_level: fn(LogLevel),
+    /// What it says to other cores in the course of its turns.
+    pub calls: Calls,
     /// What this core's connections have at other cores.
     pub away: Away,
     /// Keeps what is read of other cores' partitions; for a group of requests at most, and never over a system call (D12).

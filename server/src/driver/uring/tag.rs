@@ -25,10 +25,23 @@ pub(super) enum Kind {
     CancelAccept,
     /// A disk write; the index is its place in the table.
     DiskWrite,
+    /// A message to another ring; the index is its waker's place in the table. Completes only when it fails.
+    Call,
+    /// The message of another ring, which nothing here has asked for.
+    Called,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::CancelConn, Kind::CancelAccept, Kind::DiskWrite];
+const KINDS: [Kind; 9] = [
+    Kind::Wake,
+    Kind::Accept,
+    Kind::Receive,
+    Kind::Send,
+    Kind::CancelConn,
+    Kind::CancelAccept,
+    Kind::DiskWrite,
+    Kind::Call,
+    Kind::Called,
+];
 
 const GENERATION_MASK: u32 = (1 << 24) - 1;
 
