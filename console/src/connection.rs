@@ -4,6 +4,8 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,6 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::error::{Error, Result, io};
 use crate::target::Place;
 use crate::value::Value;
+
+/// Set by ctrl-c, where that ends a wait and not the process.
+pub(crate) type Interrupt = Arc<AtomicBool>;
+
+/// How often a wait looks whether ctrl-c was pressed, should the signal have come just before it began.
+const LOOK: Duration = Duration::from_millis(200);
 
 enum Stream {
     Tcp(TcpStream),
@@ -42,6 +50,7 @@ impl Write for Stream {
 /// A connection.
 pub struct Connection {
     stream: BufReader<Stream>,
+    interrupt: Option<Interrupt>,
 }
 
 impl Connection {
@@ -49,7 +58,7 @@ impl Connection {
     ///
     /// # Errors
     /// When nobody listens there.
-    pub fn open(place: &Place) -> Result<Self> {
+    pub fn open(place: &Place, interrupt: Option<Interrupt>) -> Result<Self> {
         let stream = match place {
             Place::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).and_then(|stream| {
                 stream.set_nodelay(true)?;
@@ -58,7 +67,7 @@ impl Connection {
             Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
         };
         let stream = stream.map_err(|source| Error::Connect { target: place.to_string(), source })?;
-        Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream) })
+        Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream), interrupt })
     }
 
     /// Sends a command.
@@ -82,8 +91,16 @@ impl Connection {
     /// Waits for the next reply or push.
     ///
     /// # Errors
-    /// When the connection ends or fails, or what comes is not RESP.
+    /// When the connection ends or fails, what comes is not RESP, or ctrl-c was pressed first.
     pub fn read(&mut self) -> Result<Value> {
+        while let Some(interrupt) = self.interrupt.clone() {
+            match self.wait(LOOK) {
+                Ok(true) => break,
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(io("waiting")(error)),
+                Ok(false) | Err(_) if interrupt.swap(false, Ordering::Relaxed) => return Err(Error::Interrupted),
+                Ok(false) | Err(_) => {}
+            }
+        }
         Value::read(&mut self.stream)
     }
 

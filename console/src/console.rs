@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::connection::Interrupt;
 use crate::error::{Error, Result};
 use crate::format::{Format, Style, is_text};
 use crate::options::Options;
@@ -17,6 +20,7 @@ pub(crate) struct Console {
     pub(crate) session: Session,
     pub(crate) style: Style,
     errors_fail: bool,
+    interrupt: Option<Interrupt>,
 }
 
 impl Console {
@@ -25,14 +29,29 @@ impl Console {
             session: Session::new(target, options.follows_redirections()),
             style: options.style(),
             errors_fail: options.errors_fail,
+            interrupt: None,
         }
+    }
+
+    /// From now on ctrl-c ends what is waited for, not the process.
+    pub(crate) fn set_interrupt(&mut self, interrupt: Interrupt) {
+        self.session.set_interrupt(Arc::clone(&interrupt));
+        self.interrupt = Some(interrupt);
+    }
+
+    /// Connects, if there is no connection.
+    pub(crate) fn connect(&mut self) -> Result<()> {
+        let style = &self.style;
+        self.session.connect(&mut |notice| tell(notice, style)).map(drop)
     }
 
     /// Runs a command so often (-1: for ever); false when an error was answered and errors are failures.
     pub(crate) fn repeat(&mut self, words: &[Vec<u8>], times: i64, pause: Option<Duration>) -> Result<bool> {
         let mut left = times;
         while left != 0 {
-            if !self.run(words)? {
+            if let Some(reply) = self.answer(words)?
+                && !self.show(words, &reply)?
+            {
                 return Ok(false);
             }
             left = if left < 0 { left } else { left - 1 };
@@ -45,17 +64,17 @@ impl Console {
         Ok(true)
     }
 
-    /// Runs a command, and shows what is answered.
-    pub(crate) fn run(&mut self, words: &[Vec<u8>]) -> Result<bool> {
+    /// Runs a command and waits for the reply; `None` when that was messages without end, which have been shown.
+    pub(crate) fn answer(&mut self, words: &[Vec<u8>]) -> Result<Option<Value>> {
         if is_stream(words) {
-            return self.stream(words).map(|()| true);
+            return self.stream(words).map(|()| None);
         }
         let style = &self.style;
-        let reply = self.session.ask(words, &mut |notice| tell(notice, style))?;
-        self.show(words, &reply)
+        self.session.ask(words, &mut |notice| tell(notice, style)).map(Some)
     }
 
-    fn show(&self, words: &[Vec<u8>], reply: &Value) -> Result<bool> {
+    /// Shows a reply; false for an error where errors are failures.
+    pub(crate) fn show(&self, words: &[Vec<u8>], reply: &Value) -> Result<bool> {
         if self.errors_fail
             && let Some(error) = reply.error()
         {
@@ -66,7 +85,7 @@ impl Console {
         Ok(true)
     }
 
-    /// Shows what comes, until the server ends it.
+    /// Shows what comes, until the server ends it or ctrl-c.
     fn stream(&mut self, words: &[Vec<u8>]) -> Result<()> {
         let style = &self.style;
         let connection = self.session.connect(&mut |notice| tell(notice, style))?;
@@ -75,14 +94,22 @@ impl Console {
             print(b"Reading messages... (press Ctrl-C to quit)\n")?;
         }
         let mut first = true;
-        loop {
-            let message = connection.read()?;
+        let ended = loop {
+            let message = match connection.read() {
+                Ok(message) => message,
+                // that is how it ends.
+                Err(Error::Interrupted) => break Ok(()),
+                Err(error) => break Err(error),
+            };
             print(&style.show(&message, false))?;
             if message.is_error() && first {
                 return Ok(());
             }
             first = false;
-        }
+        };
+        // subscriptions end with the connection; the next command opens another.
+        self.session.disconnect();
+        ended
     }
 
     /// Runs a command every so often on a cleared screen (on a terminal), for ever.
@@ -107,6 +134,11 @@ impl Console {
             }
             sleep(pause);
         }
+    }
+
+    /// Whether ctrl-c was pressed since this was asked last.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|interrupt| interrupt.swap(false, Ordering::Relaxed))
     }
 }
 

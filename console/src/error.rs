@@ -16,6 +16,9 @@ pub enum Error {
     /// The server went away; what was sent may have been executed.
     #[error("the server closed the connection")]
     Closed,
+    /// Ctrl-c, before the reply came; the command may have been executed.
+    #[error("interrupted; the connection is closed, and what was sent may have been executed")]
+    Interrupted,
     /// Reading or writing failed.
     #[error("{what}: {source}")]
     Io {

@@ -1,4 +1,4 @@
-//! The terminal client, `emberkv cli`: one command or a script; for any server that speaks redis's protocol.
+//! The terminal client, `emberkv cli`: one command, a script or a prompt; for any server that speaks redis's protocol.
 
 mod connection;
 mod console;
@@ -6,13 +6,14 @@ mod error;
 mod format;
 mod modes;
 mod options;
+mod prompt;
 mod quote;
 mod script;
 mod session;
 mod target;
 mod value;
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, IsTerminal, Read};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -65,6 +66,9 @@ fn start(options: &Options) -> Result<bool> {
     }
     if options.watch.is_some() {
         return Err(Error::Usage("--watch needs a command".into()));
+    }
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        return prompt::run(&mut console, !options.yes).map(|()| true);
     }
     script::run(&mut console, std::io::stdin().lock())
 }

@@ -13,7 +13,7 @@ use crate::format::{Format, Style};
 use crate::quote::unquote;
 use crate::target::{Place, Target};
 
-/// Talk to a server: one command, or commands from standard input, a line each
+/// Talk to a server: one command, or without one a prompt, or what is piped in, a line each
 #[derive(Clone, Debug, Args)]
 #[command(disable_help_flag = true)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line's switches")]
@@ -27,7 +27,7 @@ pub struct Options {
     /// The server's socket, instead of host and port
     #[arg(short = 's', long = "socket", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The server as a uri: redis://[user:password@]host[:port][/database] or unix://path
+    /// The server as a uri: `redis://[user:password@]host[:port][/database]` or `unix://path`
     #[arg(short, long)]
     uri: Option<String>,
     /// The password; in REDISCLI_AUTH others don't see it
@@ -70,6 +70,9 @@ pub struct Options {
     /// Arguments are in quotes, as at the prompt: "a\x00b"
     #[arg(long)]
     pub quoted_input: bool,
+    /// No questions before commands that delete everything or stop the server (at the prompt)
+    #[arg(long)]
+    pub yes: bool,
     /// Run COMMAND every so often on a cleared screen: --watch 1s INFO stats
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub watch: Option<Duration>,

@@ -1,6 +1,6 @@
 //! A connection as people think of it: it stays where they left it, over reconnects and redirections.
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Interrupt};
 use crate::error::{Error, Result};
 use crate::target::{Place, Target};
 use crate::value::Value;
@@ -32,12 +32,13 @@ pub(crate) struct Session {
     follows_redirections: bool,
     connection: Option<Connection>,
     in_transaction: bool,
+    interrupt: Option<Interrupt>,
 }
 
 impl Session {
     /// Nothing is connected yet.
     pub(crate) fn new(target: Target, follows_redirections: bool) -> Self {
-        Self { target, follows_redirections, connection: None, in_transaction: false }
+        Self { target, follows_redirections, connection: None, in_transaction: false, interrupt: None }
     }
 
     /// Where it is.
@@ -45,11 +46,32 @@ impl Session {
         &self.target
     }
 
+    /// Whether there is a connection, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Whether MULTI is open.
+    pub(crate) fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    /// What ends a wait for a reply.
+    pub(crate) fn set_interrupt(&mut self, interrupt: Interrupt) {
+        self.interrupt = Some(interrupt);
+        self.disconnect();
+    }
+
+    /// Hangs up; the next command connects again.
+    pub(crate) fn disconnect(&mut self) {
+        self.connection = None;
+        self.in_transaction = false;
+    }
+
     /// Goes elsewhere.
     pub(crate) fn move_to(&mut self, place: Place) {
         self.target.place = place;
-        self.connection = None;
-        self.in_transaction = false;
+        self.disconnect();
     }
 
     /// The connection; a new one if there is none or its peer has gone. So a command is sent again only when it can't
@@ -65,7 +87,7 @@ impl Session {
                 if std::mem::take(&mut self.in_transaction) {
                     tell(Notice::TransactionLost);
                 }
-                open(&self.target, tell)?
+                open(&self.target, self.interrupt.clone(), tell)?
             }
         };
         Ok(self.connection.insert(connection))
@@ -90,8 +112,7 @@ impl Session {
                 Ok(reply) => reply,
                 Err(error) => {
                     if error.is_fatal() {
-                        self.connection = None;
-                        self.in_transaction = false;
+                        self.disconnect();
                     }
                     return Err(error);
                 }
@@ -163,8 +184,8 @@ impl Session {
 }
 
 /// Connects and does what a target asks for.
-fn open(target: &Target, tell: &mut dyn FnMut(Notice)) -> Result<Connection> {
-    let mut connection = Connection::open(&target.place)?;
+fn open(target: &Target, interrupt: Option<Interrupt>, tell: &mut dyn FnMut(Notice)) -> Result<Connection> {
+    let mut connection = Connection::open(&target.place, interrupt)?;
     let auth = match (&target.user, &target.password) {
         (_, None) => None,
         (None, Some(password)) => Some(vec!["AUTH", password]),
@@ -220,9 +241,9 @@ mod tests {
         assert_eq!(session.target().database, 3);
         note(&mut session, "multi", "+OK\r\n");
         note(&mut session, "select 4", "+QUEUED\r\n");
-        assert_eq!((session.target().database, session.in_transaction), (3, true));
+        assert_eq!((session.target().database, session.in_transaction()), (3, true));
         note(&mut session, "reset", "+RESET\r\n");
-        assert_eq!((session.target().database, session.in_transaction), (0, false));
+        assert_eq!((session.target().database, session.in_transaction()), (0, false));
     }
 
     #[test]
@@ -231,7 +252,7 @@ mod tests {
             let mut session = session();
             note(&mut session, "MULTI", "+OK\r\n");
             note(&mut session, "EXEC", reply);
-            assert_eq!(session.in_transaction, open, "{reply}");
+            assert_eq!(session.in_transaction(), open, "{reply}");
         }
     }
 

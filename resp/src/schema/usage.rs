@@ -33,6 +33,24 @@ impl Command {
     }
 }
 
+impl Argument {
+    /// How it is written: `[EX seconds]`.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        let mut text = String::new();
+        write_argument(self, &mut text);
+        text
+    }
+
+    /// How what follows its token is written: `seconds`.
+    #[must_use]
+    pub fn value_usage(&self) -> String {
+        let mut text = String::new();
+        write_value(self, false, &mut text);
+        text
+    }
+}
+
 fn write_argument(argument: &Argument, out: &mut String) {
     let optional = argument.flags.contains(ArgumentFlags::OPTIONAL);
     if optional {
