@@ -92,7 +92,7 @@ impl Rig {
                 let mut reply = Reply::new(&mut self.output, Protocol::Resp2);
                 match self.partition.execute(request, &mut reply) {
                     Ok(()) => break,
-                    Err(Stop::Wait | Stop::Locked) => self.jobs(),
+                    Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => self.jobs(),
                     Err(Stop::Error(text)) => panic!("{text}"),
                 }
             }

@@ -203,6 +203,9 @@ impl<D: Disk> Partition<D> {
     /// what is young may die by itself (Rosenblum and Ousterhout's cost-benefit).
     fn choose_victim(&mut self) -> bool {
         let (now_ms, head) = (self.now_ms, self.log.head_sequence());
+        if self.log.is_loading() {
+            return false;
+        }
         if let Some((ms, behind)) = self.compaction.found_nothing
             && behind == head
             && now_ms.wrapping_sub(ms) < LOOK_AGAIN_MS
@@ -213,8 +216,14 @@ impl<D: Disk> Partition<D> {
         if chosen.is_none() {
             self.log.claim(0);
         }
-        self.compaction.found_nothing = if chosen.is_none() { Some((now_ms, head)) } else { None };
         self.compaction.victim = chosen.and_then(|sequence| self.log.victim(sequence));
+        if let Some(sequence) = chosen
+            && self.compaction.victim.is_none()
+        {
+            self.log.begin_load(sequence); // it is chosen again, or another one, when it is there
+        }
+        let nothing = self.compaction.victim.is_none() && !self.log.is_loading();
+        self.compaction.found_nothing = if nothing { Some((now_ms, head)) } else { None };
         self.compaction.victim.is_some()
     }
 
@@ -243,7 +252,8 @@ impl<D: Disk> Partition<D> {
         let worth = candidates.iter().filter(|c| c.gain() * MIN_GAIN >= c.bytes);
         let best = worth.max_by_key(|c| {
             let benefit = u128::from(c.gain()) * u128::from(c.age);
-            (benefit / u128::from(c.bytes + c.cost), std::cmp::Reverse(c.sequence))
+            let read = if c.is_resident { 0 } else { c.bytes };
+            (benefit / u128::from(c.bytes + c.cost + read), std::cmp::Reverse(c.sequence))
         });
         if let Some(best) = best {
             return Some(best.sequence);
@@ -322,7 +332,8 @@ impl<D: Disk> Partition<D> {
             found = self.index.find(fingerprint, same);
         }
         let Some((slot, old)) = found else { return Ok(0) };
-        let old_len = self.log.table().record(old).encoded_len();
+        // the segment may be out of memory again: the victim is its memory
+        let old_len = if old == address { record.encoded_len() } else { self.log.table().record(old).encoded_len() };
         if self.log.table().position(address) < self.floors[usize::from(record.db().0)] {
             // it was flushed, and the sweep has not come by yet
             self.index.remove(slot);
@@ -347,6 +358,9 @@ impl<D: Disk> Partition<D> {
         }
         if self.is_locked_against_compaction(&record) {
             return Err(Slice::Locked);
+        }
+        if self.bring_to_judge(fingerprint) != Some(true) {
+            return Err(Slice::Waits);
         }
         let absent = matches!(self.peek(Key { db: record.db(), bytes: record.key(), fingerprint }), Lookup::Absent);
         #[cfg(any(test, feature = "sim"))]

@@ -25,6 +25,12 @@ const LEVELS: u32 = 6;
 /// Ticks that one call catches up on at most, after the clock has jumped.
 const MAX_TICKS: u64 = 4096;
 
+/// Keys whose records are read at a time to be looked at.
+const MAX_WAITING: usize = 16;
+
+/// When a key is looked at again whose record can't be read, in ms.
+const UNREADABLE_MS: u64 = 5_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Wheel {
@@ -129,13 +135,33 @@ impl<D: Disk> Partition<D> {
         if due.is_empty() {
             return self.wheel.is_behind(self.now_ms);
         }
+        let mut waiting = Vec::new();
         for (i, &fingerprint) in due.iter().enumerate() {
+            match self.bring_to_judge(fingerprint) {
+                Some(true) => {}
+                Some(false) => {
+                    waiting.push(fingerprint);
+                    if waiting.len() < MAX_WAITING {
+                        continue;
+                    }
+                    waiting.extend_from_slice(&due[i + 1..]);
+                    break;
+                }
+                None => {
+                    self.wheel.insert(fingerprint, self.now_ms + UNREADABLE_MS);
+                    continue;
+                }
+            }
             if !self.expire_fingerprint(fingerprint) {
-                self.wheel.put_back(due[i..].to_vec());
-                return false;
+                waiting.extend_from_slice(&due[i..]);
+                break;
             }
         }
-        true
+        let all = waiting.is_empty();
+        if !all {
+            self.wheel.put_back(waiting);
+        }
+        all
     }
 
     /// Removes what has expired among the keys of a fingerprint and enters the others again. False if the

@@ -8,6 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Purpose};
 
+use crate::cold::COLD_STEP;
 use crate::expiry::Wheel;
 use crate::partition::Partition;
 use crate::stats::DbStats;
@@ -79,9 +80,22 @@ impl<D: Disk> Partition<D> {
     /// Takes some of a flushed database's entries out of the index. Returns whether there are more.
     pub fn sweep(&mut self, limit: usize) -> bool {
         let Sweep::At(cursor) = self.sweep else { return false };
+        let highest = self.floors.iter().copied().max().unwrap_or_default();
+        let mut limit = limit;
+        if self.log.table().has_cold() {
+            limit = limit.min(COLD_STEP);
+            let below = |partition: &Self, address| partition.log.table().position(address) < highest;
+            // what can't be read now is asked for again in a later turn
+            if !matches!(self.bring_step(cursor, limit, below), Ok(None)) {
+                return false;
+            }
+        }
         let table = self.log.table();
         let mut gone = Vec::new();
         let next = self.index.scan(cursor, limit, |_, address| {
+            if table.position(address) >= highest {
+                return;
+            }
             let record = table.record(address);
             if table.position(address) < self.floors[usize::from(record.db().0)] {
                 gone.push((address, record.encoded_len(), self.hasher.fingerprint(record.db(), record.key())));

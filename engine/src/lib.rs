@@ -2,6 +2,7 @@
 //! nothing of sockets: requests come in as arguments, replies go out as bytes, and with each reply comes
 //! the log position that it must wait for (law 2).
 
+mod cold;
 mod commands;
 mod compact;
 mod expiry;
@@ -19,6 +20,7 @@ mod partition;
 mod published;
 mod replay;
 pub mod slots;
+mod spill;
 mod stats;
 mod stop;
 #[cfg(test)]
@@ -32,5 +34,6 @@ pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
 pub use partition::{Limits, OpenError, Partition, open};
+pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};
 pub use stop::Stop;

@@ -7,6 +7,7 @@ pub use emberkv_log::StartError as OpenError;
 use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
+use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -14,6 +15,7 @@ use crate::hash::KeyHasher;
 use crate::locks::Locks;
 use crate::published::Published;
 use crate::replay::Replay;
+use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
 
@@ -71,6 +73,9 @@ pub struct Partition<D: Disk> {
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
     pub(crate) compaction: Compaction,
+    /// KEYS that wait for records which are not in memory.
+    pub(crate) walks: Vec<BegunWalk>,
+    pub(crate) spill: Spill,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many
@@ -154,6 +159,7 @@ impl<D: Disk> Partition<D> {
     /// Resets what CONFIG RESETSTAT resets.
     pub fn reset_stats(&mut self) {
         self.stats = Stats::default();
+        self.log.reset_cold_stats();
     }
 
     /// Indexes that a flush has replaced and that no reader is in any more: to be dropped by another thread.
@@ -161,9 +167,13 @@ impl<D: Disk> Partition<D> {
         self.dropped.extract_if(.., |index| index.is_unread()).collect()
     }
 
-    /// Memory of the resident segments' records, of the index, and of what expiry remembers, in bytes.
+    /// Memory of segments and of records that were read from those that are not in memory, of the index, and of what expiry remembers, in bytes.
     pub fn memory(&self) -> (u64, u64, u64) {
-        (self.log.segments().1, self.index.memory_bytes() as u64, self.wheel.memory_bytes() as u64)
+        (
+            self.log.resident_bytes() + self.log.kept_bytes(),
+            self.index.memory_bytes() as u64,
+            self.wheel.memory_bytes() as u64,
+        )
     }
 
     /// Syncs and ends the log; see [`Log::close`].

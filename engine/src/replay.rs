@@ -12,6 +12,7 @@ use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
 use crate::partition::{Limits, Partition};
+use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
 
@@ -152,6 +153,8 @@ impl Replay {
             packing: Vec::new(),
             locks: Locks::new(),
             transactions: Transactions::default(),
+            walks: Vec::new(),
+            spill: Spill::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use emberkv_log::Refusal;
+use emberkv_log::{Address, Refusal};
 
 /// Nothing was changed and no reply was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +12,9 @@ pub enum Stop {
     /// A transaction over several partitions has one of its keys: the same command must be tried again when
     /// [`crate::Partition::unlocks`] has moved.
     Locked,
+    /// It needs records that are not in memory: the same command must be tried again when the one at this address is not
+    /// coming any more ([`crate::Partition::is_coming`]), which is the last of them that was asked for.
+    Cold(Address),
     /// The answer is this error, code and all.
     Error(Cow<'static, str>),
 }
@@ -19,6 +22,8 @@ pub enum Stop {
 impl Stop {
     pub(crate) const SYNTAX: Self = Self::error("ERR syntax error");
     pub(crate) const NOT_AN_INTEGER: Self = Self::error("ERR value is not an integer or out of range");
+
+    pub(crate) const OUT_OF_MEMORY: Self = Self::error("OOM command not allowed when used memory > 'maxmemory'.");
 
     pub(crate) const fn error(text: &'static str) -> Self {
         Self::Error(Cow::Borrowed(text))

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::address::{FileId, Nonce};
+use crate::address::{Address, FileId, Nonce};
 use crate::catalog::ManifestEdit;
+use crate::cold::Brought;
 use crate::disk::Disk;
 use crate::memory::SegmentMemory;
 use crate::refill::{Source, renonced, write_anew};
+use crate::residency::Load;
 
 /// Where a synced write of the tail begins, in bytes: what a disk takes without the page cache.
 pub const WRITE_BLOCK: u64 = 4096;
@@ -33,6 +35,10 @@ pub enum JobKind {
     Refill,
     /// Memory ahead of the tail.
     Prefault,
+    /// A segment into memory.
+    Load,
+    /// A record of a segment that is not in memory, at this address.
+    Read(Address),
     /// Things that are of no use any more.
     Discard,
 }
@@ -105,6 +111,19 @@ pub enum Job<F> {
         /// Which part.
         range: Range<u64>,
     },
+    /// Read a segment into memory.
+    Load(Load<F>),
+    /// Read what begins at `offset`, where a record does, as far as it goes.
+    Read {
+        /// The record's address.
+        address: Address,
+        /// The file.
+        file: F,
+        /// Where.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
     /// Let go.
     Discard {
         /// Files to remove; one that is not there is no error.
@@ -123,6 +142,10 @@ pub enum Done<F> {
     Nothing,
     /// The new files, in the order in which they were asked for.
     Files(Vec<F>),
+    /// A segment's memory.
+    Memory(Arc<SegmentMemory>),
+    /// What was read of a record.
+    Brought(Brought),
 }
 
 /// The name of a segment file.
@@ -188,6 +211,8 @@ impl<F: Clone> Job<F> {
             Self::Manifest(_) => JobKind::Manifest,
             Self::Refill { .. } => JobKind::Refill,
             Self::Prefault { .. } => JobKind::Prefault,
+            Self::Load(_) => JobKind::Load,
+            Self::Read { address, .. } => JobKind::Read(*address),
             Self::Discard { .. } => JobKind::Discard,
         }
     }
@@ -224,6 +249,13 @@ impl<F: Clone> Job<F> {
                 return Ok(Done::Files(files));
             }
             Self::Prefault { memory, range } => memory.prefault(range.clone()),
+            Self::Load(load) => return Ok(Done::Memory(load.run(disk)?)),
+            Self::Read { address: _, file, offset, len } => {
+                let mut bytes = vec![0; *len as usize];
+                let read = disk.read_at(file, *offset, &mut bytes)?;
+                bytes.truncate(read);
+                return Ok(Done::Brought(Brought::of(bytes)));
+            }
             Self::Discard { files, memory: _, cached } => {
                 for file in files {
                     match disk.remove(&segment_name(*file)) {

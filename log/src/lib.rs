@@ -8,6 +8,7 @@ mod address;
 mod ahead;
 mod catalog;
 mod close;
+mod cold;
 pub mod disk;
 mod frame;
 mod free;
@@ -23,9 +24,11 @@ mod options;
 mod packed;
 #[cfg(any(test, feature = "sim"))]
 pub mod plant;
+mod prepare;
 mod record;
 mod recover;
 mod refill;
+mod residency;
 mod roll;
 mod segment;
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub use address::{
 };
 pub use ahead::{Large, Piece, Whose};
 pub use catalog::{ManifestEdit, ManifestTurn};
+pub use cold::{Bring, Brought, ColdStats};
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
@@ -51,6 +55,7 @@ pub use packed::{MAX_PACKED_VALUE_BYTES, Packed};
 pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
+pub use residency::{Load, Unloadable};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
 pub use victim::{Candidate, Debt, Victim};

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
 use crate::catalog::Catalog;
+use crate::cold::ColdReads;
 use crate::disk::Disk;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
@@ -163,6 +164,12 @@ pub struct Log<D: Disk> {
     pub(crate) preparing_spare: Option<FileId>,
     /// None can be made, for this reason; tried again at the next tick.
     pub(crate) no_spare: Option<String>,
+    /// What all files may take.
+    pub(crate) max_bytes: Option<u64>,
+    /// The segment that is being read into memory.
+    pub(crate) loading: Option<SegmentSequence>,
+    /// Records that are being read.
+    pub(crate) cold: ColdReads,
     /// Bytes of the head that compaction is going to use.
     pub(crate) claim: u64,
     /// Files that the manifest names no more from an edit on.

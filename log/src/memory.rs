@@ -70,19 +70,33 @@ impl SegmentMemory {
         let _ = range;
     }
 
-    /// The published bytes from `offset` on: a record begins there.
-    ///
-    /// # Panics
-    /// If `offset` is not published.
+    /// Memory in which nothing is ever published: what stands for a segment that is not resident.
+    pub(crate) fn nothing() -> Arc<Self> {
+        let map = MmapOptions::new().len(1).map_anon();
+        let Ok(map) = map else { panic!("the system has no memory for a page") };
+        Arc::new(Self { map: MmapRaw::from(map), published: AtomicU64::new(0), closed: AtomicU64::new(0) })
+    }
+
+    /// Whether a record may begin at `offset`: it is published.
     #[inline]
-    pub(crate) fn from(&self, offset: u64) -> &[u8] {
+    pub(crate) fn has(&self, offset: u64) -> bool {
+        offset < self.published.load(Ordering::Acquire)
+    }
+
+    /// The published bytes from `offset` on: a record begins there. `None` if `offset` is not published.
+    #[inline]
+    pub(crate) fn from(&self, offset: u64) -> Option<&[u8]> {
         let published = self.published.load(Ordering::Acquire);
-        assert!(offset < published, "offset {offset} of a segment lies beyond its published {published}");
+        if offset >= published {
+            return None;
+        }
         // SAFETY: the range lies in the mapping, which lives as long as `self`. bytes below `published`
         // are initialised and only the open frame's header among them is still to be written; the writer
         // does that through `&mut SegmentWriter`, which its owner (the log) never does while a slice made
         // by its own `&self` methods is alive, and other threads get slices from `closed_bytes` only.
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset as usize), (published - offset) as usize) }
+        Some(unsafe {
+            std::slice::from_raw_parts(self.map.as_ptr().add(offset as usize), (published - offset) as usize)
+        })
     }
 
     /// Bytes of closed frames.
@@ -349,7 +363,7 @@ mod tests {
         let mut writer = SegmentWriter::new(1 << 16).unwrap();
         writer.skip(8);
         writer.append(5, |space| space.copy_from_slice(b"hello"));
-        assert_eq!(&writer.memory().from(8)[..5], b"hello");
+        assert_eq!(&writer.memory().from(8).unwrap()[..5], b"hello");
         writer.close_frame(0, 8, |header, body| {
             assert_eq!(body, b"hello");
             header.copy_from_slice(b"headhead");
@@ -361,10 +375,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "beyond its published")]
     fn nobody_reads_what_is_not_published() {
         let writer = SegmentWriter::new(1 << 16).unwrap();
-        writer.memory().from(0);
+        assert!(writer.memory().from(0).is_none() && !writer.memory().has(0));
+        assert!(SegmentMemory::nothing().from(0).is_none());
     }
 
     #[test]
@@ -384,13 +398,12 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "beyond its published")]
     fn what_was_there_before_is_not_published() {
         let mut writer = SegmentWriter::new(1 << 16).unwrap();
         writer.append(8, |space| space.fill(7));
         let memory = Arc::clone(writer.memory());
         drop(writer);
-        SegmentWriter::again(memory).unwrap().memory().from(0);
+        assert!(SegmentWriter::again(memory).unwrap().memory().from(0).is_none());
     }
 
     #[test]
@@ -400,7 +413,7 @@ mod tests {
         let shared = ahead.share(4..9);
         let mut writer = ahead.finish(b"seg:");
         writer.append(1, |space| space.fill(b'!'));
-        assert_eq!((&writer.memory().from(0)[..10], &shared[..]), (&b"seg:hello!"[..], &b"hello"[..]));
+        assert_eq!((&writer.memory().from(0).unwrap()[..10], &shared[..]), (&b"seg:hello!"[..], &b"hello"[..]));
     }
 
     #[test]

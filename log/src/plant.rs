@@ -69,6 +69,14 @@ pub enum Plant {
     E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
+    /// The crc of a record that is read from a segment that is not in memory is not looked at.
+    L7Cold,
+    /// The frames of a segment that is loaded again are not checked.
+    L7Load,
+    /// A segment is let go of before it is synced.
+    M1,
+    /// A record that was read is taken for the one that was asked for without a look.
+    M2,
     /// The reply to a write does not wait for it (law 2).
     L2Write,
     /// The reply to a read does not wait for the record that it saw (law 2).

@@ -434,6 +434,21 @@ impl<'a> Record<'a> {
         Some(Self { kind, is_relocated, db, expires_at_ms, key, value, len })
     }
 
+    /// How long the record is that begins with `bytes`, as far as these tell; `None` if no record begins so.
+    pub(crate) fn length_of(bytes: &[u8]) -> Option<u64> {
+        let kind_flags = *bytes.get(CRC_BYTES)?;
+        Kind::from_bits(kind_flags & KIND_MASK)?;
+        let at = CRC_BYTES + 1 + usize::from(kind_flags & FLAG_DB != 0);
+        let (key_len, at) = get_varint(bytes, at)?;
+        let (value_len, at) = get_varint(bytes, at)?;
+        let expiry = match kind_flags & (FLAG_EXPIRY | FLAG_WIDE) {
+            0 | FLAG_WIDE => 0,
+            FLAG_EXPIRY => 6,
+            _ => 8,
+        };
+        Some((at + expiry + key_len) as u64 + value_len as u64)
+    }
+
     /// Whether the record at the beginning of `bytes` is whole and its crc agrees; the record if so.
     pub fn verify(bytes: &'a [u8]) -> Option<Self> {
         let record = Self::decode(bytes)?;

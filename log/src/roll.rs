@@ -10,7 +10,7 @@ use crate::horizon::TxId;
 use crate::log::{Log, Unwritten};
 use crate::memory::SegmentWriter;
 use crate::record::Entry;
-use crate::segment::{Life, Next, Prepared, Segment};
+use crate::segment::{Life, Next, Prepared, Residence, Segment};
 
 impl<D: Disk> Log<D> {
     /// Seals the head and goes on in the prepared segment.
@@ -89,6 +89,7 @@ impl<D: Disk> Log<D> {
             records,
             life: Life::Head,
             safe_below: TxId(0),
+            residence: Residence::Resident,
         });
         self.writer = writer;
         self.prefaulted = next.prefaulted;

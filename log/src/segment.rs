@@ -29,6 +29,25 @@ pub(crate) enum Life {
     FreePendingManifest(Generation),
 }
 
+/// Where a segment's bytes are, beside its file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Residence {
+    /// In memory.
+    Resident,
+    /// In memory again, and not to be let go of for so many ticks: somebody has wanted it.
+    Loaded(u8),
+    /// Nowhere.
+    Cold,
+    /// Nowhere, and the file can't be read as a whole.
+    Unreadable,
+}
+
+impl Residence {
+    pub fn is_resident(self) -> bool {
+        matches!(self, Self::Resident | Self::Loaded(_))
+    }
+}
+
 /// A segment that holds records.
 #[derive(Debug)]
 pub(crate) struct Segment<F> {
@@ -47,6 +66,8 @@ pub(crate) struct Segment<F> {
     pub life: Life,
     /// Once it is listed it is wholly safe when the transactions with lower tickets are settled (F5, C2).
     pub safe_below: TxId,
+    /// If it is not resident, `memory` is not its own.
+    pub residence: Residence,
 }
 
 impl<F> Segment<F> {

@@ -1,6 +1,7 @@
 //! Random lives of a log on a simulated disk, with a plain model beside it: what a crash may take, and
 //! that each rule is needed. A seed gives the same life again.
 
+mod cold;
 mod full;
 mod incarnations;
 mod large;
@@ -75,6 +76,8 @@ enum Effect {
 struct Life {
     disk: SimDisk,
     choices: Choices,
+    /// What is not in memory is chosen apart.
+    cold_choices: Choices,
     policy: SyncPolicy,
     log: Log<SimDisk>,
     index: Index,
@@ -123,7 +126,8 @@ impl Life {
         let disk = SimDisk::new();
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
         let (log, index) = open(&disk, seed, policy).unwrap();
-        Self { disk, choices, policy, log, index, history: Vec::new(), jobs: Vec::new(), large: None, larges: 0 }
+        let (history, jobs, cold_choices) = (Vec::new(), Vec::new(), Choices::new(seed ^ 0xc01d));
+        Self { disk, choices, cold_choices, policy, log, index, history, jobs, large: None, larges: 0 }
     }
 
     fn model(&self, upto: LogPosition) -> Map {
@@ -262,7 +266,8 @@ impl Life {
         self.history.retain(|(end, _)| *end <= tail);
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        self.bring_all();
         let newest = self.log.tail();
         assert_eq!(self.index.contents(self.log.table()), self.model(newest));
     }
@@ -277,6 +282,9 @@ fn live(seed: u64) {
         }
         for _ in 0..life.choices.below(400) {
             life.step();
+            if life.cold_choices.one_in(4) {
+                life.cold_step();
+            }
             if life.disk.crashed() {
                 break;
             }
@@ -316,9 +324,18 @@ fn no_crash_takes_what_was_promised() {
 #[test]
 fn a_life_notices_each_rule_that_is_missing() {
     // F2 and S5 say when not to start, and F3 needs frames of equal length: the tests below see to them
-    for plant in
-        [Plant::F1, Plant::F4, Plant::S1, Plant::S2, Plant::S3, Plant::S4, Plant::T1, Plant::E1, Plant::L2Ahead]
-    {
+    for plant in [
+        Plant::F1,
+        Plant::F4,
+        Plant::S1,
+        Plant::S2,
+        Plant::S3,
+        Plant::S4,
+        Plant::T1,
+        Plant::E1,
+        Plant::L2Ahead,
+        Plant::M1,
+    ] {
         assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
     }
 }

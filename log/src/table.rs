@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::address::{Address, AddressSplit, LogPosition, SegmentSlot};
+use crate::cold::Kept;
 use crate::grace::Grace;
 use crate::memory::{SegmentMemory, share_record};
 use crate::record::{Record, Value};
@@ -62,6 +63,14 @@ pub struct SegmentTable {
     split: AddressSplit,
     slots: Vec<Option<SlotView>>,
     needed: Vec<Needed>,
+    /// By first slot: how many bytes the segment has, and how often its records were asked for lately.
+    sizes: Vec<u64>,
+    uses: Vec<u32>,
+    /// Stands for the memory of segments that are not resident, of which there are so many.
+    nothing: Arc<SegmentMemory>,
+    cold_segments: usize,
+    /// Records of those.
+    kept: Kept,
     /// First slots of segments whose last live record died since somebody asked.
     emptied: Vec<SegmentSlot>,
     /// What other threads see of it, once there is a reader.
@@ -71,7 +80,19 @@ pub struct SegmentTable {
 
 impl SegmentTable {
     pub(crate) fn new(split: AddressSplit) -> Self {
-        Self { split, slots: Vec::new(), needed: Vec::new(), emptied: Vec::new(), publisher: None, leaving: Vec::new() }
+        Self {
+            split,
+            slots: Vec::new(),
+            needed: Vec::new(),
+            sizes: Vec::new(),
+            uses: Vec::new(),
+            nothing: SegmentMemory::nothing(),
+            cold_segments: 0,
+            kept: Kept::default(),
+            emptied: Vec::new(),
+            publisher: None,
+            leaving: Vec::new(),
+        }
     }
 
     /// A handle by which other threads read records. It may be cloned, and may outlive the table.
@@ -122,6 +143,8 @@ impl SegmentTable {
         if self.slots.len() < end {
             self.slots.resize_with(end, || None);
             self.needed.resize(end, Needed::default());
+            self.sizes.resize(end, 0);
+            self.uses.resize(end, 0);
         }
         for i in 0..count {
             let slot = &mut self.slots[(first.0 + i) as usize];
@@ -134,6 +157,7 @@ impl SegmentTable {
             *slot = Some(view);
         }
         self.needed[first.0 as usize] = Needed::default();
+        (self.sizes[first.0 as usize], self.uses[first.0 as usize]) = (memory.size(), 0);
     }
 
     /// Puts other memory in place of a segment's, with the same records at the same offsets.
@@ -165,14 +189,139 @@ impl SegmentTable {
             memory = Some(view.memory);
         }
         if let Some(memory) = memory {
+            if Arc::ptr_eq(&memory, &self.nothing) {
+                self.cold_segments -= 1;
+                let split = self.split;
+                self.kept.forget_all(|address| (first.0..end).contains(&split.parts(address).0.0));
+            }
             let grace = self.publisher.is_some().then(Grace::begin);
             self.leaving.push(Leaving { slots: first.0..end, memory, grace });
         }
     }
 
-    /// The memory of segments that were taken out and that nobody reads any more: to be unmapped by another thread.
+    /// The memory of segments that were taken out, or are resident no more, and that nobody reads any more: to be unmapped
+    /// by another thread.
     pub(crate) fn take_left(&mut self) -> Vec<Arc<SegmentMemory>> {
-        self.leaving.extract_if(.., |leaving| !leaving.is_read()).map(|leaving| leaving.memory).collect()
+        let left = self.leaving.extract_if(.., |leaving| !leaving.is_read()).map(|leaving| leaving.memory);
+        left.filter(|memory| !Arc::ptr_eq(memory, &self.nothing)).collect()
+    }
+
+    /// Puts `memory` in place of a segment's, and shows it to readers; returns what was there.
+    fn swap_memory(
+        &mut self,
+        first: SegmentSlot,
+        memory: &Arc<SegmentMemory>,
+    ) -> Option<(Range<u32>, Arc<SegmentMemory>)> {
+        let (mut end, mut old) = (first.0, None);
+        for slot in self.slots[first.0 as usize..].iter_mut().flatten().take_while(|view| view.first == first) {
+            old = Some(std::mem::replace(&mut slot.memory, Arc::clone(memory)));
+            if let Some(publisher) = &mut self.publisher {
+                publisher.show(SegmentSlot(end), Some(slot));
+            }
+            end += 1;
+        }
+        old.map(|old| (first.0..end, old))
+    }
+
+    /// Lets go of a segment's memory; its records are where they were, and not here.
+    pub(crate) fn make_cold(&mut self, first: SegmentSlot) -> Arc<SegmentMemory> {
+        let nothing = Arc::clone(&self.nothing);
+        if let Some((_, memory)) = self.swap_memory(first, &nothing)
+            && !Arc::ptr_eq(&memory, &nothing)
+        {
+            self.cold_segments += 1;
+            // its slots are its own still: only the memory has to wait for readers
+            let grace = self.publisher.is_some().then(Grace::begin);
+            self.leaving.push(Leaving { slots: 0..0, memory, grace });
+        }
+        nothing
+    }
+
+    /// A segment that was not resident is so again.
+    pub(crate) fn make_resident(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>) {
+        if let Some((slots, old)) = self.swap_memory(first, memory)
+            && Arc::ptr_eq(&old, &self.nothing)
+        {
+            self.cold_segments -= 1;
+            let split = self.split;
+            self.kept.forget_all(|address| slots.contains(&split.parts(address).0.0));
+        }
+    }
+
+    /// Whether there is a segment that is not resident: if not, every record is here.
+    #[inline]
+    pub fn has_cold(&self) -> bool {
+        self.cold_segments > 0
+    }
+
+    /// How many segments are not resident.
+    pub fn cold_segments(&self) -> usize {
+        self.cold_segments
+    }
+
+    /// Whether [`SegmentTable::record`] may be asked for this address: its segment is resident, or the record was read.
+    #[inline]
+    pub fn is_here(&self, address: Address) -> bool {
+        self.is_resident(address) || self.kept.get(address).is_some()
+    }
+
+    /// Whether the segment of this address is resident.
+    #[inline]
+    pub fn is_resident(&self, address: Address) -> bool {
+        let (slot, offset) = self.split.parts(address);
+        let view = self.view(slot);
+        view.memory.has(view.origin + offset)
+    }
+
+    /// The same, and notes that the record was asked for.
+    #[inline]
+    pub fn note_use(&mut self, address: Address) -> bool {
+        let (slot, offset) = self.split.parts(address);
+        let view = self.view(slot);
+        let (first, is_resident) = (view.first, view.memory.has(view.origin + offset));
+        let uses = &mut self.uses[first.0 as usize];
+        *uses = uses.saturating_add(u32::from(is_resident));
+        is_resident
+    }
+
+    /// The first slot of the segment that an address is in, and the record's offset there.
+    pub(crate) fn place(&self, address: Address) -> Option<(SegmentSlot, u64)> {
+        let (slot, offset) = self.split.parts(address);
+        let view = self.slots.get(slot.0 as usize)?.as_ref()?;
+        Some((view.first, view.origin + offset))
+    }
+
+    pub(crate) fn uses(&self, first: SegmentSlot) -> u32 {
+        self.uses[first.0 as usize]
+    }
+
+    /// Takes an eighth off what was noted of all segments: what was asked for long ago counts less.
+    pub fn age_uses(&mut self) {
+        self.uses.iter_mut().for_each(|uses| *uses -= uses.div_ceil(8));
+    }
+
+    /// Records that were read from segments that are not resident.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    pub(crate) fn kept_mut(&mut self) -> &mut Kept {
+        &mut self.kept
+    }
+
+    /// The bytes of a record that was read from a segment that is not resident.
+    #[cold]
+    #[inline(never)]
+    fn kept_bytes(&self, address: Address) -> &Bytes {
+        match self.kept.get(address) {
+            Some(bytes) => bytes,
+            None => panic!("the record at address {:#x} is not in memory", address.raw()),
+        }
+    }
+
+    /// The record, as it was kept, of a segment that is not resident, if it is.
+    pub fn kept_record(&self, address: Address) -> Option<Record<'_>> {
+        Record::decode(self.kept.get(address)?)
     }
 
     #[inline]
@@ -186,12 +335,17 @@ impl SegmentTable {
     /// The record at `address`.
     ///
     /// # Panics
-    /// If no record was ever appended there: the index is wrong, and the log is the truth.
+    /// If no record was ever appended there: the index is wrong, and the log is the truth. Or if it is not in memory: who
+    /// may meet that asks [`SegmentTable::is_here`] first.
     #[inline]
     pub fn record(&self, address: Address) -> Record<'_> {
         let (slot, offset) = self.split.parts(address);
         let view = self.view(slot);
-        match Record::decode(view.memory.from(view.origin + offset)) {
+        let bytes = match view.memory.from(view.origin + offset) {
+            Some(bytes) => bytes,
+            None => self.kept_bytes(address),
+        };
+        match Record::decode(bytes) {
             Some(record) => record,
             None => no_record(address),
         }
@@ -223,6 +377,10 @@ impl SegmentTable {
         let view = self.view(slot);
         let record = self.record(address);
         match record.value() {
+            Value::Bytes(value) if !view.memory.has(view.origin + offset) => {
+                let len = record.encoded_len();
+                self.kept_bytes(address).slice(len - value.len()..len)
+            }
             Value::Bytes(value) => {
                 let end = view.origin + offset + record.encoded_len() as u64;
                 share_record(&view.memory, end - value.len() as u64..end)
@@ -281,7 +439,7 @@ impl SegmentTable {
             }
             let needed = &mut self.needed[slot];
             needed.live_bytes = 0;
-            if view.base.plus(view.memory.size()) <= floor {
+            if view.base.plus(self.sizes[slot]) <= floor {
                 (needed.tombstone_bytes, needed.floors) = (0, 0);
             }
             self.emptied.push(view.first);

@@ -10,9 +10,9 @@ use crate::disk::Disk;
 use crate::job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK};
 use crate::log::{Health, Log, Unwritten};
 use crate::manifest::{Extent, Section};
-use crate::memory::{SegmentWriter, share_closed};
+use crate::memory::share_closed;
 use crate::options::SyncPolicy;
-use crate::segment::{Generation, Life, Next, Prepared};
+use crate::segment::{Generation, Life, Next};
 
 /// How far ahead of the tail memory is touched. A first touch of a huge page took 0.2 ms where this was measured,
 /// and 4 ms when a virtual machine's host had to find it, so it is done by another thread. At 150 MB/s of writes
@@ -67,6 +67,8 @@ impl<D: Disk> Log<D> {
         self.prepare_spare();
         self.discard_unwanted_memory();
         self.drop_abandoned();
+        self.tick_cold();
+        self.tick_residency();
         self.after_sync(); // the horizon moves by what other partitions do
         self.check_what_it_hangs_on();
         self.check_late_parts();
@@ -207,108 +209,6 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    // ---- the next segment --------------------------------------------------------------------------
-
-    /// Begins to make the segment after the head, unless that is under way.
-    pub(crate) fn prepare_next(&mut self) {
-        if !matches!(self.next, Next::Missing) || self.under_way.contains(&JobKind::Prepare) {
-            return;
-        }
-        let ordinary = self.table.split().segment_size();
-        let size = self.wanted_size.max(ordinary).next_multiple_of(4096);
-        let has_room = self.catalog.has_room(self.partition, self.section());
-        if !has_room || self.table.free_slots(self.table.slots_for(size), |_| false).is_none() {
-            self.next = Next::Failed("the log has as many segments as its addresses can tell apart".into());
-            self.wanted_size = 0;
-            return;
-        }
-        let spare = if size == ordinary { self.spare_files.pop() } else { None };
-        let file = spare.unwrap_or_else(|| self.catalog.new_file());
-        // blocks that were written before make a sync cheaper by the metadata that it need not commit
-        // (what one is made to measure for is written and synced before it is part of the log)
-        let zero = self.options.policy == SyncPolicy::Always && spare.is_none() && size == ordinary;
-        self.next = Next::Preparing { file, size };
-        self.start(Job::Prepare { file, size, zero });
-    }
-
-    /// Begins to make the file of the segment after the next one, unless there is one: it is kept for compaction (E3).
-    pub(crate) fn prepare_spare(&mut self) {
-        let wanted = matches!(self.next, Next::Ready(_)) && !self.keeps_one() && self.no_spare.is_none();
-        if !wanted || self.under_way.contains(&JobKind::Prepare) {
-            return;
-        }
-        let (file, size) = (self.catalog.new_file(), self.table.split().segment_size());
-        self.preparing_spare = Some(file);
-        self.start(Job::Prepare { file, size, zero: self.options.policy == SyncPolicy::Always });
-    }
-
-    fn spare_prepared(&mut self, file: crate::FileId, result: io::Result<D::File>) {
-        match result {
-            Ok(_) => self.spare_files.push(file),
-            Err(error) => {
-                tracing::warn!(reason = %error, "no spare log segment can be made: writes may be refused soon");
-                self.no_spare = Some(error.to_string());
-                self.discard_file(file);
-            }
-        }
-        self.prepare_next();
-        self.update_limits();
-    }
-
-    fn prepared(&mut self, result: io::Result<D::File>) {
-        if let Some(file) = self.preparing_spare.take() {
-            return self.spare_prepared(file, result);
-        }
-        let (file_id, size) = match &self.next {
-            Next::Preparing { file, size } => (*file, *size),
-            other => unreachable!("a segment was prepared while {other:?}"),
-        };
-        let spare = self.spare_memory.take_if(|memory| memory.size() == size);
-        let spare = spare.and_then(|memory| SegmentWriter::again(memory).ok());
-        let prefaulted = if spare.is_some() { size } else { 0 };
-        let made = result.and_then(|file| Ok((file, spare.map_or_else(|| SegmentWriter::new(size), Ok)?)));
-        let slot = self.table.free_slots(self.table.slots_for(size), |_| false);
-        match (made, slot) {
-            (Ok((file, writer)), Some(slot)) => {
-                let sequence = self.next_sequence;
-                self.next_sequence.0 += 1;
-                let nonce = Nonce((self.options.random)());
-                let prepared = Prepared { sequence, slot, file, file_id, nonce, size, writer, prefaulted };
-                let edit = self.mark_dirty();
-                self.next = Next::Installing(prepared, edit);
-                #[cfg(any(test, feature = "sim"))]
-                if crate::plant::is(crate::plant::Plant::S2)
-                    && let Next::Installing(prepared, _) = std::mem::replace(&mut self.next, Next::Missing)
-                {
-                    self.next = Next::Ready(prepared);
-                }
-            }
-            (made, _) => {
-                let reason = made.err().map_or_else(|| "no segment slot is free".into(), |e| e.to_string());
-                if !matches!(self.no_space(), Some(last) if last == reason) {
-                    tracing::warn!(%reason, "no further log segment can be made: writes may be refused soon");
-                }
-                self.next = Next::Failed(reason.clone());
-                // what was asked for may have been more than there is: the next one is an ordinary one again
-                if self.wanted_size > 0 {
-                    self.refused_size = Some((self.wanted_size, reason));
-                    self.wanted_size = 0;
-                }
-                self.discard_file(file_id);
-            }
-        }
-        self.update_limits();
-    }
-
-    /// Gives up the prepared segment: one of another size is needed.
-    pub(crate) fn drop_next(&mut self) {
-        if let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Missing) {
-            let edit = self.mark_dirty();
-            self.leaving_files.push((edit, next.file_id, next.size));
-        }
-        self.update_limits();
-    }
-
     // ---- the manifest ------------------------------------------------------------------------------
 
     /// Asks for a manifest edit; the number of the one that will hold all that is so by now.
@@ -392,7 +292,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn discard_file(&mut self, file: crate::FileId) {
+    pub(crate) fn discard_file(&mut self, file: crate::FileId) {
         self.discard(Job::Discard { files: vec![file], memory: Vec::new(), cached: Vec::new() });
     }
 
@@ -415,6 +315,10 @@ impl<D: Disk> Log<D> {
 
     /// Reports a job's end.
     pub fn complete(&mut self, kind: JobKind, result: io::Result<Done<D::File>>) {
+        if let JobKind::Read(address) = kind {
+            assert!(self.under_way.remove(&kind), "{kind:?} was not under way");
+            return self.cold_read_done(address, result);
+        }
         self.progress += 1;
         if kind == JobKind::Discard {
             if let Err(error) = result {
@@ -434,7 +338,8 @@ impl<D: Disk> Log<D> {
             JobKind::Manifest => self.manifest_done(result.map(|_| ())),
             JobKind::Refill => self.refill_done(result),
             JobKind::Fill => self.filled(result.map(|_| ())),
-            JobKind::Prefault | JobKind::Discard => {}
+            JobKind::Load => self.load_done(result),
+            JobKind::Prefault | JobKind::Discard | JobKind::Read(_) => {}
         }
     }
 

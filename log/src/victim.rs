@@ -9,7 +9,7 @@ use crate::header::SEGMENT_HEADER_BYTES;
 use crate::log::{Appended, Log};
 use crate::memory::SegmentMemory;
 use crate::record::{Kind, Record, copy_relocated};
-use crate::segment::{Life, Segment};
+use crate::segment::{Life, Residence, Segment};
 
 /// How much of the log is needed, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -38,6 +38,8 @@ pub struct Candidate {
     pub cost: u64,
     /// Bytes that were appended since it was begun.
     pub age: u64,
+    /// Whether it is in memory: else it is to be loaded first.
+    pub is_resident: bool,
     /// Whether there is no older segment: its tombstones have nothing left to hide (T1).
     pub is_oldest: bool,
 }
@@ -180,11 +182,13 @@ impl<D: Disk> Log<D> {
             // is not copied: it goes with its segment. and what needs nothing goes by itself
             let may_go = (needed.floors == 0 || is_oldest) && (segment.size == ordinary || cost <= ordinary / 2);
             let is_empty = needed.live_bytes == 0 && (is_oldest || !needed.hides());
-            (safe && may_go && !is_empty).then(|| Candidate {
+            let readable = segment.residence != Residence::Unreadable;
+            (safe && may_go && !is_empty && readable).then(|| Candidate {
                 sequence: segment.sequence(),
                 bytes: segment.end,
                 cost,
                 age: tail.0 - segment.base().0,
+                is_resident: segment.residence.is_resident(),
                 is_oldest,
             })
         };
@@ -197,9 +201,11 @@ impl<D: Disk> Log<D> {
         sealed.into_iter().any(|segment| self.table.needed(segment.slot).hides())
     }
 
-    /// Begins to empty a candidate.
+    /// Begins to empty a candidate that is in memory; `None` if it is not. Its memory is kept for that, whatever happens to
+    /// the segment.
     pub fn victim(&self, sequence: SegmentSequence) -> Option<Victim> {
-        let segment = self.segments.iter().find(|segment| segment.sequence() == sequence)?;
+        let mut segments = self.segments.iter();
+        let segment = segments.find(|s| s.sequence() == sequence && s.residence.is_resident())?;
         Some(Victim {
             sequence,
             slot: segment.slot,
@@ -236,6 +242,19 @@ impl<D: Disk> Log<D> {
             Kind::Delete => self.table.add_tombstone(address, len),
             other => panic!("{other:?} is not moved"),
         }
+        Appended { address, len }
+    }
+
+    /// Appends a copy, flagged as one, of a record that was read from a segment that is not in memory. That is wholly safe, as
+    /// a victim is (C2). [`Log::reserve`] has found room for it. It counts as referred to.
+    ///
+    /// # Panics
+    /// If the record is not here, or does not fit.
+    pub fn relocate_kept(&mut self, address: Address) -> Appended {
+        let Some(raw) = self.table.kept().get(address).cloned() else { panic!("{address:?} is not kept") };
+        let len = raw.len();
+        let address = self.append_with(len, |space| copy_relocated(&raw, space));
+        self.table.retain(address, len);
         Appended { address, len }
     }
 

@@ -292,6 +292,7 @@ impl Seed {
             coordinator: Coordinator::new(CoordinatorId(self.me.0), random()),
             for_coordinator: VecDeque::new(),
             resumable: Vec::new(),
+            awaiting: Vec::new(),
             locked_out: VecDeque::new(),
             visitors: Visitors::default(),
             gathers: Gathers::default(),
@@ -312,6 +313,7 @@ impl Seed {
             batch: Batch::default(),
             seen_progress: 0,
             seen_unlocks: 0,
+            seen_arrivals: 0,
             guessed: Vec::new(),
             suspended: Vec::new(),
         }

@@ -82,7 +82,7 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn randomkey(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         self.note_all()?;
-        match self.random_key(request.db) {
+        match self.random_key(request.db)? {
             Some(key) => reply.bulk(&key),
             None => reply.null(),
         }

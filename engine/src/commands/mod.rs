@@ -15,6 +15,7 @@ pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
+pub(crate) use scan::{BegunWalk, Walk};
 
 use crate::group::Request;
 use crate::partition::Partition;
@@ -40,6 +41,9 @@ impl<D: Disk> Partition<D> {
     pub fn execute(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         if !self.locks.is_empty() {
             self.check_locks(request)?;
+        }
+        if self.log.table().has_cold() {
+            self.bring_for(request)?;
         }
         self.whose = request.whose;
         match request.id {

@@ -10,13 +10,17 @@ use emberkv_log::{DbId, LogPosition, SyncPolicy};
 
 use super::model::{Model, Name, State};
 use super::requests::request;
-use super::rig::{DATABASES, Rig, words};
+use super::rig::{DATABASES, Rig, change_residency, words};
 use crate::lookup::TextBuf;
 use crate::{Foreign, Partition, PartitionReader};
 
 pub struct Life {
     pub rig: Rig,
     pub choices: Choices,
+    /// What is not in memory is chosen apart.
+    cold_choices: Choices,
+    /// Whether reads of the disk have been made to fail.
+    reads_fail: bool,
     pub model: Model,
     policy: SyncPolicy,
     /// The contents after every change, and where the log was.
@@ -38,7 +42,9 @@ impl Life {
         let reader = rig.partition.reader();
         let model = Model { now_ms: rig.now_ms(), ..Model::default() };
         let history = vec![(LogPosition(0), State::new())];
-        Self { rig, choices, model, policy, history, changed: BTreeMap::new(), reader, direct: [0; 2] }
+        let (changed, cold_choices) = (BTreeMap::new(), Choices::new(seed ^ 0xc01d));
+        let (reads_fail, direct) = (false, [0; 2]);
+        Self { rig, choices, cold_choices, reads_fail, model, policy, history, changed, reader, direct }
     }
 
     pub fn db(&mut self) -> u8 {
@@ -52,6 +58,10 @@ impl Life {
         let outcome = self.rig.run(db, words);
         let log = self.rig.partition.log();
         let (read_only, full) = (log.read_only().is_some(), log.no_space().is_some());
+        if outcome.reply.starts_with(b"-MISCONF Errors reading") {
+            assert!(self.reads_fail && outcome.reply.windows(9).any(|part| part == b"simulated"));
+            return;
+        }
         if outcome.reply.starts_with(b"-MISCONF") {
             assert!(read_only || full, "refused without a reason: {}", show(db, words));
             return;
@@ -148,6 +158,12 @@ impl Life {
     }
 
     fn step(&mut self) {
+        if self.cold_choices.one_in(6) {
+            change_residency(&mut self.rig.partition, &mut self.cold_choices);
+        } else if self.cold_choices.one_in(200) {
+            self.reads_fail = true;
+            self.rig.disk.fail_reads(1);
+        }
         match self.choices.below(100) {
             0..48 => self.random_command(),
             48..60 => self.read_directly(),
@@ -182,6 +198,7 @@ impl Life {
     /// The contents are the model's, and so are all counts.
     pub fn check(&mut self) {
         self.rig.check_counts();
+        self.reads_fail = false;
         let now_ms = self.model.now_ms;
         assert_eq!(self.rig.contents(), live_at(&self.model.state, now_ms));
         if self.rig.disk.crashed() {

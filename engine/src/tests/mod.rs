@@ -1,5 +1,6 @@
 //! The whole partition on a simulated disk: against a plain model, through crashes, and rule by rule.
 
+mod cold;
 mod commands;
 mod compaction;
 mod expiry;
@@ -13,4 +14,4 @@ mod rules;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
-pub use rig::{START_MS, check_counts, contents, limits};
+pub use rig::{START_MS, bring_all, change_residency, check_counts, contents, limits};

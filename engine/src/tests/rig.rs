@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use emberkv_index::ScanCursor;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, Whose};
+use emberkv_log::{DbId, Job, JobKind, LogPosition, Options, Progress, SyncPolicy, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
+use crate::flush::Sweep;
 use crate::lookup::TextBuf;
 use crate::stats::DbStats;
 use crate::{Limits, Partition, Request, Stop, open};
@@ -124,6 +125,12 @@ impl Rig {
                             break;
                         }
                         Err(Stop::Locked) => panic!("nothing is locked here"),
+                        Err(Stop::Cold(address)) => {
+                            assert!(round < 10_000, "{:?} is never read", command.name);
+                            self.run_reads();
+                            assert!(!self.partition.is_coming(address));
+                            continue;
+                        }
                         Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
                     }
                     self.partition.compact(true); // it may wait for what that gives back
@@ -177,19 +184,33 @@ impl Rig {
         true
     }
 
+    /// Carries out all reads that there are, and no other jobs.
+    pub fn run_reads(&mut self) {
+        run_reads(&mut self.partition, &mut self.jobs, &self.disk);
+    }
+
+    /// Brings all records that are not in memory.
+    pub fn bring_all(&mut self) {
+        bring_all(&mut self.partition, &mut self.jobs, &self.disk);
+    }
+
     /// Removes all keys that have expired and all that were flushed. False if the log had no room.
     pub fn clean(&mut self) -> bool {
         // the wheel turns in ticks of 16 ms: at the beginning of one, all that has expired is due
         let now = self.now_ms();
         self.pass(now.next_multiple_of(16) - now);
-        for _ in 0..200_000 {
+        for round in 1..200_000 {
+            if round % 1000 == 0 {
+                self.pass(1000); // what could not be read is looked at again some seconds later
+            }
             let (expiring, sweeping) = (self.partition.expire(50), self.partition.sweep(50));
-            if !expiring && !sweeping && !self.holds_expired() {
+            if !expiring && !sweeping && self.partition.sweep == Sweep::Done && !self.holds_expired() {
                 return true;
             }
             if !expiring && (self.partition.log().read_only().is_some() || self.partition.log().no_space().is_some()) {
                 return false;
             }
+            self.run_reads();
             if !expiring {
                 self.run_all();
             }
@@ -197,7 +218,8 @@ impl Rig {
         panic!("a key that has expired stays for ever");
     }
 
-    fn holds_expired(&self) -> bool {
+    fn holds_expired(&mut self) -> bool {
+        self.bring_all();
         let partition = &self.partition;
         let mut expired = false;
         partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
@@ -208,13 +230,71 @@ impl Rig {
     }
 
     /// All keys that exist, as lookups find them.
-    pub fn contents(&self) -> State {
+    pub fn contents(&mut self) -> State {
+        self.bring_all();
         contents(&self.partition)
     }
 
     /// What is counted is what is there.
-    pub fn check_counts(&self) {
+    pub fn check_counts(&mut self) {
+        self.bring_all();
         check_counts(&self.partition);
+    }
+}
+
+/// Carries out all reads that there are; other jobs are left.
+pub fn run_reads(partition: &mut Partition<SimDisk>, jobs: &mut Vec<Job<SimFile>>, disk: &SimDisk) {
+    loop {
+        while let Some(job) = partition.log_mut().next_job() {
+            jobs.push(job);
+        }
+        let reads: Vec<_> = jobs.extract_if(.., |job| matches!(job.kind(), JobKind::Read(_))).collect();
+        if reads.is_empty() {
+            return;
+        }
+        for job in reads {
+            let result = job.run(disk);
+            partition.log_mut().complete(job.kind(), result);
+        }
+    }
+}
+
+/// Brings all records that are not in memory.
+pub fn bring_all(partition: &mut Partition<SimDisk>, jobs: &mut Vec<Job<SimFile>>, disk: &SimDisk) {
+    disk.fail_reads(0);
+    while partition.log.table().has_cold() {
+        let mut addresses = Vec::new();
+        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| addresses.push(address));
+        let brought: Vec<_> = addresses.into_iter().map(|address| partition.bring(address)).collect();
+        if brought.iter().all(|here| *here == Ok(true)) {
+            return;
+        }
+        partition.log.forget_failed_reads(); // the disk is well again
+        run_reads(partition, jobs, disk);
+    }
+}
+
+/// Lets go of a segment, loads one, or forgets what was read.
+pub fn change_residency(partition: &mut Partition<SimDisk>, choices: &mut Choices) {
+    match choices.below(10) {
+        8 => {
+            let budget = choices.below(8) << 16;
+            partition.set_memory_budget((budget > 0).then_some((1 << 20) + budget));
+        }
+        9 => drop(partition.spill()),
+        0..5 => {
+            let unloadable = partition.log.unloadable();
+            if !unloadable.is_empty() {
+                partition.log.unload(unloadable[choices.below(unloadable.len() as u64) as usize].sequence);
+            }
+        }
+        5 => {
+            let candidates = partition.log.candidates();
+            if !candidates.is_empty() {
+                partition.log.begin_load(candidates[choices.below(candidates.len() as u64) as usize].sequence);
+            }
+        }
+        _ => partition.log.shrink_kept(0),
     }
 }
 

@@ -68,6 +68,7 @@ struct State {
     crashed: bool,
     failing_syncs: u64,
     failing_writes: u64,
+    failing_reads: u64,
 }
 
 /// See the module. Clones share the disk.
@@ -116,6 +117,11 @@ impl SimDisk {
     /// Makes the next `n` writes fail.
     pub fn fail_writes(&self, n: u64) {
         self.lock().failing_writes = n;
+    }
+
+    /// Makes the next `n` reads fail.
+    pub fn fail_reads(&self, n: u64) {
+        self.lock().failing_reads = n;
     }
 
     /// Limits the disk to so many bytes of files; `None` for no limit.
@@ -272,6 +278,10 @@ impl Disk for SimDisk {
 
     fn read_at(&self, file: &SimFile, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = self.lock();
+        if state.failing_reads > 0 {
+            state.failing_reads -= 1;
+            return Err(io::Error::other("simulated read error"));
+        }
         let live = &state.inode(*file)?.live;
         let from = (offset as usize).min(live.len());
         let len = buf.len().min(live.len() - from);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::address::{PartitionId, SegmentSequence};
 use crate::catalog::Catalog;
+use crate::cold::ColdReads;
 use crate::disk::Disk;
 use crate::job::segment_name;
 use crate::log::{FRAME_SPACE, Health, Log, SEAL_SPACE};
@@ -84,6 +85,9 @@ impl<D: Disk> Log<D> {
             ticks_in_head: 0,
             preparing_spare: None,
             no_spare: None,
+            max_bytes: None,
+            loading: None,
+            cold: ColdReads::default(),
             claim: 0,
             leaving_files: Vec::new(),
             dead: BTreeSet::new(),

@@ -16,7 +16,7 @@ use crate::recover::decide::Decision;
 use crate::recover::scan::Scanned;
 use crate::recover::start::{StartError, io_error};
 use crate::refill::{renonced, write_anew};
-use crate::segment::{Life, Segment};
+use crate::segment::{Life, Residence, Segment};
 use crate::table::SegmentTable;
 
 /// See the module.
@@ -131,6 +131,7 @@ impl<'a, D: Disk> Opening<'a, D> {
                 records: found.records,
                 life: if is_head { Life::Head } else { Life::Sealed { listed: true } },
                 safe_below: TxId(0),
+                residence: Residence::Resident,
             };
             #[allow(unused_mut)]
             let mut refills = is_head || segment.end_position() > decision.durable;
@@ -262,6 +263,7 @@ impl<'a, D: Disk> Opening<'a, D> {
             records: 0,
             life: Life::Head,
             safe_below: TxId(0),
+            residence: Residence::Resident,
         });
         Ok(writer)
     }

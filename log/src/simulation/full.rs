@@ -57,6 +57,34 @@ fn a_full_disk_does_not_keep_a_log_from_starting() {
     }
 }
 
+#[test]
+fn a_log_that_may_not_grow_is_as_good_as_a_full_disk() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec).unwrap();
+    log.set_max_bytes(Some(8 << 16));
+    let mut count = 0;
+    let put = Entry::Put { db: DbId(0), key: b"k", value: Value::Bytes(&[1; 1000]), expires_at_ms: None };
+    let refused = loop {
+        match log.reserve(put.encoded_len() as u64, Purpose::Grow) {
+            Ok(()) => {
+                log.append(&put);
+                count += 1;
+            }
+            Err(Refusal::Wait) => run_all(&disk, &mut log),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refused, Refusal::NoSpace("log-max-size is reached".into()));
+    assert!(count > 6 * 60 && log.segments().1 <= 8 << 16, "{count} records");
+    let delete = Entry::Delete { db: DbId(0), key: b"k" };
+    log.reserve(delete.encoded_len() as u64, Purpose::Shrink).unwrap();
+    log.append(&delete);
+    log.set_max_bytes(Some(10 << 16));
+    log.tick();
+    run_all(&disk, &mut log);
+    assert_eq!(log.reserve(put.encoded_len() as u64, Purpose::Grow), Ok(()), "more is allowed");
+}
+
 /// The segment files that the manifest names.
 fn log_names(disk: &SimDisk) -> Vec<String> {
     let manifest = crate::manifest::Manifest::decode(&disk.contents(crate::MANIFEST_NAMES[0])).unwrap();

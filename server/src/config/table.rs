@@ -142,11 +142,11 @@ directives! {
             "how much output of a client (normal, replica, pubsub) may wait to be sent: more than \
              hard at once or more than soft for so many seconds disconnects it; 0 for no bound";
         MaxMemory maxmemory: u64 = 0, "maxmemory", Runtime, Memory::new(0, u64::MAX),
-            "memory for data, index and buffers, 0 for no bound; kept, not enforced by this version";
+            "memory for data and index, 0 for no bound";
         MaxMemoryPolicy maxmemory_policy: EvictionPolicy = EvictionPolicy::Spill,
             "maxmemory-policy", Runtime, EVICTION_POLICY,
-            "what gives way at maxmemory; spill loses nothing, it reads what is cold from disk; kept, \
-             not enforced by this version";
+            "what gives way at maxmemory; spill loses nothing, it reads what is cold from disk; the \
+             others are kept, not enforced by this version";
         Databases databases: u32 = 16, "databases", Start, Number::<u32>::new(1, 256),
             "number of databases for SELECT";
     }
@@ -163,6 +163,8 @@ directives! {
             Memory::new(MIB, GIB).power_of_two().or_zero(),
             "size of the log's files, fixed when the data set is created; 0 for 64mb, or less where \
              maxmemory is small";
+        LogMaxSize log_max_size: u64 = 0, "log-max-size", Runtime, Memory::new(0, LONG),
+            "how large the log's files may become in all, 0 for no bound; then writes are refused as on a full disk";
         CompactionAmplification compaction_amplification: u32 = 150, "compaction-amplification", Runtime,
             Number::<u32>::new(110, 10_000),
             "how large the log may become before it is compacted, in percent of what lives in it";

@@ -18,6 +18,8 @@ pub(crate) enum Stall {
     Output,
     /// Too many requests are at other cores.
     Away,
+    /// Its next command needs a record that is being read.
+    Cold,
     /// A transaction has the key of its next command.
     Locked,
     /// It goes on this very turn, when what it has asked of other cores has left.

@@ -68,6 +68,7 @@ impl Shard {
             more |= own.partition.expire(EXPIRE_PER_TURN);
             more |= own.partition.sweep(SWEEP_PER_TURN);
             more |= own.partition.compact(is_idle);
+            more |= own.partition.spill();
         }
         more
     }
@@ -110,7 +111,7 @@ impl Shard {
                 if limit_ms > 0
                     && quiet > limit_ms
                     && connection.fate != Fate::Closing
-                    && !matches!(connection.stall, Some(Stall::Log | Stall::Locked | Stall::Several))
+                    && !matches!(connection.stall, Some(Stall::Log | Stall::Cold | Stall::Locked | Stall::Several))
                     && !connection.pieces.is_awaiting()
                 {
                     idle.push(conn);

@@ -51,6 +51,7 @@ impl Own {
                     let write = DiskWrite { file, offset, data, sync };
                     driver.write(DiskToken(i as u64), self.direct.redirect(write));
                 }
+                read @ Job::Read { .. } => self.read(i, read, driver, housekeeping),
                 other => housekeeping.ask(i, Errand::Log(other)),
             }
         }

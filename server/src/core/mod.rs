@@ -6,6 +6,7 @@ mod atomics;
 mod away;
 pub(crate) mod budget;
 mod calls;
+mod cold;
 pub(crate) mod connection;
 pub(crate) mod cron;
 mod depends;

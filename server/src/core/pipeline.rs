@@ -8,6 +8,7 @@ use emberkv_resp::schema::{Command, Flags, Runs, resolve};
 use emberkv_resp::{Args, Limits, Parsed as Found, Parser, ProtocolError, Reply, Span};
 
 use crate::core::away::Routed;
+use crate::core::cold::Awaits;
 use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::owned::{Own, Owned};
 use crate::core::route::Place;
@@ -238,7 +239,11 @@ impl Shard {
             match self.execute(conn, parsed, args) {
                 Ok(Next::GoesOn) => {}
                 Ok(Next::AfterFlush) => return Step::Suspend,
-                Err(()) => return Step::StopAt(parsed.from),
+                Err(()) => {
+                    let from = parsed.from;
+                    self.bring_ahead(conn, buf, &work.spans, &work.group[work.next + 1..]);
+                    return Step::StopAt(from);
+                }
             }
             work.next += 1;
             if let Some(connection) = self.connections.get_mut(conn)
@@ -296,6 +301,12 @@ impl Shard {
                     };
                     connection.stall = Some(stall);
                     line.push_back(conn);
+                    return Err(());
+                }
+                Err(Stop::Cold(address)) => {
+                    let _ = partition.take_dependency();
+                    connection.stall = Some(Stall::Cold);
+                    self.awaiting.push(Awaits { conn, own, address });
                     return Err(());
                 }
                 Err(Stop::Error(text)) => {
@@ -391,7 +402,12 @@ impl Parsed {
 
     /// Whether its first argument is a key, as nearly every command on data has it.
     #[inline]
-    fn has_key(&self) -> bool {
+    pub fn has_key(&self) -> bool {
         self.command.is_some_and(|command| command.runs == Runs::Data && !command.keys.is_empty())
+    }
+
+    /// That argument.
+    pub fn first_key<'a>(&self, buf: &'a [u8], spans: &[Span]) -> &'a [u8] {
+        spans[self.spans.0 as usize + 1].of(buf)
     }
 }

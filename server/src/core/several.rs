@@ -55,7 +55,7 @@ impl Shard {
                 self.with_reply(conn, |reply| reply.error(&text));
                 return Routed::Done;
             }
-            Err(Stop::Wait | Stop::Locked) => unreachable!("a plan waits for nothing"),
+            Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => unreachable!("a plan waits for nothing"),
         };
         connection.commands += 1;
         connection.last_command = Some(command.id);

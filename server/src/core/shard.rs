@@ -8,9 +8,10 @@ use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 
 use crate::clock::Clock;
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
 use crate::core::calls::Calls;
+use crate::core::cold::Awaits;
 use crate::core::gather::Gathers;
 use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
@@ -89,6 +90,8 @@ pub(crate) struct Shard {
     pub for_coordinator: VecDeque<ConnId>,
     /// Connections that may go on after a [`crate::core::connection::Stall::Several`].
     pub resumable: Vec<ConnId>,
+    /// Connections whose next command needs a record that is being read.
+    pub awaiting: Vec<Awaits>,
     /// Connections whose next command is on a key that a transaction has.
     pub locked_out: VecDeque<ConnId>,
     /// What other cores' connections have here.
@@ -138,9 +141,15 @@ impl Shard {
             },
         };
         let amplification = u64::from(self.config.compaction_amplification);
+        let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
+        let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.set_limits(limits);
             own.partition.set_amplification(amplification);
+            let max_bytes = log_max_size / u64::from(own.partition.partitions());
+            own.partition.log_mut().set_max_bytes((max_bytes > 0).then_some(max_bytes));
+            let share = maxmemory / u64::from(own.partition.partitions());
+            own.partition.set_memory_budget(spills.then_some(share));
         }
     }
 

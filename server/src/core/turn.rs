@@ -59,6 +59,8 @@ pub(crate) struct Core<D: Driver> {
     pub seen_progress: u64,
     /// [`Shard::unlocks`] when commands that were locked out were tried last.
     pub seen_unlocks: u64,
+    /// [`Shard::cold_arrivals`] when commands that waited for records were tried last.
+    pub seen_arrivals: u64,
     /// Fingerprints of a turn's keys, as far as they can be guessed; a vector that is used anew.
     pub guessed: Vec<(Place, Fingerprint)>,
     /// Buffers that go on when this turn's parcels have left.
@@ -277,8 +279,10 @@ impl<D: Driver> Core<D> {
                 self.shard.away.crowded.retain(|other| *other != conn);
                 self.shard.for_coordinator.retain(|other| *other != conn);
                 self.shard.locked_out.retain(|other| *other != conn);
+                self.shard.awaiting.retain(|other| other.conn != conn);
             }
             Event::DiskDone(token, result) => self.shard.tail_written(token, result),
+            Event::DiskRead(token, result) => self.shard.record_read(token, result),
             Event::Woken => {}
         }
     }
@@ -433,18 +437,25 @@ impl<D: Driver> Core<D> {
         }
     }
 
-    /// Tries the commands again that waited for the log, or for a transaction, if there is news for them.
+    /// Tries the commands again that waited for the log, for a record, or for a transaction, if there is news for them.
     fn retry(&mut self) {
         let progress = self.shard.owned().map_or(0, |owned| owned.progress());
         let log_moved = std::mem::replace(&mut self.seen_progress, progress) != progress;
         let unlocks = self.shard.unlocks();
         let unlocked = std::mem::replace(&mut self.seen_unlocks, unlocks) != unlocks;
-        if !log_moved && !unlocked {
+        let arrivals = self.shard.cold_arrivals();
+        let arrived = std::mem::replace(&mut self.seen_arrivals, arrivals) != arrivals;
+        if !log_moved && !unlocked && !arrived {
             return;
         }
         self.shard.retry_visitors();
         if self.shard.is_draining {
             return;
+        }
+        if arrived {
+            for conn in self.shard.take_arrived() {
+                self.resume_from(conn, Stall::Cold);
+            }
         }
         for _ in 0..self.shard.locked_out.len() {
             let Some(conn) = self.shard.locked_out.pop_front() else { break };

@@ -83,7 +83,7 @@ impl Shard {
         self.visitors.arrived = arrived;
     }
 
-    /// Tries the requests again that waited for the log.
+    /// Tries the requests again that waited for the log, or for records that are not in memory.
     pub fn retry_visitors(&mut self) {
         let Data::Ready(owned) = &mut self.data else { return };
         self.visitors.blocked.clear();
@@ -172,6 +172,19 @@ fn prefetch(owned: &Owned, parcels: &mut [Box<Parcel>]) {
     }
 }
 
+/// A run's next request waits for a record: those of the ones behind it are read at the same time.
+#[cold]
+fn bring_ahead(owned: &mut Owned, parcel: &mut Parcel, run: usize) {
+    for at in parcel.runs[run].left.clone().skip(1) {
+        let (_, own, request) = parcel.request(run, at);
+        if !request.id.command().keys.is_empty()
+            && let Some(key) = request.args.get(1)
+        {
+            owned.list[usize::from(own)].partition.bring_ahead(request.db, key);
+        }
+    }
+}
+
 /// Executes what is left of a parcel, as far as it goes.
 fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats: &mut ServerStats) {
     for i in 0..parcel.runs.len() {
@@ -188,10 +201,13 @@ fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats:
                     reply.error(&text);
                     stats.error_replies += 1;
                 }
-                Err(Stop::Wait | Stop::Locked) => {
+                Err(stop @ (Stop::Wait | Stop::Locked | Stop::Cold(_))) => {
                     // what it has looked at is nobody else's concern
                     let _ = partition.take_dependency();
                     run.left.start = at;
+                    if let Stop::Cold(_) = stop {
+                        bring_ahead(owned, parcel, i);
+                    }
                     blocked.note(owned, parcel, i);
                     break;
                 }

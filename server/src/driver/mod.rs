@@ -50,7 +50,8 @@ pub struct ConnId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListenerId(pub u8);
 
-/// Names a disk operation, chosen by the caller and returned in [`Event::DiskDone`].
+/// Names a disk operation, chosen by the caller and returned in [`Event::DiskDone`]
+/// or [`Event::DiskRead`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DiskToken(pub u64);
 
@@ -78,6 +79,17 @@ pub struct DiskWrite {
     pub sync: bool,
 }
 
+/// A read from the disk.
+#[derive(Debug)]
+pub struct DiskRead {
+    /// The file; kept open until the read is done.
+    pub file: Arc<File>,
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: usize,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -98,6 +110,8 @@ pub enum Event {
     /// A disk write is done, all of it (a short write is continued by the driver). After an error nothing is
     /// known about what reached the file.
     DiskDone(DiskToken, io::Result<()>),
+    /// A disk read is done: all that was asked for, or up to the end of the file.
+    DiskRead(DiskToken, io::Result<Vec<u8>>),
     /// Somebody called [`Waker::wake`].
     Woken,
 }
@@ -159,6 +173,9 @@ pub trait Driver: Sized {
 
     /// Begins a disk write. Writes under way at the same time may be done in any order.
     fn write(&mut self, token: DiskToken, write: DiskWrite);
+
+    /// Begins a disk read. It waits for no write that is under way.
+    fn read(&mut self, token: DiskToken, read: DiskRead);
 
     /// What can wake this driver's poll from another thread.
     fn waker(&self) -> Waker;

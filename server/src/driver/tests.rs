@@ -93,4 +93,5 @@ claims! {
     disk::writes_more_than_a_ring_has_entries,
     disk::reports_a_failed_write_once,
     disk::finishes_writes_before_it_is_gone,
+    disk::reads_what_there_is,
 }

@@ -27,6 +27,7 @@ use emberkv_log::{Appended, Entry, LogPosition, MARK_BYTES, PartitionId, Refusal
 use self::answers::Answer;
 use super::share::{Action, Share};
 use super::{CoordinatorId, ToCoordinator, ToOwner};
+use crate::commands::Walk;
 use crate::locks::{Place, Wants};
 use crate::partition::Partition;
 use crate::published::WriteCounters;
@@ -55,6 +56,8 @@ struct Open {
     step: Step,
     /// Of a deletion: which of the keys there are.
     found: Vec<usize>,
+    /// How far the search for keys has come.
+    walk: Walk,
     /// Bytes that are held for the part, and whether some are held for the mark.
     held_for_part: Option<u64>,
     held_for_mark: bool,
@@ -158,6 +161,7 @@ impl<D: Disk> Partition<D> {
             place,
             step: Step::Queued,
             found: Vec::new(),
+            walk: Walk::default(),
             held_for_part: None,
             held_for_mark: false,
             is_raised: false,
@@ -203,6 +207,8 @@ impl<D: Disk> Partition<D> {
         let done = match open.step.clone() {
             Step::Vote => self.vote(ticket, &mut open),
             Step::Write(participants) => self.write(ticket, &mut open, &participants),
+            // what the part replaces is looked at once more
+            Step::Commit if self.bring_share(&open.share).is_err() => Err(Stop::Wait),
             Step::Commit => match self.append_decision(&mut open, &Entry::Mark { txid: ticket }) {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
@@ -218,7 +224,7 @@ impl<D: Disk> Partition<D> {
         match done {
             Ok(()) => drop(self.transactions.open.insert(ticket, open)),
             Err(Stop::Error(error)) => self.refuse(ticket, open, error),
-            Err(Stop::Wait | Stop::Locked) => {
+            Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => {
                 self.transactions.waiting.push(ticket);
                 self.transactions.open.insert(ticket, open);
             }

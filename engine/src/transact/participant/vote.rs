@@ -14,7 +14,7 @@ use crate::partition::Partition;
 use crate::published::WriteCounters;
 use crate::stop::Stop;
 use crate::transact::ToCoordinator;
-use crate::transact::share::{Action, Strings, Values, Vote};
+use crate::transact::share::{Action, Share, Strings, Values, Vote};
 use crate::write::stored;
 
 /// What a part's own record takes at most, its participants not counted.
@@ -23,6 +23,7 @@ const PART_BYTES: u64 = 24;
 impl<D: Disk> Partition<D> {
     /// The locks are granted: looks, holds room for what will be written, votes.
     pub(super) fn vote(&mut self, ticket: TxId, open: &mut Open) -> Result<(), Stop> {
+        self.bring_share(&open.share)?;
         let before = self.take_dependency();
         let vote = self.look(open);
         let depends = std::mem::replace(&mut self.depends, before);
@@ -60,13 +61,9 @@ impl<D: Disk> Partition<D> {
             Action::Count(keys) => self.count_keys(db, keys),
             Action::Get(keys) => self.read_keys(db, keys),
             Action::Size => self.note_all().map(|()| Vote::Count(self.dbs[usize::from(db.0)].keys)),
-            Action::Find { pattern } => self.note_all().map(|()| {
-                let mut keys = Strings::default();
-                self.matching_keys(db, pattern, |key| keys.push(key));
-                Vote::Keys(keys)
-            }),
-            Action::Draw => self.note_all().map(|()| {
-                let key = self.random_key(db).map(Vec::into_boxed_slice);
+            Action::Find { pattern } => self.look_for_keys(open, pattern),
+            Action::Draw => self.note_all().and_then(|()| self.random_key(db)).map(|key| {
+                let key = key.map(Vec::into_boxed_slice);
                 Vote::Drawn { keys: self.dbs[usize::from(db.0)].keys, key }
             }),
             Action::Flush { .. } => {
@@ -76,6 +73,24 @@ impl<D: Disk> Partition<D> {
         };
         open.share.action = share;
         vote
+    }
+
+    /// Has all records brought that a share of a command will look at.
+    pub(super) fn bring_share(&mut self, share: &Share) -> Result<(), Stop> {
+        if !self.log.table().has_cold() {
+            return Ok(());
+        }
+        match &share.action {
+            Action::Put { pairs, .. } => self.bring_keys(share.db, pairs.iter().step_by(2)),
+            Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => self.bring_keys(share.db, keys.iter()),
+            Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } => Ok(()),
+        }
+    }
+
+    fn look_for_keys(&mut self, open: &mut Open, pattern: &[u8]) -> Result<Vote, Stop> {
+        self.note_all()?;
+        self.walk_on(open.share.db, pattern, &mut open.walk)?;
+        Ok(Vote::Keys(std::mem::take(&mut open.walk.keys)))
     }
 
     fn look_for_put(&mut self, open: &mut Open, pairs: &Strings, if_absent: bool) -> Result<Vote, Stop> {

@@ -9,7 +9,7 @@ use emberkv_log::plant::{self, Plant};
 
 use super::crash::crash;
 use super::world::{World, words};
-use crate::tests::{State, check_counts, compact_some, lives, with_seeds};
+use crate::tests::{State, change_residency, check_counts, compact_some, lives, with_seeds};
 
 fn key(choices: &mut Choices) -> String {
     format!("k{}", choices.below(9))
@@ -62,6 +62,8 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
 struct Life {
     world: World,
     choices: Choices,
+    /// What is not in memory is chosen apart.
+    cold_choices: Choices,
     base: State,
     commands: u64,
     can_fail: bool,
@@ -80,11 +82,16 @@ impl Life {
         world.scrambled = plant::is(Plant::X1);
         let can_fail = choices.one_in(3);
         let heavy = choices.one_in(2);
-        Self { world, choices, base: State::new(), commands: 0, can_fail, heavy }
+        let cold_choices = Choices::new(seed ^ 0xc01d);
+        Self { world, choices, cold_choices, base: State::new(), commands: 0, can_fail, heavy }
     }
 
     fn step(&mut self) {
         let (world, choices) = (&mut self.world, &mut self.choices);
+        if self.cold_choices.one_in(5) {
+            let owner = self.cold_choices.below(world.partitions.len() as u64) as usize;
+            change_residency(&mut world.partitions[owner], &mut self.cold_choices);
+        }
         let owner = choices.below(world.partitions.len() as u64) as usize;
         match choices.below(100) {
             0..20 => {
@@ -138,6 +145,7 @@ impl Life {
         if self.world.disk.crashed() {
             return;
         }
+        self.world.bring_all();
         // one whose outcome is unknown keeps its locks, and its records count as needed
         if self.world.partitions.iter().all(|partition| partition.log().read_only().is_none()) {
             self.world.partitions.iter().for_each(|partition| assert!(partition.locks.is_empty()));

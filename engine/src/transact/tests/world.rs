@@ -319,7 +319,7 @@ impl World {
         let depends = partition.take_dependency();
         let tail = partition.log().tail();
         match result {
-            Err(Stop::Wait | Stop::Locked) => return,
+            Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => return,
             Err(Stop::Error(text)) => {
                 assert!(
                     text.starts_with("MISCONF") && self.partitions[owner].log().read_only().is_some()
@@ -590,6 +590,13 @@ impl World {
             }
         }
         false
+    }
+
+    /// Brings all records that are not in memory.
+    pub fn bring_all(&mut self) {
+        for (partition, jobs) in self.partitions.iter_mut().zip(&mut self.jobs) {
+            crate::tests::bring_all(partition, jobs, &self.disk);
+        }
     }
 
     /// All keys, as lookups find them.

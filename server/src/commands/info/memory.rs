@@ -38,4 +38,5 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
         ),
         "mem_allocator": "libc",
     }
+    super::residency::write(text, cores);
 }

@@ -15,6 +15,7 @@ mod keyspace;
 mod memory;
 mod persistence;
 mod replication;
+mod residency;
 mod server;
 mod snapshot;
 mod stats;

@@ -1,7 +1,7 @@
 //! What INFO tells of one core, for the core that was asked.
 
-use emberkv_engine::{CompactionStats, DbStats, Stats};
-use emberkv_log::{DbId, Debt};
+use emberkv_engine::{CompactionStats, DbStats, SpillStats, Stats};
+use emberkv_log::{ColdStats, DbId, Debt};
 
 use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
@@ -44,6 +44,11 @@ pub(crate) struct PartitionSnapshot {
     pub debt: Debt,
     pub compaction: CompactionStats,
     pub is_compacting_fully: bool,
+    pub cold_segments: u64,
+    /// Of records that were read from segments that are not in memory.
+    pub kept_bytes: u64,
+    pub cold_reads: ColdStats,
+    pub spill: SpillStats,
 }
 
 impl Shard {
@@ -74,6 +79,10 @@ impl Shard {
                     debt: log.debt(),
                     compaction: partition.compaction_stats(),
                     is_compacting_fully: partition.is_compacting_fully(),
+                    cold_segments: log.table().cold_segments() as u64,
+                    kept_bytes: log.kept_bytes(),
+                    cold_reads: log.cold_stats(),
+                    spill: partition.spill_stats(),
                 }
             };
             list.iter().map(one).collect()
@@ -83,7 +92,7 @@ impl Shard {
             clients: self.connections.len(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
-            waiting: self.waiting.len() + self.locked_out.len(),
+            waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len(),
             stats: self.stats.clone(),
             rates: self.stats.rates(),
             away: self.away.load.requests,

@@ -1,4 +1,4 @@
-//! Disk writes on a thread of their own, for where there is no ring.
+//! Disk writes on a thread of their own, and reads on another one, for where there is no ring.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,14 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::driver::wake::{self, Reading, Waker};
-use crate::driver::{DiskToken, DiskWrite, Event};
+use crate::driver::{DiskRead, DiskToken, DiskWrite, Event};
 
-type Done = Vec<(DiskToken, io::Result<()>)>;
+type Done = Vec<Event>;
+
+/// What is to be done.
+pub(super) enum Task {
+    Write(DiskWrite),
+    Read(DiskRead),
+}
 
 /// The thread, and what it has to do and has done. Dropping it waits for the writes that were begun.
 pub(super) struct DiskThread {
     /// `None` only while it is dropped.
-    jobs: Option<Sender<(DiskToken, DiskWrite)>>,
+    jobs: Option<Sender<(DiskToken, Task)>>,
     done: Arc<Mutex<Done>>,
     called: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -31,21 +37,21 @@ impl DiskThread {
         Ok(Self { jobs: Some(jobs), done, called, thread: Some(thread) })
     }
 
-    pub(super) fn begin(&self, token: DiskToken, write: DiskWrite) {
+    pub(super) fn begin(&self, token: DiskToken, task: Task) {
         let Some(jobs) = &self.jobs else { return };
-        assert!(jobs.send((token, write)).is_ok(), "the disk thread has gone");
+        assert!(jobs.send((token, task)).is_ok(), "the disk thread has gone");
     }
 
-    /// Becomes readable when a write is done.
+    /// Becomes readable when something is done.
     pub(super) fn called(&self) -> BorrowedFd<'_> {
         self.called.as_fd()
     }
 
-    /// Reports the writes that are done.
+    /// Reports what is done.
     pub(super) fn take_done(&self, events: &mut Vec<Event>) {
         wake::drain(&*self.called);
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        events.extend(done.drain(..).map(|(token, result)| Event::DiskDone(token, result)));
+        events.append(&mut done);
     }
 }
 
@@ -58,15 +64,31 @@ impl Drop for DiskThread {
     }
 }
 
-fn work(queue: &Receiver<(DiskToken, DiskWrite)>, results: &Mutex<Done>, caller: &Waker) {
-    while let Ok((token, write)) = queue.recv() {
-        let result = perform(&write);
-        drop(write);
+fn work(queue: &Receiver<(DiskToken, Task)>, results: &Mutex<Done>, caller: &Waker) {
+    while let Ok((token, task)) = queue.recv() {
+        let event = match task {
+            Task::Write(write) => Event::DiskDone(token, perform(&write)),
+            Task::Read(read) => Event::DiskRead(token, fetch(&read)),
+        };
         let mut done = results.lock().unwrap_or_else(PoisonError::into_inner);
-        done.push((token, result));
+        done.push(event);
         drop(done);
         caller.wake();
     }
+}
+
+fn fetch(read: &DiskRead) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut done) = (vec![0; read.len], 0);
+    while done < bytes.len() {
+        match read.file.read_at(&mut bytes[done..], read.offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
 }
 
 fn perform(write: &DiskWrite) -> io::Result<()> {

@@ -19,11 +19,11 @@ use rustix::net::RecvFlags;
 
 use self::buffers::BufferPool;
 use self::conn::{Conn, End, Outgoing};
-use self::disk::DiskThread;
+use self::disk::{DiskThread, Task};
 use self::poller::{Interest, Ready, Sockets};
 use super::listen::{self, AcceptPause};
 use super::wake::{self, Reading};
-use super::{ConnId, DiskToken, DiskWrite, Driver, Event, ListenerId, Received, Settings, Wait, Waker};
+use super::{ConnId, DiskRead, DiskToken, DiskWrite, Driver, Event, ListenerId, Received, Settings, Wait, Waker};
 
 /// Buffers that one connection may fill in one poll, so that a fast one leaves some for the others.
 const RECEIVES_PER_POLL: u32 = 4;
@@ -34,6 +34,7 @@ const ACCEPTS_PER_POLL: u32 = 64;
 /// Keys that are no connection's. The highest is the `polling` crate's own.
 const WAKE_KEY: usize = usize::MAX - 1;
 const DISK_KEY: usize = usize::MAX - 2;
+const READ_KEY: usize = usize::MAX - 3;
 const FIRST_LISTENER_KEY: usize = usize::MAX - 1024;
 
 /// A listening socket.
@@ -52,6 +53,7 @@ pub struct Epoll {
     accept_pause: AcceptPause,
     /// Started by the first write.
     disk: Option<DiskThread>,
+    reader: Option<DiskThread>,
     waker: Waker,
     called: Arc<OwnedFd>,
     /// What the next poll reports without waiting.
@@ -81,6 +83,7 @@ impl Epoll {
             listeners: Vec::new(),
             accept_pause: AcceptPause::default(),
             disk: None,
+            reader: None,
             waker,
             called,
             done: Vec::new(),
@@ -203,6 +206,11 @@ impl Epoll {
                     disk.take_done(events);
                 }
             }
+            READ_KEY => {
+                if let Some(reader) = &self.reader {
+                    reader.take_done(events);
+                }
+            }
             usize::MAX => {}
             key if key >= FIRST_LISTENER_KEY => self.accepted(key - FIRST_LISTENER_KEY, events),
             key => {
@@ -241,7 +249,7 @@ impl Driver for Epoll {
         let free = self.listeners.iter().position(Option::is_none);
         let index = free.unwrap_or(self.listeners.len());
         let key = FIRST_LISTENER_KEY + index;
-        assert!(key < DISK_KEY, "too many listeners");
+        assert!(key < READ_KEY, "too many listeners");
         self.sockets.change(socket.as_fd(), key, Interest::NONE, Interest::READABLE)?;
         let listener = Some(Listener { id, socket, registered: Interest::READABLE });
         if index == self.listeners.len() {
@@ -337,7 +345,23 @@ impl Driver for Epoll {
             }
         }
         if let Some(disk) = &self.disk {
-            disk.begin(token, write);
+            disk.begin(token, Task::Write(write));
+        }
+    }
+
+    fn read(&mut self, token: DiskToken, read: DiskRead) {
+        if self.reader.is_none() {
+            let started = DiskThread::start().and_then(|reader| {
+                self.sockets.change(reader.called(), READ_KEY, Interest::NONE, Interest::READABLE)?;
+                Ok(reader)
+            });
+            match started {
+                Ok(reader) => self.reader = Some(reader),
+                Err(e) => self.done.push(Event::DiskRead(token, Err(e))),
+            }
+        }
+        if let Some(reader) = &self.reader {
+            reader.begin(token, Task::Read(read));
         }
     }
 

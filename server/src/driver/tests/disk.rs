@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
-use super::super::{DiskToken, DiskWrite, Driver, Settings};
+use super::super::{DiskRead, DiskToken, DiskWrite, Driver, Settings};
 use super::Make;
 use super::harness::{Server, pattern};
 
@@ -110,4 +110,41 @@ pub(super) fn finishes_writes_before_it_is_gone<D: Driver>(make: Make<D>) {
     }
     drop(driver);
     assert!(fs::read(&scratch.0).unwrap() == model);
+}
+
+pub(super) fn reads_what_there_is<D: Driver>(make: Make<D>) {
+    let mut server = Server::new(make(Settings::default()).unwrap());
+    let scratch = Scratch::new();
+    let write_only = scratch.create();
+    let model = pattern(3_000_000, 5);
+    fs::write(&scratch.0, &model).unwrap();
+    let file = Arc::new(File::open(&scratch.0).unwrap());
+    let mut read = |token: u64, file: &Arc<File>, offset: u64, len: usize| {
+        server.driver.read(DiskToken(token), DiskRead { file: Arc::clone(file), offset, len });
+    };
+    for token in 0..1000 {
+        read(token, &file, token * 2999, 4096);
+    }
+    read(1000, &file, 0, 3_000_000);
+    read(1001, &file, 2_999_999, 100);
+    read(1002, &file, 5_000_000, 100);
+    read(1003, &file, 0, 0);
+    read(1004, &write_only, 0, 100);
+    server.run_until(|s| s.reads.len() == 1005);
+    server.run_until_quiet();
+    server.reads.sort_by_key(|(token, _)| *token);
+    for (token, result) in server.reads.drain(..) {
+        let (from, to) = match token {
+            1000 => (0, 3_000_000),
+            1001 => (2_999_999, 3_000_000),
+            1002 | 1003 => (0, 0),
+            1004 => {
+                assert!(result.is_err());
+                continue;
+            }
+            token => (token as usize * 2999, (token as usize * 2999 + 4096).min(3_000_000)),
+        };
+        assert!(result.unwrap() == model[from..to], "{token}");
+    }
+    assert_eq!(Arc::strong_count(&file), 1);
 }

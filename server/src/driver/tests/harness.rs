@@ -36,6 +36,7 @@ pub(super) struct Server<D: Driver> {
     pub(super) closed: Vec<ConnId>,
     pub(super) woken: usize,
     pub(super) disk: Vec<(u64, std::io::Result<()>)>,
+    pub(super) reads: Vec<(u64, std::io::Result<Vec<u8>>)>,
     /// Whether what arrives is sent back (else kept).
     pub(super) echo: bool,
     /// Whether a connection is closed when it has ended and all is sent.
@@ -58,6 +59,7 @@ impl<D: Driver> Server<D> {
             closed: Vec::new(),
             woken: 0,
             disk: Vec::new(),
+            reads: Vec::new(),
             echo: true,
             hang_up: true,
             wait: wait_ms(20),
@@ -185,6 +187,7 @@ impl<D: Driver> Server<D> {
                 self.closed.push(id);
             }
             Event::DiskDone(token, result) => self.disk.push((token.0, result)),
+            Event::DiskRead(token, result) => self.reads.push((token.0, result)),
             Event::Woken => self.woken += 1,
         }
     }

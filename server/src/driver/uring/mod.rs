@@ -7,6 +7,7 @@ mod buffers;
 mod conn;
 mod disk;
 mod probe;
+mod read;
 mod ring;
 mod tag;
 
@@ -22,11 +23,12 @@ use rustix::io::Errno;
 use self::buffers::BufferRing;
 use self::conn::{Conn, End, Receive};
 use self::disk::DiskTable;
+use self::read::ReadTable;
 use self::ring::{Completion, Ring};
 use self::tag::{Generation, Kind, Tag};
 use super::listen::AcceptPause;
 use super::wake::{self, Reading};
-use super::{ConnId, DiskToken, DiskWrite, Driver, Event, ListenerId, Received, Settings, Wait, Waker};
+use super::{ConnId, DiskRead, DiskToken, DiskWrite, Driver, Event, ListenerId, Received, Settings, Wait, Waker};
 
 pub use self::probe::probe;
 
@@ -49,6 +51,7 @@ pub struct Uring {
     listeners: Vec<Listener>,
     accept_pause: AcceptPause,
     disk: DiskTable,
+    reads: ReadTable,
     waker: Waker,
     /// Other drivers that were woken from here.
     called: Vec<Waker>,
@@ -98,6 +101,7 @@ impl Uring {
             listeners: Vec::new(),
             accept_pause: AcceptPause::default(),
             disk: DiskTable::default(),
+            reads: ReadTable::default(),
             waker,
             called: Vec::new(),
             eventfd,
@@ -145,6 +149,11 @@ impl Uring {
             Kind::DiskWrite => {
                 if let Some((token, result)) = self.disk.complete(&mut self.ring, &completion) {
                     events.push(Event::DiskDone(token, result));
+                }
+            }
+            Kind::DiskRead => {
+                if let Some((token, result)) = self.reads.complete(&mut self.ring, &completion) {
+                    events.push(Event::DiskRead(token, result));
                 }
             }
         }
@@ -433,6 +442,13 @@ impl Driver for Uring {
         }
     }
 
+    fn read(&mut self, token: DiskToken, read: DiskRead) {
+        if read.len == 0 {
+            return self.ready.push(Event::DiskRead(token, Ok(Vec::new())));
+        }
+        self.reads.begin(&mut self.ring, token, read);
+    }
+
     fn waker(&self) -> Waker {
         self.waker.clone()
     }
@@ -495,6 +511,7 @@ impl Drop for Uring {
                 self.buffers.leak();
                 std::mem::forget(std::mem::take(&mut self.conns));
                 std::mem::forget(std::mem::take(&mut self.disk));
+                std::mem::forget(std::mem::take(&mut self.reads));
                 std::mem::forget(std::mem::take(&mut self.wake_counter));
                 return;
             }

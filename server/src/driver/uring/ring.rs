@@ -226,6 +226,17 @@ impl Ring {
         unsafe { self.push(entry.rw_flags(flags.bits() as i32).build(), tag) };
     }
 
+    /// Reads into `buffer`, or as much as one operation takes.
+    ///
+    /// # Safety
+    /// `buffer` stays in place, and nobody else touches it, until the completion has been taken.
+    pub(super) unsafe fn read(&mut self, file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64, tag: Tag) {
+        let len = buffer.len().min(MAX_LEN) as u32;
+        let entry = opcode::Read::new(fd(file), buffer.as_mut_ptr(), len).offset(offset);
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry.build(), tag) };
+    }
+
     /// Syncs the file's data.
     pub(super) fn sync(&mut self, file: BorrowedFd<'_>, tag: Tag) {
         // SAFETY: the entry refers to no memory.

@@ -25,13 +25,15 @@ pub(super) enum Kind {
     CancelAccept,
     /// A disk write; the index is its place in the table.
     DiskWrite,
+    /// A disk read; the same.
+    DiskRead,
     /// A message to another ring; the index is its waker's place in the table. Completes only when it fails.
     Call,
     /// The message of another ring, which nothing here has asked for.
     Called,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Wake,
     Kind::Accept,
     Kind::Receive,
@@ -39,6 +41,7 @@ const KINDS: [Kind; 9] = [
     Kind::CancelConn,
     Kind::CancelAccept,
     Kind::DiskWrite,
+    Kind::DiskRead,
     Kind::Call,
     Kind::Called,
 ];
