@@ -44,7 +44,7 @@ loom:
 static:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p emberkv --target $(STATIC_TARGET)
 
-# kill -9, 50 rounds in each mode, and histories over kills; TORTURE="--rounds 1000 --seed 7" for more rounds
+# kill -9, 50 rounds in each mode, deaths at all failpoints, and histories over kills; TORTURE="--rounds 1000 --seed 7" for more rounds
 torture:
 	cargo build --release -p emberkv -p emberkv-torture
 	for mode in everysec always; do \
@@ -54,3 +54,8 @@ torture:
 			--server target/release/emberkv || exit 1; \
 	done
 	target/release/emberkv-torture power --server target/release/emberkv
+	cargo build --release -p emberkv --features failpoints --target-dir target/failpoints
+	for mode in everysec always; do \
+		target/release/emberkv-torture kill --failpoints --rounds 200 --appendfsync $$mode \
+			--server target/failpoints/release/emberkv || exit 1; \
+	done

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 use emberkv_server::config;
+use emberkv_server::failpoint::{self, Init, Point};
 
 /// The subcommand. Its words are redis's (`[file] --directive value ...`), so clap hands them on as they are.
 pub(crate) fn command() -> Command {
@@ -37,6 +38,19 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     if words.iter().any(|word| word == "--version" || word == "-v") {
         let _ = writeln!(std::io::stdout(), "emberkv server v={}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
+    }
+    match failpoint::init() {
+        Ok(Init::Run) => {}
+        Ok(Init::List) => {
+            for point in Point::ALL {
+                let _ = writeln!(std::io::stdout(), "{}", point.name());
+            }
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("emberkv: {error}");
+            return ExitCode::FAILURE;
+        }
     }
     let loaded = match config::load(words) {
         Ok(loaded) => loaded,

@@ -7,6 +7,7 @@
 
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
+use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Victim};
@@ -177,6 +178,7 @@ impl<D: Disk> Partition<D> {
             }
             Slice::Emptied => {
                 self.log.emptied(&victim);
+                failpoint::pass(Point::CompactEmptied);
                 self.compaction.stats.freed_segments += 1;
                 tracing::debug!(sequence = victim.sequence().0, "compaction has emptied a segment");
                 self.choose_victim()
@@ -224,6 +226,9 @@ impl<D: Disk> Partition<D> {
         }
         let nothing = self.compaction.victim.is_none() && !self.log.is_loading();
         self.compaction.found_nothing = if nothing { Some((now_ms, head)) } else { None };
+        if self.compaction.victim.is_some() {
+            failpoint::pass(Point::CompactChosen);
+        }
         self.compaction.victim.is_some()
     }
 
@@ -344,6 +349,7 @@ impl<D: Disk> Partition<D> {
         let copy = self.log.relocate(victim);
         self.index.replace(slot, copy.address);
         self.log.table_mut().release(old, old_len);
+        failpoint::pass(Point::CompactCopied);
         Ok(copy.len as u64)
     }
 
@@ -369,7 +375,9 @@ impl<D: Disk> Partition<D> {
             return Ok(0);
         }
         self.reserve_copy(record.encoded_len() as u64)?;
-        Ok(self.log.relocate(victim).len as u64)
+        let copy = self.log.relocate(victim);
+        failpoint::pass(Point::CompactTombstone);
+        Ok(copy.len as u64)
     }
 
     /// On a full disk a victim that was chosen for it, and so fits, uses the segment that is kept for that (E3).

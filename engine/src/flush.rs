@@ -4,6 +4,7 @@ use emberkv_index::ScanCursor;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::LogPosition;
 use emberkv_log::disk::Disk;
+use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Purpose};
@@ -36,6 +37,7 @@ impl<D: Disk> Partition<D> {
         let floor = self.floor(db);
         self.log.reserve(floor.encoded_len() as u64, Purpose::Free)?;
         let address = self.log.append(&floor).address;
+        failpoint::pass(Point::FloorAppended);
         self.wait_for_write();
         self.note_delete();
         let Entry::Floor { db } = floor else { unreachable!("it is a floor") };

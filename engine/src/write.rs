@@ -1,6 +1,7 @@
 //! The two changes there are: a key gets a value, or it goes.
 
 use emberkv_log::disk::Disk;
+use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, Appended, DbId, Entry, Large, Packed, Piece, Purpose, Value, canonical_int};
@@ -245,6 +246,7 @@ impl<D: Disk> Partition<D> {
             return false;
         }
         self.delete(key, found);
+        failpoint::pass(Point::ExpireAppended);
         self.stats.expired += 1;
         true
     }

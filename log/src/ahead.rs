@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use crate::address::{Address, LogPosition};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::job::{Job, JobKind, WRITE_BLOCK};
@@ -233,6 +234,7 @@ impl<D: Disk> Log<D> {
             failed: None,
             is_wanted: true,
         }));
+        failpoint::pass(Point::LargeBegun);
         self.update_limits();
     }
 
@@ -301,6 +303,7 @@ impl<D: Disk> Log<D> {
         let address = self.table.split().address(self.head().slot, RECORD_AT);
         let len = (end - RECORD_AT) as usize;
         self.table.retain(address, len);
+        failpoint::pass(Point::LargeInstalled);
         self.rolled();
         Ok(Appended { address, len })
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::address::{FileId, PartitionId};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::horizon::Horizon;
 use crate::job::replace_manifest;
 use crate::manifest::{MANIFEST_NAMES, Manifest, Section, manifest_bytes};
@@ -64,7 +65,12 @@ impl<F: Clone> Catalog<F> {
         state.manifest.horizon = self.horizon.horizon();
         state.manifest.sections = sections;
         let bytes = state.manifest.encode();
-        state.files.iter().try_for_each(|file| disk.write_at(file, 0, &bytes).and_then(|()| disk.sync(file)))
+        for file in &state.files {
+            disk.write_at(file, 0, &bytes)?;
+            disk.sync(file)?;
+            failpoint::pass(Point::StartFirstCopy);
+        }
+        Ok(())
     }
 
     /// A number for a new segment file.
@@ -136,13 +142,17 @@ impl<F: Clone> ManifestEdit<F> {
         };
         let Some(turn) = turn else { unreachable!("it was waited for") };
         let in_place = || {
-            turn.files.iter().try_for_each(|file| disk.write_at(file, 0, &turn.bytes).and_then(|()| disk.sync(file)))
+            turn.files.iter().enumerate().try_for_each(|(i, file)| {
+                failpoint::pass(if i == 0 { Point::ManifestBegin } else { Point::ManifestFirstCopy });
+                disk.write_at(file, 0, &turn.bytes).and_then(|()| disk.sync(file))
+            })
         };
         if turn.is_suspect {
             return turn.write_anew(disk);
         }
         match in_place() {
             Ok(()) => {
+                failpoint::pass(Point::ManifestDone);
                 turn.finish();
                 Ok(())
             }

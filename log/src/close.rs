@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::ManifestEdit;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::log::{Health, Log};
 
 impl<D: Disk> Log<D> {
@@ -23,11 +24,13 @@ impl<D: Disk> Log<D> {
         }
         self.flush()?;
         self.synced = self.tail();
+        failpoint::pass(Point::CloseWritten);
         if self.listed_durable < self.synced {
             let catalog = Arc::clone(&self.catalog);
             let edit = ManifestEdit { catalog, partition: self.partition, section: self.section() };
             edit.run(self.disk.as_ref())?;
         }
+        failpoint::pass(Point::CloseDone);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::job::Job;
 use crate::log::{Health, Log, Purpose};
 use crate::memory::{SegmentMemory, SegmentWriter};
@@ -64,6 +65,7 @@ impl<D: Disk> Log<D> {
                 return;
             }
             self.append(&freed);
+            failpoint::pass(Point::FreedAppended);
             #[allow(unused_mut)]
             let mut safe_at = self.tail();
             #[cfg(any(test, feature = "sim"))]
@@ -150,6 +152,7 @@ impl<D: Disk> Log<D> {
                 at += 1;
                 continue;
             }
+            failpoint::pass(Point::FreeListed);
             let segment = self.segments.remove(at);
             self.table.uninstall(segment.slot);
             self.recycle_file(segment.file_id, segment.size);

@@ -11,6 +11,7 @@ use crate::address::{Address, FileId, Nonce};
 use crate::catalog::ManifestEdit;
 use crate::cold::Brought;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::memory::SegmentMemory;
 use crate::refill::{Source, renonced, write_anew};
 use crate::residency::Load;
@@ -173,6 +174,7 @@ pub(crate) fn is_leftover(name: &str) -> bool {
 pub(crate) fn create_segment<D: Disk>(disk: &D, file: FileId, size: u64, zero: bool) -> io::Result<D::File> {
     const CHUNK: usize = 1 << 20;
     let handle = disk.create(&segment_name(file), size)?;
+    failpoint::pass(Point::PrepareCreated);
     if zero {
         let zeros = vec![0; CHUNK];
         let mut at = 0;
@@ -184,6 +186,7 @@ pub(crate) fn create_segment<D: Disk>(disk: &D, file: FileId, size: u64, zero: b
     }
     disk.sync(&handle)?;
     disk.sync_names()?;
+    failpoint::pass(Point::PrepareDone);
     Ok(handle)
 }
 
@@ -195,6 +198,7 @@ pub(crate) fn replace_manifest<D: Disk>(disk: &D, name: &str, bytes: &[u8], size
     let file = disk.create(NEW_MANIFEST, size)?;
     disk.write_at(&file, 0, bytes)?;
     disk.sync(&file)?;
+    failpoint::pass(Point::ManifestAnew);
     disk.rename(NEW_MANIFEST, name)?;
     disk.sync_names()?;
     Ok(file)
@@ -232,8 +236,10 @@ impl<F: Clone> Job<F> {
                 }
             }
             Self::Sync { files } => {
+                failpoint::pass(Point::SyncBegin);
                 for file in files {
                     disk.sync(file)?;
+                    failpoint::pass(Point::SyncNext);
                 }
             }
             Self::Prepare { file, size, zero } => {
@@ -258,10 +264,12 @@ impl<F: Clone> Job<F> {
             }
             Self::Discard { files, memory: _, cached } => {
                 for file in files {
+                    failpoint::pass(Point::DiscardBegin);
                     match disk.remove(&segment_name(*file)) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
                     }
+                    failpoint::pass(Point::DiscardDone);
                 }
                 for (file, bytes) in cached {
                     disk.forget_cached(file, *bytes);

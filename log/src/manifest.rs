@@ -1,6 +1,8 @@
 //! The manifest: which segments a data set consists of. It is the authority (S1); two fixed copies, each
 //! complete, each with its generation and crc. What the bytes are: `docs/format.md`.
 
+use std::collections::BTreeSet;
+
 use crate::address::{AddressSplit, FileId, LogPosition, Nonce, SegmentSequence, SegmentSlot};
 use crate::header::FORMAT_VERSION;
 use crate::horizon::TxId;
@@ -11,6 +13,10 @@ const SECTION_BYTES: usize = 24;
 const INCARNATION_BYTES: usize = 24;
 const SEGMENT_BYTES: usize = 56;
 const UNKNOWN: u64 = u64::MAX;
+/// No segment is smaller.
+const LEAST_SEGMENT: u64 = 1 << 16;
+/// No log becomes so long: what is added to a position below does not overflow.
+const MAX_POSITION: u64 = 1 << 62;
 
 /// The most partitions that a data set may have.
 pub const MAX_PARTITIONS: u16 = 1024;
@@ -213,7 +219,54 @@ impl Manifest {
             }
             _ => return None,
         };
-        (fields.at == body.len()).then_some(Self { generation, dataset, hash_seed, split, horizon, sections })
+        let manifest = Self { generation, dataset, hash_seed, split, horizon, sections };
+        (fields.at == body.len() && manifest.is_possible()).then_some(manifest)
+    }
+}
+
+impl Manifest {
+    /// Whether a log can have come to this: each segment within the addresses and the positions that there are, none in another's
+    /// place, each file named once. What is built on it relies on that.
+    fn is_possible(&self) -> bool {
+        let mut files = BTreeSet::new();
+        self.generation < UNKNOWN && self.sections.iter().all(|section| section.is_possible(self.split, &mut files))
+    }
+}
+
+impl Section {
+    fn is_possible(&self, split: AddressSplit, files: &mut BTreeSet<FileId>) -> bool {
+        let slots_of = |segment: &SegmentEntry| {
+            let first = u64::from(segment.slot.0);
+            (first, first.saturating_add(segment.size.div_ceil(split.segment_size())))
+        };
+        let mut slots: Vec<_> = self.segments.iter().map(slots_of).collect();
+        slots.sort_unstable();
+        let none_shared = slots.windows(2).all(|pair| pair[0].1 <= pair[1].0);
+        let mut reached = LogPosition(0);
+        let in_order = self.segments.iter().all(|segment| {
+            let begins = segment.extent.base().is_none_or(|base| base >= reached);
+            if let Extent::Sealed { end, .. } = segment.extent {
+                reached = end;
+            }
+            begins
+        });
+        let lies = |extent, size| match extent {
+            Extent::Prepared => true,
+            Extent::Open { base } => base.0 < MAX_POSITION,
+            Extent::Sealed { base, end, .. } => base.0 < MAX_POSITION && end.0 - base.0 <= size,
+        };
+        let segments = self.segments.iter().all(|segment| {
+            let (first, end) = slots_of(segment);
+            segment.size >= LEAST_SEGMENT
+                && segment.size.is_multiple_of(4096)
+                && first < end
+                && end <= split.slots().into()
+                && lies(segment.extent, segment.size)
+                && files.insert(segment.file)
+        });
+        let counts = self.next_sequence.0 < MAX_POSITION && self.durable.0 < MAX_POSITION;
+        let terms = self.incarnations.iter().all(|life| life.term < UNKNOWN && life.start.0 < MAX_POSITION);
+        none_shared && in_order && segments && counts && terms
     }
 }
 
@@ -381,11 +434,15 @@ mod tests {
     #[test]
     fn there_is_room_until_each_partition_could_have_had_one_segment_more() {
         let mut manifest = sample();
+        // enough slots for all
+        manifest.split = AddressSplit::for_segment_size(1 << 20).unwrap();
+        manifest.sections[0].segments.iter_mut().for_each(|segment| segment.size = 1 << 20);
         while manifest.has_room() {
             let section = &mut manifest.sections[1];
             let sequence = section.next_sequence;
             section.next_sequence.0 += 1;
-            let entry = SegmentEntry { sequence, ..manifest.sections[0].segments[2] };
+            let (slot, file) = (SegmentSlot(sequence.0 as u32 + 100), FileId(sequence.0 as u32 + 1_000));
+            let entry = SegmentEntry { sequence, slot, file, ..manifest.sections[0].segments[2] };
             manifest.sections[1].segments.push(entry);
         }
         let bytes = manifest.encode();

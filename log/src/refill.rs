@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::address::{FileId, Nonce};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::memory::SegmentMemory;
@@ -53,9 +54,11 @@ pub(crate) fn renonced(source: &Source, nonce: Nonce) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Those of the disk.
 pub(crate) fn write_anew<D: Disk>(disk: &D, file: FileId, size: u64, bytes: &[u8]) -> io::Result<D::File> {
+    failpoint::pass(Point::RefillBegin);
     let handle = disk.create(&crate::job::segment_name(file), size)?;
     disk.write_at(&handle, 0, bytes)?;
     disk.sync(&handle)?;
     disk.sync_names()?;
+    failpoint::pass(Point::RefillDone);
     Ok(handle)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::address::LogPosition;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::frame::frame_boundary;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::TxId;
@@ -40,11 +41,13 @@ impl<D: Disk> Log<D> {
         }
         let head = self.head_mut();
         (head.life, head.end) = (Life::Sealed { listed: false }, end);
+        failpoint::pass(Point::SealAppended);
         head.end_position()
     }
 
     /// What follows when there is a new head.
     pub(crate) fn rolled(&mut self) {
+        failpoint::pass(Point::HeadInstalled);
         self.wanted_size = 0;
         self.sync_soon = true;
         self.prepare_next();

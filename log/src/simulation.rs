@@ -3,6 +3,8 @@
 
 mod cold;
 mod full;
+mod hostile;
+mod images;
 mod incarnations;
 mod large;
 mod memory;

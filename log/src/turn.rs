@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::address::{LogPosition, Nonce};
 use crate::catalog::ManifestEdit;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK};
 use crate::log::{Health, Log, Unwritten};
 use crate::manifest::{Extent, Section};
@@ -142,10 +143,16 @@ impl<D: Disk> Log<D> {
             } else {
                 (part.from, segment.memory.closed_bytes(part.from..part.to))
             };
+            failpoint::pass(Point::WriteBegin);
+            if failpoint::strikes(Point::WriteTorn) {
+                let _ = self.disk.write_at(&segment.file, offset, &bytes[..bytes.len() / 2]);
+                failpoint::die(Point::WriteTorn);
+            }
             if let Err(error) = self.disk.write_at(&segment.file, offset, bytes) {
                 self.begin_refill(&error);
                 return;
             }
+            failpoint::pass(Point::WriteDone);
             self.written = segment.base().plus(part.reaches);
             self.unwritten.pop_front();
             wrote = true;
@@ -171,6 +178,7 @@ impl<D: Disk> Log<D> {
         let repeats = sync && segment.fillings.len() == 1;
         let offset = if repeats { part.from - part.from % WRITE_BLOCK } else { part.from };
         let data = share_closed(&segment.memory, offset..part.to);
+        failpoint::pass(Point::WriteBegin);
         let job = Job::Write { file: segment.file.clone(), offset, data, sync };
         self.writing = Some((part, sync, Instant::now()));
         self.start(job);
@@ -281,6 +289,7 @@ impl<D: Disk> Log<D> {
     pub(crate) fn recycle_file(&mut self, file: crate::FileId, size: u64) {
         if size == self.table.split().segment_size() && self.spare_files.len() < SPARE_FILES {
             self.spare_files.push(file);
+            failpoint::pass(Point::Recycled);
         } else {
             self.discard_file(file);
             self.no_spare = None; // there is room for one now
@@ -353,6 +362,7 @@ impl<D: Disk> Log<D> {
             return;
         }
         self.writes_are_slow = self.options.slow_write.is_some_and(|limit| began.elapsed() > limit);
+        failpoint::pass(Point::WriteDone);
         let (from, to) = self.positions(part);
         self.written = self.written.max(to);
         if synced && self.synced >= from {
@@ -377,6 +387,7 @@ impl<D: Disk> Log<D> {
         }
         match result {
             Ok(()) => {
+                failpoint::pass(Point::SyncDone);
                 self.synced = self.synced.max(self.sync_upto);
                 self.after_sync();
             }

@@ -167,6 +167,7 @@ fn run_blocking(disk: &RealDisk, errand: Errand) -> Option<Chore> {
 mod ring {
     //! The same over tokio-uring: a sync or the zeroing of a new segment does not hold up what comes after it.
 
+    use emberkv_log::failpoint::{self, Point};
     use tokio::sync::mpsc::UnboundedReceiver;
     use tokio_uring::fs::File;
 
@@ -223,17 +224,31 @@ mod ring {
     }
 
     async fn sync_all(files: Vec<LogFile>) -> io::Result<()> {
+        failpoint::pass(Point::SyncBegin);
         for file in files {
+            disk_sync().await?;
             let file = ring_file(&file)?;
             file.sync_data().await?;
             file.close().await?;
+            failpoint::pass(Point::SyncNext);
         }
         Ok(())
+    }
+
+    /// Where a build with failpoints makes a sync slow or fail: only this one waits, as with a disk that is slow.
+    async fn disk_sync() -> io::Result<()> {
+        if !failpoint::is_set(Point::DiskSync) {
+            return Ok(());
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || sender.send(failpoint::check(Point::DiskSync)));
+        receiver.await.unwrap_or(Ok(()))
     }
 
     async fn prepare(disk: &RealDisk, file: emberkv_log::FileId, size: u64) -> io::Result<Done<LogFile>> {
         use emberkv_log::disk::Disk;
         let handle = disk.create(&emberkv_log::segment_name(file), size)?;
+        failpoint::pass(Point::PrepareCreated);
         let ring = ring_file(&handle)?;
         let mut zeros = vec![0; ZEROS];
         let mut at = 0;
@@ -244,9 +259,11 @@ mod ring {
             result?;
             (zeros, at) = (buffer, at + len);
         }
+        disk_sync().await?;
         ring.sync_data().await?;
         ring.close().await?;
         disk.sync_names()?;
+        failpoint::pass(Point::PrepareDone);
         Ok(Done::Files(vec![handle]))
     }
 }

@@ -5,11 +5,15 @@ mod clock;
 mod commands;
 pub mod config;
 mod core;
+pub mod doctor;
 pub mod driver;
 mod housekeeping;
+mod meter;
+mod metrics;
 mod pin;
 mod process;
 mod signals;
 mod stats;
 
 pub use boot::{ServeError, serve};
+pub use emberkv_log::failpoint;

@@ -85,6 +85,9 @@ struct KillArgs {
     /// The data directory; a temporary one by default
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// The server kills itself, at each named step in turn: for a build with the feature `failpoints`
+    #[arg(long)]
+    failpoints: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -194,7 +197,13 @@ fn kill(args: &KillArgs) -> Result<bool> {
         plan.seed,
         args.server.describe()
     );
-    let report = kill::run(&plan)?;
+    let report = if args.failpoints {
+        // small segments, so that each round comes by all steps
+        plan.spec = plan.spec.args(["--segment-size", "1mb"]);
+        kill::run_at_failpoints(&plan)?
+    } else {
+        kill::run(&plan)?
+    };
     println!("{report}");
     Ok(report.is_clean())
 }

@@ -17,6 +17,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two looks at a process that starts or stops.
 const POLL: Duration = Duration::from_millis(10);
 
+/// The variable that says what is to happen at which step.
+const FAILPOINTS: &str = "EMBERKV_FAILPOINTS";
+
 /// Which command line a server understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavor {
@@ -34,6 +37,7 @@ pub struct ServerSpec {
     dir: PathBuf,
     port: Option<u16>,
     args: Vec<OsString>,
+    failpoints: Option<String>,
 }
 
 impl ServerSpec {
@@ -42,7 +46,14 @@ impl ServerSpec {
         let program = program.into();
         let is_ember = program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("emberkv"));
         let flavor = if is_ember { Flavor::Ember } else { Flavor::Redis };
-        Self { program, flavor, dir: dir.into(), port: None, args: Vec::new() }
+        Self { program, flavor, dir: dir.into(), port: None, args: Vec::new(), failpoints: None }
+    }
+
+    /// The same server with its data elsewhere.
+    #[must_use]
+    pub fn dir_of(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = dir.into();
+        self
     }
 
     /// Adds words to the command line, after those that the harness sets. A first word that is
@@ -61,6 +72,27 @@ impl ServerSpec {
             Some(at) => spec.args(["--cores".to_owned(), cores[at].to_string()]),
             None => spec,
         }
+    }
+
+    /// What is to happen at which step (`EMBERKV_FAILPOINTS`), in a build that has failpoints.
+    #[must_use]
+    pub fn failpoints(mut self, what: impl Into<String>) -> Self {
+        self.failpoints = Some(what.into());
+        self
+    }
+
+    /// The steps at which a build with failpoints can be made to die.
+    ///
+    /// # Errors
+    /// When the server is another build.
+    pub fn failpoint_names(&self) -> Result<Vec<String>> {
+        let io = |source| Error::Io { what: format!("running {}", self.program.display()), source };
+        let output = Command::new(&self.program).arg("server").env(FAILPOINTS, "list").output().map_err(io)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Error::Missing(format!("{} has no failpoints: {said}", self.program.display())));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
 
     /// Fixes the port; otherwise a free one is chosen at each start.
@@ -99,6 +131,9 @@ impl ServerSpec {
         }
         let skipped = usize::from(self.config_file().is_some());
         command.args(&self.args[skipped..]);
+        if let Some(what) = &self.failpoints {
+            command.env(FAILPOINTS, what);
+        }
         command
     }
 

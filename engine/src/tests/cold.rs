@@ -69,6 +69,75 @@ fn every_key_is_found_whatever_is_in_memory() {
 }
 
 #[test]
+fn every_command_brings_what_it_looks_at() {
+    let mut rig = cold();
+    let lines = [
+        "get K",
+        "getdel K",
+        "getex K persist",
+        "getset K x",
+        "set K x",
+        "set K x nx",
+        "set K x xx get",
+        "set K x ifeq y",
+        "delifeq K y",
+        "setex K 100 x",
+        "psetex K 100 x",
+        "setnx K x",
+        "mget K nokey",
+        "mset K x",
+        "msetnx K x a b",
+        "append K x",
+        "strlen K",
+        "getrange K 0 3",
+        "substr K 0 3",
+        "setrange K 3 abc",
+        "incr K",
+        "incrby K 3",
+        "decr K",
+        "decrby K 3",
+        "incrbyfloat K 1.5",
+        "setbit K 3 1",
+        "getbit K 3",
+        "bitcount K",
+        "bitpos K 1",
+        "bitfield K set u8 0 3 get u8 0",
+        "bitfield_ro K get u8 0",
+        "del K",
+        "unlink K",
+        "exists K",
+        "touch K",
+        "type K",
+        "object encoding K",
+        "object idletime K",
+        "object freq K",
+        "object refcount K",
+        "expire K 100",
+        "pexpire K 100",
+        "expireat K 99",
+        "pexpireat K 99",
+        "ttl K",
+        "pttl K",
+        "expiretime K",
+        "pexpiretime K",
+        "persist K",
+    ];
+    for (i, line) in lines.iter().enumerate() {
+        let key = format!("key{:03}", i * 2);
+        assert!(!rig.partition.log.table().is_here(address(&rig.partition, &key)), "{line}");
+        let reads = rig.partition.log.cold_stats().reads;
+        let reply = rig.ask(0, &line.replace('K', &key));
+        assert!(!reply.contains("unknown") && !reply.contains("wrong number"), "{line}: {reply}");
+        assert!(
+            rig.partition.log.cold_stats().reads > reads || reply.starts_with('-'),
+            "{line} has read nothing: {reply}"
+        );
+    }
+    rig.settle();
+    rig.check_counts();
+}
+
+#[test]
 fn a_scan_goes_through_all_and_answers_what_it_has() {
     let mut rig = cold();
     let (mut cursor, mut found) = ("0".to_owned(), Vec::new());

@@ -6,6 +6,7 @@
 
 use std::io;
 
+pub mod overlay;
 pub mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Disk;
+use crate::failpoint::{self, Point};
 
 const LOCK_NAME: &str = "LOCK";
 /// Created and removed at once, to see whether the directory takes files.
@@ -120,10 +121,12 @@ impl Disk for RealDisk {
     }
 
     fn sync(&self, file: &Self::File) -> io::Result<()> {
+        failpoint::check(Point::DiskSync)?;
         file.sync_data()
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        failpoint::check(Point::DiskSync)?;
         self.directory.sync_all()
     }
 

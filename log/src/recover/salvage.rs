@@ -53,7 +53,8 @@ fn rebuild<D: Disk>(
     lost: &mut Vec<String>,
 ) -> io::Result<()> {
     let name = segment_name(found.entry.file);
-    let mut bytes = vec![0; found.entry.size as usize];
+    // a manifest may say what it likes: no more is taken than there is
+    let mut bytes = vec![0; found.entry.size.min(disk.size(&found.file)?) as usize];
     disk.read_at(&found.file, 0, &mut bytes)?;
     let nonce = found.entry.nonce;
     let header = SegmentHeader {
@@ -68,6 +69,10 @@ fn rebuild<D: Disk>(
     let mut records = Records::new(horizon);
     for (offset, frame) in surviving_frames(nonce, &bytes, SEGMENT_HEADER_BYTES) {
         let at = frame_boundary(writer.at());
+        if offset > at && offset < at + FRAME_HEADER_BYTES as u64 {
+            lost.push(format!("{name}: {} bytes at offset {offset}", frame.end(offset) - offset));
+            continue; // what is before it is too short for a filler: no emberkv has written this
+        }
         writer.skip((at - writer.at()) as usize);
         if offset > at {
             lost.push(format!("{name}: {} bytes at offset {at}", offset - at));

@@ -192,7 +192,8 @@ fn load<D: Disk>(
 }
 
 fn read<D: Disk>(disk: &D, file: &D::File, size: u64, loaded: &dyn Fn(u64)) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; size as usize];
+    // a manifest may say what it likes: no more is taken than there is
+    let mut bytes = vec![0; size.min(disk.size(file)?) as usize];
     let mut at = 0;
     while at < bytes.len() {
         let chunk = CHUNK.min(bytes.len() - at);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::address::{FileId, LogPosition, PartitionId};
 use crate::catalog::Catalog;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::horizon::{Horizon, TxId};
 use crate::job::{is_leftover, segment_file, segment_name};
 use crate::log::Log;
@@ -56,6 +57,8 @@ pub struct StartReport {
     pub lost: Vec<String>,
     /// Segments written anew because they were not known to be durable.
     pub refilled: usize,
+    /// Transactions over several partitions that had no end in some log, and have one now.
+    pub open_transactions: usize,
     /// Whether the data set was created.
     pub created: bool,
 }
@@ -161,6 +164,7 @@ pub fn start<D: Disk, R: Replay>(
     let kept: BTreeSet<FileId> =
         found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
     let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
+    report.open_transactions = settled.open();
     let mut replayed = Vec::new();
     for p in 0..found.len() {
         let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
@@ -170,6 +174,7 @@ pub fn start<D: Disk, R: Replay>(
     report.records = replays.iter().map(|replayed| replayed.records).sum();
 
     // from here on the disk is written to
+    failpoint::pass(Point::StartDecided);
     let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept)?;
     let claims: Result<Vec<_>, _> = found.iter().map(|found| opening.claim(&found.scanned)).collect();
     let mut remains = Vec::new();
@@ -180,6 +185,7 @@ pub fn start<D: Disk, R: Replay>(
         let partition = PartitionId(p as u16);
         let (segments, writer, refilled) =
             opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
+        failpoint::pass(Point::StartRefilled);
         report.refilled += refilled;
         remains.push((Remains { segments, writer, table, incarnations, next_sequence }, replay));
     }
@@ -190,11 +196,13 @@ pub fn start<D: Disk, R: Replay>(
     for (p, (remains, replay)) in remains.into_iter().enumerate() {
         let mut log = Log::opened(Arc::clone(&disk), share(), PartitionId(p as u16), &catalog, remains);
         log.append_missing(&settled.missing[p])?;
+        failpoint::pass(Point::StartMarked);
         log.list_removals(&replays[p].freed);
         logs.push((log, replay));
     }
     let sections = logs.iter().map(|(log, _)| log.section()).collect();
     catalog.install(disk.as_ref(), sections).map_err(io_error(MANIFEST_NAMES[0]))?;
+    failpoint::pass(Point::StartInstalled);
     clear_away(disk.as_ref(), &mut logs)?;
     for (log, _) in &mut logs {
         log.begin();

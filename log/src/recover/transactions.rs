@@ -75,6 +75,17 @@ pub(crate) struct Settled {
     pub next: TxId,
 }
 
+impl Settled {
+    /// How many transactions lack their end in some log.
+    pub fn open(&self) -> usize {
+        let txid = |entry: &Entry<'_>| match *entry {
+            Entry::Mark { txid } | Entry::Abort { txid } => Some(txid),
+            _ => None,
+        };
+        self.missing.iter().flatten().filter_map(txid).collect::<BTreeSet<_>>().len()
+    }
+}
+
 /// The parts that are there, of transactions from the horizon on.
 #[derive(Default)]
 struct Parts<'a>(BTreeMap<TxId, (&'a [PartitionId], BTreeSet<usize>)>);

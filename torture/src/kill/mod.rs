@@ -8,6 +8,7 @@
 //! machine.
 
 mod check;
+mod failpoints;
 mod model;
 mod op;
 mod shared;
@@ -22,6 +23,7 @@ use crate::rng::Rng;
 use crate::value::escape;
 use crate::{Client, Error, Result, Server, ServerSpec};
 use check::Snapshot;
+pub use failpoints::{StepReport, run_at_failpoints};
 use model::{Found, Key, Model};
 use shared::{Carried, Names};
 use survivors::Order;
@@ -96,6 +98,8 @@ pub struct KillReport {
     pub keys_at_end: u64,
     /// The longest restart, from exec to the first reply.
     pub longest_restart: Duration,
+    /// The steps that the server was to die at, where it was.
+    pub steps: Vec<StepReport>,
     /// Everything that was lost, torn or invented, one line each.
     pub violations: Vec<String>,
 }
@@ -117,6 +121,12 @@ impl fmt::Display for KillReport {
         writeln!(f, "keys checked     {}", self.keys_checked)?;
         writeln!(f, "keys at the end  {}", self.keys_at_end)?;
         writeln!(f, "longest restart  {} ms", self.longest_restart.as_millis())?;
+        if !self.steps.is_empty() {
+            writeln!(f, "steps            how often the server died there, and how often it was to")?;
+        }
+        for step in &self.steps {
+            writeln!(f, "  {:<20} {:>4} of {:>4}", step.name, step.died, step.aimed)?;
+        }
         if self.is_clean() {
             return write!(f, "verdict          nothing lost, nothing invented");
         }
@@ -133,20 +143,22 @@ impl fmt::Display for KillReport {
 /// # Errors
 /// When the harness can't go on: above all when the server does not start again.
 pub fn run(plan: &KillPlan) -> Result<KillReport> {
-    assert!(plan.connections > 0, "a plan without connections proves nothing");
-    let mut state = State {
-        models: vec![Model::default(); plan.connections],
-        carried: Carried::default(),
-        frozen: Model::default(),
-        shared_keys: BTreeSet::new(),
-        report: KillReport::default(),
-    };
+    let mut state = State::new(plan);
     let root = Rng::new(plan.seed);
     let mut server = Server::start(&plan.spec.cores_in_turn(&plan.cores, 0))?;
     let order = plan.order(&server)?;
     for round in 0..plan.rounds {
         let mut rng = root.fork(round + 1);
-        let journals = state.write_until_killed(plan, &mut server, round, &mut rng)?;
+        let clients = connect_all(plan, &server)?;
+        let span = plan.most.saturating_sub(plan.least).as_micros();
+        let extra = rng.below(u64::try_from(span).unwrap_or(0));
+        let journals = state.write_meanwhile(clients, round, &rng, || {
+            std::thread::sleep(plan.least + Duration::from_micros(extra));
+            if let Some(status) = server.exited()? {
+                return Err(server.failure(format!("the server died by itself: {status}")));
+            }
+            server.kill9()
+        })?;
         let died_ms = unix_ms();
         let began = Instant::now();
         let spec = plan.spec.cores_in_turn(&plan.cores, round + 1);
@@ -177,17 +189,30 @@ struct State {
     report: KillReport,
 }
 
+fn connect_all(plan: &KillPlan, server: &Server) -> Result<Vec<Client>> {
+    (0..plan.connections).map(|_| server.connect()).collect()
+}
+
 impl State {
-    fn write_until_killed(
+    fn new(plan: &KillPlan) -> Self {
+        assert!(plan.connections > 0, "a plan without connections proves nothing");
+        Self {
+            models: vec![Model::default(); plan.connections],
+            carried: Carried::default(),
+            frozen: Model::default(),
+            shared_keys: BTreeSet::new(),
+            report: KillReport::default(),
+        }
+    }
+
+    /// Writes through these clients until the server is dead, which `until_dead` sees to.
+    fn write_meanwhile(
         &mut self,
-        plan: &KillPlan,
-        server: &mut Server,
+        clients: Vec<Client>,
         round: u64,
-        rng: &mut Rng,
+        rng: &Rng,
+        until_dead: impl FnOnce() -> Result<()>,
     ) -> Result<Vec<Journal>> {
-        let clients: Vec<Client> = (0..plan.connections).map(|_| server.connect()).collect::<Result<_>>()?;
-        let span = plan.most.saturating_sub(plan.least).as_micros();
-        let extra = rng.below(u64::try_from(span).unwrap_or(0));
         let threads: Vec<_> = clients
             .into_iter()
             .zip(std::mem::take(&mut self.models))
@@ -199,11 +224,7 @@ impl State {
                 std::thread::spawn(move || worker::run(assignment, model, client))
             })
             .collect();
-        std::thread::sleep(plan.least + Duration::from_micros(extra));
-        if let Some(status) = server.exited()? {
-            return Err(server.failure(format!("the server died by itself: {status}")));
-        }
-        server.kill9()?;
+        until_dead()?;
         threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| Error::Missing("a connection's thread panicked".into())))

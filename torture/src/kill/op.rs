@@ -184,6 +184,8 @@ pub struct Generator {
 
 /// Long enough that no such key expires before the last round.
 const HOUR_MS: i64 = 3_600_000;
+/// Up to so many bytes has the value of a key that may have a large one.
+const BIG_VALUE: u64 = 1_200_000;
 /// New keys that each connection may make per round and kind.
 const KEYS_PER_ROUND: u64 = 400;
 
@@ -197,6 +199,9 @@ impl Generator {
     /// The next command.
     pub fn next_op(&mut self) -> Op {
         self.counter += 1;
+        if self.rng.below(1_000) == 0 {
+            return self.big_set();
+        }
         match self.rng.below(100) {
             0..20 => self.set(),
             20..28 => {
@@ -237,6 +242,12 @@ impl Generator {
             _ => (Ttl::None, Spelling::Set),
         };
         Op::Set { key, value, ttl, spelled }
+    }
+
+    /// A value that takes more than half of a small segment; few keys have one.
+    fn big_set(&mut self) -> Op {
+        let key = format!("big:{}:{}", self.connection, self.rng.below(2)).into_bytes();
+        Op::Set { key, value: self.value(BIG_VALUE), ttl: Ttl::None, spelled: Spelling::Set }
     }
 
     fn short_lived_set(&mut self) -> Op {

@@ -87,13 +87,15 @@ pub fn run(assignment: Assignment, model: Model, mut client: Client) -> Journal 
     let mut pending: VecDeque<Pending> = VecDeque::new();
     let alone = database != 0;
     if let Err(error) = client.select(database) {
-        journal.complain(format!("connection {connection}, SELECT: {error}"));
+        if !matches!(error, Error::Closed) {
+            journal.complain(format!("connection {connection}, SELECT: {error}"));
+        }
         return journal;
     }
     loop {
         let batch = rng.between(1, MAX_BATCH);
         for _ in 0..batch {
-            let command = if alone && rng.below(3_000) == 0 {
+            let command = if alone && rng.below(1_000) == 0 {
                 Command::Own(Op::FlushDb)
             } else if !alone && rng.percent(15) {
                 Command::Shared(shared::draw(&mut rng, connection, round, journal.sent))

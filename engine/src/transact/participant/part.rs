@@ -1,6 +1,7 @@
 //! The part of a transaction: appended, then decided about: published with a mark, or dead with an abort (X3, X6).
 
 use emberkv_log::disk::Disk;
+use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Entry, LogPosition, MARK_BYTES, PartitionId, Refusal, TxId};
@@ -45,6 +46,7 @@ impl<D: Disk> Partition<D> {
             other => unreachable!("{other:?} writes nothing"),
         }
         open.end = self.log.tail();
+        failpoint::pass(Point::PartAppended);
         #[cfg(test)]
         self.transactions.trace.push((ticket, emberkv_log::Kind::Part, open.end));
         open.step = Step::Written;
@@ -108,6 +110,7 @@ impl<D: Disk> Partition<D> {
         self.log.reserve_held(MARK_BYTES as u64)?;
         open.held_for_mark = false;
         self.log.append(entry);
+        failpoint::pass(Point::MarkAppended);
         #[cfg(test)]
         if let Entry::Mark { txid } | Entry::Abort { txid } = *entry {
             let is_mark = matches!(entry, Entry::Mark { .. });

@@ -1,0 +1,93 @@
+//! The server dies at named steps of what it does with its log, or waits there (`log/src/failpoint.rs`). The long form is
+//! `emberkv-torture kill --failpoints`; `EMBERKV_FAILPOINT_ROUNDS` and `EMBERKV_KILL_SEED` change this short one.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod common;
+
+use std::fs;
+
+use common::{PATIENCE, driver_args, drivers, eventually, is_ember, must, number, spec};
+use emberkv_torture::kill::{self, KillPlan};
+use emberkv_torture::{Server, Value};
+
+/// So many of a hundred of the rounds that are asked for.
+fn survives_death_at_every_step(appendfsync: &str, io: &str, cores: &[u16], percent: u64) {
+    if !is_ember() {
+        return;
+    }
+    let rounds = number("EMBERKV_FAILPOINT_ROUNDS", 200) * percent / 100;
+    let seed = number("EMBERKV_KILL_SEED", 1);
+    let dir = common::dir("failpoints");
+    let spec = common::spec(dir.path(), &["--appendfsync", appendfsync, "--io", io, "--segment-size", "1mb"]);
+    let report = kill::run_at_failpoints(&KillPlan::new(spec, rounds, seed).cores(cores)).unwrap();
+    println!("appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}\n");
+    assert!(report.is_clean(), "appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}");
+    let died: u64 = report.steps.iter().map(|step| step.died).sum();
+    assert!(died * 2 > rounds, "it rarely died where it was to: little was shown\n{report}");
+}
+
+#[test]
+fn loses_nothing_when_it_dies_at_any_step_in_everysec() {
+    survives_death_at_every_step("everysec", "uring", &[1], 40);
+}
+
+#[test]
+fn loses_nothing_when_it_dies_at_any_step_in_always() {
+    survives_death_at_every_step("always", "epoll", &[1], 20);
+}
+
+#[test]
+fn loses_nothing_when_it_dies_at_any_step_of_two_partitions() {
+    survives_death_at_every_step("everysec", "epoll", &[2, 1], 40);
+}
+
+/// No command waits for a sync in `everysec` (redis#641): here none ends before the commands are answered.
+#[test]
+fn everysec_answers_while_the_disk_does_not_come_back_from_a_sync() {
+    if !is_ember() {
+        return;
+    }
+    const BATCHES: usize = 400;
+    const BATCH: usize = 100;
+    for io in drivers() {
+        let (dir, signs) = (common::dir("held-sync"), common::dir("held-sync-signs"));
+        let go = signs.path().join("go");
+        fs::write(&go, "").unwrap();
+        let spec = spec(dir.path(), &["--appendfsync", "everysec"]).args(driver_args(io));
+        let held = spec.clone().failpoints(format!("disk-sync=wait:{}", go.display()));
+        let mut server = Server::start(&held).unwrap();
+        let mut client = server.connect().unwrap();
+        fs::remove_file(&go).unwrap();
+        must(&mut client, "SET first 1");
+        eventually("a sync is held back", || server.log_text().contains("failpoint disk-sync: waiting"));
+        for batch in 0..BATCHES {
+            for nth in 0..BATCH {
+                client.send(&["SET", &format!("key:{batch}:{nth}"), "value"]);
+                client.send(&["GET", &format!("key:{batch}:{nth}")]);
+            }
+            client.flush().unwrap();
+            for _ in 0..BATCH {
+                assert!(client.read().unwrap().is_ok());
+                assert_eq!(client.read().unwrap(), Value::Bulk(b"value".to_vec()));
+            }
+        }
+        // no sync has ended meanwhile: each waits until there is a file
+        fs::write(&go, "").unwrap();
+        assert!(server.terminate(PATIENCE).unwrap().success(), "{}", server.log_text());
+        let server = Server::start(&spec).unwrap();
+        let keys = must(&mut server.connect().unwrap(), "DBSIZE");
+        assert_eq!(keys, Value::Integer((BATCHES * BATCH + 1) as i64));
+    }
+}
+
+#[test]
+fn what_is_said_of_failpoints_is_understood_or_refused() {
+    if !is_ember() {
+        return;
+    }
+    let dir = common::dir("failpoint-words");
+    let spec = spec(dir.path(), &[]);
+    assert!(spec.failpoint_names().unwrap().contains(&"manifest-first-copy".to_owned()));
+    let said = common::refused(&spec.failpoints("nowhere=abort"));
+    assert!(said.contains("nowhere=abort"), "{said}");
+}
