@@ -24,7 +24,7 @@ use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Saves, Spares,
+    Away, Batch, Calls, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Saves, Spares,
     Subscriptions, Visitors,
 };
 use crate::driver::epoll::Epoll;
@@ -294,6 +294,7 @@ impl Seed {
             shutdown: None,
             set_log_level: self.set_log_level,
             subscriptions: Subscriptions::default(),
+            calls: Calls::new(driver.wakes_at_poll()),
             away: Away::new(self.me, cores),
             guard: None,
             has_written: false,

@@ -271,7 +271,7 @@ impl Shard {
         if let Some(parcel) = self.away.take(to) {
             self.guard = None; // waking is a system call (D12)
             self.stats.parcels += 1;
-            self.stats.wakes += u64::from(self.peers.send(to, Message::Parcel(parcel)));
+            self.stats.wakes += u64::from(self.calls.send(&self.peers, to, Message::Parcel(parcel)));
         }
     }
 

@@ -5,6 +5,7 @@ mod accept;
 mod atomics;
 mod away;
 pub(crate) mod budget;
+mod calls;
 mod cold;
 pub(crate) mod connection;
 pub(crate) mod cron;
@@ -36,6 +37,7 @@ mod visitors;
 
 pub(crate) use accept::Door;
 pub(crate) use away::Away;
+pub(crate) use calls::Calls;
 pub(crate) use ending::Ending;
 pub(crate) use gather::{Gathers, Question, Told};
 pub(crate) use message::{CoreId, Message};

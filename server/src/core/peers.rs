@@ -80,14 +80,21 @@ impl Peers {
         (0..self.len()).map(CoreId).filter(move |core| *core != me)
     }
 
-    /// Says something to a core, and wakes it if it sleeps. Returns whether it did.
-    pub fn send(&self, to: CoreId, message: Message) -> bool {
-        let peer = &self.cores[to.index()];
-        let sleeps = peer.inbox.push(message) == Owner::Asleep;
-        if sleeps {
-            peer.waker.wake();
+    /// Says something to a core, and wakes it if it sleeps.
+    pub fn send(&self, to: CoreId, message: Message) {
+        if self.push(to, message) == Owner::Asleep {
+            self.waker(to).wake();
         }
-        sleeps
+    }
+
+    /// Says something to a core. The sender has to wake it if it sleeps.
+    pub fn push(&self, to: CoreId, message: Message) -> Owner {
+        self.cores[to.index()].inbox.push(message)
+    }
+
+    /// What wakes a core.
+    pub fn waker(&self, to: CoreId) -> &Waker {
+        &self.cores[to.index()].waker
     }
 
     /// What was said to a core; it alone may ask.

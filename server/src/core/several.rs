@@ -76,13 +76,13 @@ impl Shard {
             connection.pieces.stage(output, connection.depends.take());
         }
         let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed };
-        let peers = &self.peers;
+        let (peers, calls, stats) = (&self.peers, &mut self.calls, &mut self.stats);
         // the ticket is drawn and its locks are pushed, to this core too, before another one is drawn: they come to every
         // owner in the order of tickets (X1). A panic on any thread ends the process, so the lock is never poisoned
         let turn = peers.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = owned.horizon.draw();
         self.coordinator.begin(ticket, asks, plan, |partition, message| {
-            peers.send(map.owner(partition.0), Message::ToOwner(partition, message));
+            stats.wakes += u64::from(calls.send(peers, map.owner(partition.0), Message::ToOwner(partition, message)));
         });
         drop(turn);
         connection.several += 1;
@@ -114,7 +114,8 @@ impl Shard {
                     if core == self.me {
                         self.tell_owner(to, message);
                     } else {
-                        self.peers.send(core, Message::ToOwner(to, message));
+                        self.stats.wakes +=
+                            u64::from(self.calls.send(&self.peers, core, Message::ToOwner(to, message)));
                     }
                 }
                 Effect::Finish { client: Asks { conn, client, piece, timed }, outcome } => {
@@ -159,9 +160,10 @@ impl Shard {
     /// Once a turn, after the log's end of it: sends what this core's partitions answer to coordinators.
     pub fn answer_coordinators(&mut self) {
         let Data::Ready(owned) = &mut self.data else { return };
+        let (peers, calls, stats) = (&self.peers, &mut self.calls, &mut self.stats);
         for own in &mut owned.list {
             own.partition.take_answers(|to, message| {
-                self.peers.send(CoreId(to.0), Message::ToCoordinator(message));
+                stats.wakes += u64::from(calls.send(peers, CoreId(to.0), Message::ToCoordinator(message)));
             });
         }
     }

@@ -10,6 +10,7 @@ use emberkv_resp::Limits;
 use crate::clock::Clock;
 use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
+use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
 use crate::core::gather::Gathers;
 use crate::core::message::{CoreId, Message};
@@ -82,6 +83,8 @@ pub(crate) struct Shard {
     pub set_log_level: fn(LogLevel),
     /// What this core's connections listen to.
     pub subscriptions: Subscriptions,
+    /// What it says to other cores in the course of its turns.
+    pub calls: Calls,
     /// What this core's connections have at other cores.
     pub away: Away,
     /// Keeps what is read of other cores' partitions; for a group of requests at most, and never over a system call (D12).

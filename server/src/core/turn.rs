@@ -137,6 +137,7 @@ impl<D: Driver> Core<D> {
             self.shard.stats.turns += 1;
             self.retry();
             self.run_rounds();
+            self.shard.calls.wake(&self.shard.peers, &mut self.driver);
             self.shard.meter.settle();
             let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
@@ -149,6 +150,7 @@ impl<D: Driver> Core<D> {
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
+            self.shard.calls.wake(&self.shard.peers, &mut self.driver);
             for (conn, client) in std::mem::take(&mut self.shard.condemned) {
                 if self.shard.connections.get(conn).is_some_and(|connection| connection.id == client) {
                     self.shard.close_now(conn, &mut self.driver);

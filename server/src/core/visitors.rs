@@ -120,7 +120,7 @@ impl Shard {
             let later = parcel.split_off(waits);
             if !parcel.runs.is_empty() {
                 let home = parcel.home;
-                self.stats.wakes += u64::from(self.peers.send(home, Message::Parcel(parcel)));
+                self.stats.wakes += u64::from(self.calls.send(&self.peers, home, Message::Parcel(parcel)));
             }
             self.visitors.executed.extend(later);
         }

@@ -180,6 +180,16 @@ pub trait Driver: Sized {
     /// What can wake this driver's poll from another thread.
     fn waker(&self) -> Waker;
 
+    /// Wakes another driver from this one's thread: at the next [`Driver::poll`], if [`Driver::wakes_at_poll`] says so, else at once.
+    fn wake(&mut self, other: &Waker) {
+        other.wake();
+    }
+
+    /// Whether [`Driver::wake`] only queues what is submitted with all else, which spares a system call.
+    fn wakes_at_poll(&self) -> bool {
+        false
+    }
+
     /// The bytes of a received buffer.
     fn bytes(&self, received: &Received) -> &[u8];
 

@@ -86,6 +86,7 @@ claims! {
     sockets::listens_again_under_the_same_name_at_once,
     sockets::recovers_from_having_no_buffers,
     sockets::wakes_from_another_thread,
+    sockets::one_driver_wakes_another,
     sockets::returns_without_events_after_the_timeout,
     sockets::drops_while_busy,
     disk::writes_with_and_without_sync,

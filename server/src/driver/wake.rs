@@ -11,6 +11,9 @@ use rustix::io::Errno;
 #[derive(Clone, Debug)]
 pub struct Waker {
     eventfd: Arc<OwnedFd>,
+    /// The ring of the driver that is woken, if it has one that others may post to.
+    #[cfg(target_os = "linux")]
+    pub(super) ring: Option<Arc<OwnedFd>>,
 }
 
 impl Waker {
@@ -41,7 +44,7 @@ pub(super) fn pair(reading: Reading) -> io::Result<(Waker, Arc<OwnedFd>)> {
         flags |= EventfdFlags::NONBLOCK;
     }
     let eventfd = Arc::new(eventfd(0, flags)?);
-    let waker = Waker { eventfd: Arc::clone(&eventfd) };
+    let waker = Waker { eventfd: Arc::clone(&eventfd), ring: None };
     Ok((waker, eventfd))
 }
 

@@ -447,6 +447,38 @@ pub(super) fn wakes_from_another_thread<D: Driver>(make: Make<D>) {
     assert_eq!(server.woken, before);
 }
 
+pub(super) fn one_driver_wakes_another<D: Driver + 'static>(make: Make<D>) {
+    let (send_waker, wakers) = mpsc::channel();
+    let (send_woken, woken) = mpsc::channel();
+    let sleeper = thread::spawn(move || {
+        let mut driver = make(Settings::default()).unwrap();
+        send_waker.send(driver.waker()).unwrap();
+        let mut events = Vec::new();
+        for _ in 0..10 {
+            while events.is_empty() {
+                driver.poll(wait_ms(60_000), &mut events).unwrap();
+            }
+            assert!(events.drain(..).all(|event| matches!(event, Event::Woken)));
+            send_woken.send(()).unwrap();
+        }
+    });
+    let waker = wakers.recv().unwrap();
+    let mut driver = make(Settings::default()).unwrap();
+    let mut events = Vec::new();
+    for _ in 0..10 {
+        driver.wake(&waker);
+        driver.poll(wait_ms(0), &mut events).unwrap();
+        woken.recv().unwrap();
+    }
+    sleeper.join().unwrap();
+    // one that is gone is woken in vain
+    driver.wake(&waker);
+    for _ in 0..3 {
+        driver.poll(wait_ms(1), &mut events).unwrap();
+    }
+    assert!(events.is_empty(), "{events:?}");
+}
+
 pub(super) fn returns_without_events_after_the_timeout<D: Driver>(make: Make<D>) {
     let mut driver = make(Settings::default()).unwrap();
     let mut events = Vec::new();

@@ -53,6 +53,8 @@ pub struct Uring {
     disk: DiskTable,
     reads: ReadTable,
     waker: Waker,
+    /// Other drivers that were woken from here.
+    called: Vec<Waker>,
     eventfd: Arc<OwnedFd>,
     /// Where the kernel puts what it reads from the eventfd.
     wake_counter: Box<u64>,
@@ -90,7 +92,8 @@ impl Uring {
 
     fn over(ring: Ring, settings: Settings) -> io::Result<Self> {
         let buffers = BufferRing::new(&ring, settings)?;
-        let (waker, eventfd) = wake::pair(Reading::Waits)?;
+        let (mut waker, eventfd) = wake::pair(Reading::Waits)?;
+        waker.ring = if ring.can_call() { Some(Arc::new(ring.descriptor()?)) } else { None };
         let mut driver = Self {
             ring,
             buffers,
@@ -100,6 +103,7 @@ impl Uring {
             disk: DiskTable::default(),
             reads: ReadTable::default(),
             waker,
+            called: Vec::new(),
             eventfd,
             wake_counter: Box::new(0),
             dropping: false,
@@ -139,6 +143,9 @@ impl Uring {
                     self.arm_waker();
                 }
             }
+            Kind::Called => events.push(Event::Woken),
+            // its ring is full or gone
+            Kind::Call => self.called[completion.tag.index as usize].wake(),
             Kind::DiskWrite => {
                 if let Some((token, result)) = self.disk.complete(&mut self.ring, &completion) {
                     events.push(Event::DiskDone(token, result));
@@ -444,6 +451,21 @@ impl Driver for Uring {
 
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    fn wake(&mut self, other: &Waker) {
+        let Some(ring) = other.ring.as_ref().filter(|_| self.ring.can_call()) else { return other.wake() };
+        let is_it = |waker: &Waker| waker.ring.as_ref().is_some_and(|known| Arc::ptr_eq(known, ring));
+        let index = self.called.iter().position(is_it).unwrap_or_else(|| {
+            self.called.push(other.clone());
+            self.called.len() - 1
+        });
+        let tag = |kind, index| Tag { kind, generation: Generation::default(), index };
+        self.ring.call(ring.as_fd(), tag(Kind::Call, index as u32), tag(Kind::Called, 0));
+    }
+
+    fn wakes_at_poll(&self) -> bool {
+        self.ring.can_call()
     }
 
     fn bytes(&self, received: &Received) -> &[u8] {

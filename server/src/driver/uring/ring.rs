@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::MsgHdr;
@@ -83,6 +83,8 @@ pub(super) struct Ring {
     io: IoUring,
     /// Whether the kernel can gather completions for a while (6.12).
     can_gather: bool,
+    /// Whether it can post to other rings, and says nothing when it has (5.18).
+    can_call: bool,
     /// Operations whose last completion has not been taken.
     in_flight: usize,
     /// What did not fit into the queue: the kernel was short of memory or had too many completions untaken.
@@ -124,7 +126,9 @@ impl Ring {
                 "the kernel's io_uring can't wait with a time-out (needs Linux 5.11)",
             ));
         }
-        Ok(Self { can_gather: params.is_feature_min_timeout(), io, in_flight: 0, waiting: VecDeque::new() })
+        let can_gather = params.is_feature_min_timeout();
+        let can_call = features != Features::Plain && params.is_feature_skip_cqe_on_success() && knows_messages(&io);
+        Ok(Self { can_gather, can_call, io, in_flight: 0, waiting: VecDeque::new() })
     }
 
     /// Registers the ring of provided buffers.
@@ -180,6 +184,26 @@ impl Ring {
         let entry = opcode::SendMsg::new(fd(socket), header).flags(send_flags()).build();
         // SAFETY: the caller's promise.
         unsafe { self.push(entry, tag) };
+    }
+
+    /// Whether [`Ring::call`] works.
+    pub(super) fn can_call(&self) -> bool {
+        self.can_call
+    }
+
+    /// A descriptor by which others can call this ring.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the ring's descriptor is open as long as the ring.
+        let ring = unsafe { BorrowedFd::borrow_raw(self.io.as_raw_fd()) };
+        Ok(rustix::io::fcntl_dupfd_cloexec(ring, 0)?)
+    }
+
+    /// Posts a completion tagged `theirs` to another ring. One tagged `tag` comes here only if that fails.
+    pub(super) fn call(&mut self, ring: BorrowedFd<'_>, tag: Tag, theirs: Tag) {
+        let entry = opcode::MsgRingData::new(fd(ring), 0, theirs.pack(), None).build();
+        // SAFETY: the entry refers to no memory.
+        unsafe { self.push(entry.flags(squeue::Flags::SKIP_SUCCESS), tag) };
+        self.in_flight -= 1; // nothing is awaited
     }
 
     /// # Safety
@@ -299,12 +323,17 @@ impl Ring {
         for entry in self.io.completion() {
             let completion =
                 Completion { tag: Tag::unpack(entry.user_data()), result: entry.result(), flags: entry.flags() };
-            if !completion.goes_on() {
+            if !completion.goes_on() && !matches!(completion.tag.kind, Kind::Call | Kind::Called) {
                 self.in_flight -= 1;
             }
             completions.push(completion);
         }
     }
+}
+
+fn knows_messages(io: &IoUring) -> bool {
+    let mut probe = Probe::new();
+    io.submitter().register_probe(&mut probe).is_ok() && probe.is_supported(opcode::MsgRingData::CODE)
 }
 
 fn fd(descriptor: BorrowedFd<'_>) -> Fd {

@@ -27,9 +27,13 @@ pub(super) enum Kind {
     DiskWrite,
     /// A disk read; the same.
     DiskRead,
+    /// A message to another ring; the index is its waker's place in the table. Completes only when it fails.
+    Call,
+    /// The message of another ring, which nothing here has asked for.
+    Called,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 10] = [
     Kind::Wake,
     Kind::Accept,
     Kind::Receive,
@@ -38,6 +42,8 @@ const KINDS: [Kind; 8] = [
     Kind::CancelAccept,
     Kind::DiskWrite,
     Kind::DiskRead,
+    Kind::Call,
+    Kind::Called,
 ];
 
 const GENERATION_MASK: u32 = (1 << 24) - 1;
