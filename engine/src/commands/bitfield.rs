@@ -81,9 +81,11 @@ impl Kind {
         }
     }
 
-    /// A number of SET: to an unsigned field a negative one is one that is too large.
+    /// A number of SET: to an unsigned field a negative one is one that is too large, and so is to a shorter signed one, in redis,
+    /// what is so small that its distance to the field's greatest number does not fit in 64 bits.
     fn given(self, number: i64) -> i128 {
-        if self.signed { i128::from(number) } else { i128::from(number as u64) }
+        let is_far = self.bits < 64 && self.max() - i128::from(number) > i128::from(i64::MAX);
+        if self.signed && !is_far { i128::from(number) } else { i128::from(number as u64) }
     }
 }
 
@@ -229,6 +231,8 @@ mod tests {
         assert_eq!(kind(true, 64).fit(i128::from(i64::MAX) + 1, Saturate), Some(i64::MAX));
         assert_eq!(kind(true, 1).fit(1, Fail), None);
         assert_eq!(kind(false, 8).fit(kind(false, 8).given(-1), Saturate), Some(255));
+        assert_eq!(kind(true, 8).fit(kind(true, 8).given(i64::MIN), Saturate), Some(127));
+        assert_eq!(kind(true, 8).fit(kind(true, 8).given(i64::MIN + 128), Saturate), Some(-128));
     }
 
     #[test]
