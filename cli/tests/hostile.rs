@@ -304,7 +304,8 @@ fn nonsense(names: &[String], rng: &mut Rng) -> Vec<u8> {
             }
         }
         let ends: [&[u8]; 4] = [b"\n", b"\r\n", b"\0\n", b"\n\n"];
-        text.extend_from_slice(rng.pick(&ends));
+        let end = rng.index(ends.len());
+        text.extend_from_slice(ends[end]);
     }
     text
 }
