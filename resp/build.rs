@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 5] = ["strings", "bitmaps", "keys", "connection", "server"];
+const FILES: [&str; 6] = ["strings", "bitmaps", "keys", "connection", "server", "pubsub"];
 
 /// One row of the table.
 #[derive(Default)]

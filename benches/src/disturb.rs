@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use emberkv_load::{LoadError, OpenRun};
 
 use crate::cell::{Op, Pipeline, SyncMode, ValueSize};
 use crate::error::BenchError;
-use crate::open::{OpenLoop, OpenRun};
+use crate::fixed::OpenLoop;
 use crate::plot::{Line, Panel, svg};
 use crate::procfs::field;
 use crate::run::Bench;
@@ -121,7 +122,8 @@ fn disturbed(
                 if field(&info, command.field()) == Some("0") {
                     let (reply, _) = server.ask(&[command.name()])?;
                     if reply.starts_with('-') {
-                        return Err(BenchError::Reply { reply, wanted: command.name().to_owned() + " begun" });
+                        let wanted = command.name().to_owned() + " begun";
+                        return Err(LoadError::Reply { reply, wanted }.into());
                     }
                     begun.fetch_add(1, Ordering::Relaxed);
                 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use emberkv_load::LoadError;
+
 /// An error that ends the run, or (where [`crate::run`] says so) one cell of it.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
@@ -26,25 +28,12 @@ pub enum BenchError {
         /// The last lines it printed.
         log: String,
     },
-    /// A server sent something else than the workload's reply.
-    #[error("unexpected reply {reply:?}; wanted {wanted:?}")]
-    Reply {
-        /// The first bytes of what came.
-        reply: String,
-        /// What each reply must start with.
-        wanted: String,
-    },
-    /// A server closed a connection, or did not answer for a long time.
+    /// The load generator failed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A server does not have what it was given.
     #[error("{0}")]
-    Connection(String),
-    /// An open-loop run fell so far behind that its latencies mean nothing.
-    #[error("the server fell {outstanding} requests behind an offered {rate:.0} requests/s")]
-    Overrun {
-        /// Requests sent and not answered.
-        outstanding: u64,
-        /// The offered rate.
-        rate: f64,
-    },
+    Lost(String),
     /// A system call failed.
     #[error("{what}: {source}")]
     Io {
@@ -64,9 +53,6 @@ pub enum BenchError {
     /// Too little memory or disk is free to go on safely.
     #[error("{0}")]
     Scarce(String),
-    /// The operator pressed ctrl-c.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// Adds to an i/o error what was being done.

@@ -50,20 +50,14 @@
 
 mod args;
 mod cell;
-mod closed;
-mod connection;
 mod disturb;
 mod error;
-#[cfg(test)]
-mod fake_server;
-mod interrupt;
-mod latency;
+mod fixed;
 mod machine;
 mod memory;
 mod meter;
 mod metric;
 mod near;
-mod open;
 mod pin;
 mod plot;
 mod probe;
@@ -83,6 +77,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use emberkv_load::interrupt;
 
 use crate::args::Args;
 use crate::error::{BenchError, Context};

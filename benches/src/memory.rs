@@ -64,7 +64,7 @@ fn check_count(server: &Server, count: u64) -> Result<(), BenchError> {
     let has = server.key_count()?;
     if has != count {
         let what = format!("{count} keys were set and the server has {has}");
-        return Err(BenchError::Connection(what));
+        return Err(BenchError::Lost(what));
     }
     Ok(())
 }

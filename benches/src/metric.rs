@@ -1,6 +1,6 @@
 //! What a measurement yields: numbers under names, with a unit and a better direction.
 
-use crate::latency::Latencies;
+use emberkv_load::Latencies;
 
 /// One kind of number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use std::process::{Command, Stdio};
 
 use crate::cell::Op;
-use crate::connection::Shape;
 use crate::error::{BenchError, Context};
-use crate::interrupt;
+use crate::fixed::Shape;
 use crate::metric::{Metric, Sample};
 use crate::pin::Cpus;
+use emberkv_load::interrupt;
 
 /// Runs `requests` requests.
 ///

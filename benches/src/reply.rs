@@ -1,7 +1,8 @@
 //! Counting replies without parsing them: each must have the same form.
 
+use emberkv_load::LoadError;
+
 use crate::cell::{Op, ValueSize};
-use crate::error::BenchError;
 
 /// Splits a stream of replies of one known form.
 ///
@@ -34,8 +35,8 @@ impl Replies {
     /// Takes what the socket gave; returns how many replies are complete with it.
     ///
     /// # Errors
-    /// [`BenchError::Reply`] for any other reply: an error, a missing key, another size.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<u64, BenchError> {
+    /// [`LoadError::Reply`] for any other reply: an error, a missing key, another size.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<u64, LoadError> {
         let mut complete = 0;
         while !bytes.is_empty() {
             let take = bytes.len().min(self.reply_len - self.at);
@@ -56,10 +57,10 @@ impl Replies {
     }
 
     #[cold]
-    fn unexpected(&self, bytes: &[u8]) -> BenchError {
+    fn unexpected(&self, bytes: &[u8]) -> LoadError {
         let mut reply = self.head[..self.at].to_vec();
         reply.extend_from_slice(&bytes[..bytes.len().min(120)]);
-        BenchError::Reply {
+        LoadError::Reply {
             reply: String::from_utf8_lossy(&reply).into_owned(),
             wanted: String::from_utf8_lossy(&self.head).into_owned(),
         }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use emberkv_load::Random;
+
 use crate::cell::{MSET_KEYS, Op, ValueSize};
 use crate::near::Homes;
 
@@ -10,31 +12,6 @@ const KEY_DIGITS: usize = 12;
 
 /// `redis-benchmark`'s form of keys, so that both clients use the same data set.
 pub const KEY_BYTES: usize = 4 + KEY_DIGITS;
-
-/// A small, fast generator (splitmix64): keys and value bytes need no better one.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// A generator that always yields the same sequence for the same seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, uniform but for a bias of `bound / 2^64`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
-    }
-}
 
 /// Which keys are asked for.
 #[derive(Clone, Debug)]
@@ -185,15 +162,5 @@ mod tests {
         assert_eq!(count, 3);
         assert_eq!(text.matches("GET").count(), 3);
         assert_eq!(filled(Op::Get, 64, 5..5, 4), (0, String::new()));
-    }
-
-    #[test]
-    fn random_keys_stay_in_the_key_space() {
-        let mut random = Random::new(3);
-        let mut seen = [false; 10];
-        for _ in 0..1000 {
-            seen[random.below(10) as usize] = true;
-        }
-        assert_eq!(seen, [true; 10]);
     }
 }

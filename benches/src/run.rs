@@ -4,19 +4,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use emberkv_load::{LoadError, Random};
+
 use crate::args::{Args, ClientKind};
 use crate::cell::{self, Cell, Op, Pipeline, Setting, SyncMode, ValueSize, Workload};
-use crate::closed::ClosedLoop;
-use crate::connection::Shape;
 use crate::error::{BenchError, Context};
+use crate::fixed::{ClosedLoop, OpenLoop, Shape};
 use crate::meter::CpuMeter;
 use crate::metric::{Metric, Sample};
 use crate::near::Homes;
-use crate::open::OpenLoop;
 use crate::pin::Cpus;
 use crate::procfs;
 use crate::redis_benchmark;
-use crate::request::{Keys, Random};
+use crate::request::Keys;
 use crate::results::Results;
 use crate::server::{Binary, Server};
 
@@ -82,7 +82,7 @@ impl<'a> Bench<'a> {
     /// run goes on.
     ///
     /// # Errors
-    /// [`BenchError::Interrupted`]; what was measured until then stays in [`Self::results`].
+    /// [`LoadError::Interrupted`]; what was measured until then stays in [`Self::results`].
     pub fn run(&mut self) -> Result<(), BenchError> {
         let cells = cell::select(&self.args.cells);
         let mut fleet: Option<Fleet> = None;
@@ -139,7 +139,7 @@ impl<'a> Bench<'a> {
                 self.results.add(cell, kind, sample);
                 Ok(())
             }
-            Err(BenchError::Interrupted) => Err(BenchError::Interrupted),
+            Err(BenchError::Load(LoadError::Interrupted)) => Err(LoadError::Interrupted.into()),
             Err(error) => {
                 let note = format!("{cell} {}: {error}", kind.name());
                 eprintln!("{note}");
@@ -195,11 +195,11 @@ impl<'a> Bench<'a> {
     ) -> Result<(), BenchError> {
         let shape = self.shape(server, Op::Set, value, pipeline);
         let keys = Keys::Sequential(0..count);
-        let mut client = ClosedLoop::connect(&shape, keys, &mut self.random)?;
+        let mut client = shape.closed_loop(keys, &mut self.random)?;
         let loaded = client.run(UNTIL_DONE)?.requests;
         if loaded != count {
             let what = format!("only {loaded} of {count} keys could be loaded");
-            return Err(BenchError::Connection(what));
+            return Err(BenchError::Lost(what));
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ impl<'a> Bench<'a> {
     /// When a connection cannot be made.
     pub fn closed_loop(&mut self, shape: &Shape) -> Result<ClosedLoop, BenchError> {
         let keys = self.random_keys();
-        ClosedLoop::connect(shape, keys, &mut self.random)
+        Ok(shape.closed_loop(keys, &mut self.random)?)
     }
 
     /// Connects a client of the open loop, which asks for random keys.
@@ -253,13 +253,13 @@ impl<'a> Bench<'a> {
     /// When a connection cannot be made.
     pub fn open_loop(&mut self, shape: &Shape) -> Result<OpenLoop, BenchError> {
         let keys = self.random_keys();
-        OpenLoop::connect(shape, keys, &mut self.random)
+        Ok(shape.open_loop(keys, &mut self.random)?)
     }
 
     fn random_keys(&mut self) -> Keys {
         let keyspace = self.args.keyspace.max(1);
         let homes = Homes::new(self.args.keys, self.args.cores, keyspace);
-        Keys::Random { random: Random::new(self.random.next()), keyspace, homes }
+        Keys::Random { random: Random::new(self.random.next_u64()), keyspace, homes }
     }
 
     fn measure(&mut self, cell: Cell, workload: Workload, index: usize, server: &Server) -> Result<Sample, BenchError> {

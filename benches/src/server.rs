@@ -12,10 +12,10 @@ use clap::ValueEnum;
 use crate::args::Args;
 use crate::cell::SyncMode;
 use crate::error::{BenchError, Context};
-use crate::interrupt;
 use crate::pin::Cpus;
 use crate::probe::{Probe, bulk_length};
 use crate::procfs;
+use emberkv_load::interrupt;
 
 /// Where distributions put jemalloc.
 const JEMALLOC_PATHS: [&str; 4] = [

@@ -2,6 +2,7 @@
 //! links named `emberkv-server` and `emberkv-cli` do the same as the first two.
 
 mod doctor;
+mod generate;
 mod log;
 mod server;
 
@@ -21,8 +22,9 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server::command())
-        .subcommand(emberkv_console::command())
+        .subcommands(emberkv_console::commands())
         .subcommand(doctor::command())
+        .subcommands(generate::commands())
 }
 
 fn main() -> ExitCode {
@@ -34,9 +36,11 @@ fn main() -> ExitCode {
     let matches = command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("server", matches)) => server::run(matches),
-        Some(("cli", matches)) => emberkv_console::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
-        _ => unreachable!("clap knows the subcommands"),
+        Some((name, matches)) => emberkv_console::run(name, matches)
+            .or_else(|| generate::run(name, matches, command()))
+            .unwrap_or_else(|| unreachable!("clap knows the subcommands")),
+        None => unreachable!("a subcommand is required"),
     }
 }
 

@@ -303,9 +303,7 @@ fn nonsense(names: &[String], rng: &mut Rng) -> Vec<u8> {
                 _ => text.extend(hostile_number(rng)),
             }
         }
-        let ends: [&[u8]; 4] = [b"\n", b"\r\n", b"\0\n", b"\n\n"];
-        let end = rng.index(ends.len());
-        text.extend_from_slice(ends[end]);
+        text.extend_from_slice(rng.pick(&["\n", "\r\n", "\0\n", "\n\n"]).as_bytes());
     }
     text
 }

@@ -1,5 +1,8 @@
-//! The terminal client, `emberkv cli`: one command, a script or a prompt; for any server that speaks redis's protocol.
+//! The terminal client, `emberkv cli` (one command, a script or a prompt), and `emberkv bench`; for any server that speaks
+//! redis's protocol.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod connection;
 mod console;
 mod error;
@@ -22,15 +25,28 @@ use console::Console;
 use error::{Error, Result};
 use options::Options;
 
-/// The subcommand.
+/// The subcommands.
 #[must_use]
-pub fn command() -> Command {
-    Options::augment_args(Command::new("cli")).override_usage("emberkv cli [OPTIONS] [COMMAND [ARGUMENT]...]")
+pub fn commands() -> Vec<Command> {
+    vec![
+        Options::augment_args(Command::new("cli")).override_usage("emberkv cli [OPTIONS] [COMMAND [ARGUMENT]...]"),
+        #[cfg(target_os = "linux")]
+        bench::command(),
+    ]
 }
 
-/// Does what the command line says.
+/// Does what the command line says, if it is one of [`commands`].
 #[must_use]
-pub fn run(matches: &ArgMatches) -> ExitCode {
+pub fn run(name: &str, matches: &ArgMatches) -> Option<ExitCode> {
+    match name {
+        "cli" => Some(cli(matches)),
+        #[cfg(target_os = "linux")]
+        "bench" => Some(bench::start(matches)),
+        _ => None,
+    }
+}
+
+fn cli(matches: &ArgMatches) -> ExitCode {
     let options = match Options::from_arg_matches(matches) {
         Ok(options) => options,
         Err(error) => error.exit(),
@@ -84,6 +100,8 @@ fn read_stdin() -> Result<Vec<u8>> {
 mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
-        super::command().debug_assert();
+        for command in super::commands() {
+            command.debug_assert();
+        }
     }
 }

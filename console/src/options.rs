@@ -258,7 +258,7 @@ impl Modes {
 }
 
 /// `500ms`, `1s`, `2.5` (seconds), `1m`.
-fn parse_time(text: &str) -> std::result::Result<Duration, String> {
+pub(crate) fn parse_time(text: &str) -> std::result::Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let seconds = match &text[digits.len()..] {
         "" | "s" => 1.0,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,16 +24,22 @@ use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Visitors,
+    Away, Batch, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Spares, Subscriptions,
+    Visitors,
 };
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
 use crate::housekeeping::Housekeeping;
+use crate::meter::Meter;
+use crate::metrics;
 use crate::pin;
 use crate::stats::ServerStats;
 
 /// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
 const SLOW_WRITE: Duration = Duration::from_millis(1);
+
+/// Clients of `metrics-port` that may wait: there is one usually.
+const METRICS_BACKLOG: i32 = 16;
 
 /// How long a unix socket may stay taken before that counts, and how often to look meanwhile.
 const TAKEN_FOR: Duration = Duration::from_secs(1);
@@ -174,6 +180,7 @@ impl Server {
         }
         let peers = Arc::new(Peers::new(wakers, self.config.clone()));
         let housekeeping = Housekeeping::start(Arc::clone(&self.disk), Arc::clone(&peers), uring)?;
+        metrics::start(metrics_listeners(&self.config)?, &peers)?;
         let progress = Arc::new(Progress::default());
         load(self.disk, &self.config, Arc::clone(&progress), Arc::clone(&peers))?;
         let clock = Clock::new();
@@ -266,6 +273,7 @@ impl Seed {
         let mut shard = Shard {
             me: self.me,
             peers: self.peers,
+            meter: Meter::new(&self.config),
             config: self.config,
             config_version: 0,
             facts: self.facts,
@@ -285,6 +293,7 @@ impl Seed {
             condemned: Vec::new(),
             shutdown: None,
             set_log_level: self.set_log_level,
+            subscriptions: Subscriptions::default(),
             away: Away::new(self.me, cores),
             guard: None,
             has_written: false,
@@ -452,6 +461,30 @@ fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
         doors.push(Door::Unix(path.display().to_string()));
     }
     if sockets.is_empty() { Err(ServeError::Nowhere) } else { Ok((sockets, doors)) }
+}
+
+/// What the metrics thread listens on.
+fn metrics_listeners(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
+    let mut listeners = Vec::new();
+    if config.metrics_port == 0 {
+        return Ok(listeners);
+    }
+    for bind in &config.bind {
+        for address in addresses(bind, config.metrics_port)? {
+            match listen::bind_tcp(address, METRICS_BACKLOG, false) {
+                Ok(socket) => {
+                    let listener = TcpListener::from(socket);
+                    listener.set_nonblocking(false)?;
+                    listeners.push(listener);
+                }
+                Err(error) if bind.is_optional() && error.kind() != io::ErrorKind::AddrInUse => {
+                    tracing::info!(%address, %error, "no metrics there");
+                }
+                Err(error) => return Err(ServeError::Listen { address: address.to_string(), error, hint: "" }),
+            }
+        }
+    }
+    Ok(listeners)
 }
 
 /// Like [`listen::bind_unix`], but patient: a killed server's socket answers until the kernel has torn its ring

@@ -8,6 +8,8 @@ mod core;
 pub mod doctor;
 pub mod driver;
 mod housekeeping;
+mod meter;
+mod metrics;
 mod pin;
 mod process;
 mod signals;

@@ -8,7 +8,9 @@ pub(crate) struct ServerStats {
     pub commands: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub error_replies: u64,
+    /// Buffers received, and handed to the driver to be sent.
+    pub reads: u64,
+    pub writes: u64,
     pub query_buffer_disconnections: u64,
     pub output_buffer_disconnections: u64,
     pub turns: u64,

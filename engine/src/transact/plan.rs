@@ -1,8 +1,8 @@
 //! Where a command belongs: to one partition, or, in shares, to several.
 
 use emberkv_log::PartitionId;
-use emberkv_resp::Args;
 use emberkv_resp::schema::{CommandId, arity_error};
+use emberkv_resp::{Args, format};
 
 use super::share::{Action, Share, Strings};
 use crate::commands::check_flush_mode;
@@ -71,7 +71,7 @@ pub(crate) struct ScanPlace {
 impl ScanPlace {
     /// The place that a client's cursor means; `None` if it is no number.
     pub fn parse(cursor: &[u8]) -> Option<Self> {
-        let cursor = std::str::from_utf8(cursor).ok()?.parse::<u64>().ok()?;
+        let cursor = parse_cursor(cursor)?;
         Some(Self { partition: (cursor >> 32) as u32, raw: cursor as u32 })
     }
 
@@ -93,6 +93,23 @@ impl ScanPlace {
     pub fn is_beyond(self, partition: PartitionId) -> bool {
         self.partition > u32::from(partition.0)
     }
+}
+
+/// A cursor as redis reads one: an integer that is not negative, else what C's `strtoull` makes of it.
+fn parse_cursor(cursor: &[u8]) -> Option<u64> {
+    if let Some(value) = format::parse_integer(cursor) {
+        return u64::try_from(value).ok();
+    }
+    let text = std::str::from_utf8(cursor).ok()?.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+    let (digits, is_negative) = match text.strip_prefix('-') {
+        Some(digits) => (digits, true),
+        None => (text.strip_prefix('+').unwrap_or(text), false),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value = digits.parse::<u64>().ok()?;
+    Some(if is_negative { value.wrapping_neg() } else { value })
 }
 
 /// How the votes become a reply.

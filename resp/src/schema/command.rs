@@ -89,6 +89,8 @@ pub enum Group {
     Connection,
     /// The server as a whole.
     Server,
+    /// Messages to whoever listens.
+    Pubsub,
 }
 
 impl Group {
@@ -101,6 +103,7 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::Connection => "connection",
             Self::Server => "server",
+            Self::Pubsub => "pubsub",
         }
     }
 }

@@ -278,7 +278,7 @@ fn get_keys(request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &mut Reply<'_>), 
     let Ok(command) = resolve_name(request) else {
         return reply.error("ERR Invalid command specified");
     };
-    if command.keys.is_empty() {
+    if command.keys.iter().all(|spec| spec.flags.contains(KeyFlags::NOT_KEY)) {
         return reply.error("ERR The command has no key arguments");
     }
     if !command.arity.accepts(request.len()) {

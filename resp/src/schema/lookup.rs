@@ -85,6 +85,12 @@ const fn build() -> [Slot; SLOTS] {
     table
 }
 
+/// All commands, each at the place of its number.
+#[must_use]
+pub fn all() -> &'static [Command] {
+    &COMMANDS
+}
+
 /// A command's row.
 #[inline]
 pub(super) fn by_id(id: CommandId) -> &'static Command {

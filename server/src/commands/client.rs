@@ -3,9 +3,9 @@
 use emberkv_resp::{Args, format};
 
 use super::{Outcome, SYNTAX};
-use crate::core::Question;
 use crate::core::connection::Connection;
 use crate::core::shard::Shard;
+use crate::core::{Kind, Question};
 use crate::driver::ConnId;
 
 pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
@@ -21,6 +21,8 @@ pub(crate) enum Clients {
     All,
     /// By their numbers.
     Some(Vec<u64>),
+    /// Those with subscriptions, or those without.
+    Listening(bool),
 }
 
 impl Connection {
@@ -30,16 +32,25 @@ impl Connection {
         let mut line =
             format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
         line.extend_from_slice(&self.name);
-        let (flags, unsent) = (if self.is_unix { "U" } else { "N" }, self.unsent());
+        let flags = [(self.listening.is_some(), 'P'), (self.is_unix, 'U'), (self.no_evict, 'e')];
+        let mut flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+        if flags.is_empty() {
+            flags.push('N');
+        }
+        let unsent = self.unsent();
+        let listening = |kind| self.listening.as_ref().map_or(0, |listening| listening.names(kind).len());
         let memory = self.query.capacity() + self.output.bytes_capacity() + size_of::<Self>();
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={} qbuf-free={} \
+                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi=-1 watch=0 qbuf={} qbuf-free={} \
                  argv-mem=0 multi-mem=0 rbs={} rbp=0 obl={unsent} oll={} omem=0 tot-mem={memory} events=r cmd={} \
                  user=default redir=-1 resp={} lib-name=",
                 seconds(self.created_ms),
                 seconds(self.last_seen_ms),
                 self.db.0,
+                listening(Kind::Channel),
+                listening(Kind::Pattern),
+                listening(Kind::Shard),
                 self.query.len(),
                 self.query.capacity() - self.query.len(),
                 self.output.bytes_capacity(),
@@ -105,6 +116,20 @@ impl Shard {
         Ok(())
     }
 
+    /// CLIENT NO-EVICT ON or OFF: no client is evicted, so it only shows in its flags.
+    pub(super) fn client_no_evict(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let is_on = match args.at(2).to_ascii_lowercase().as_slice() {
+            b"on" => true,
+            b"off" => false,
+            _ => return Err(SYNTAX.into()),
+        };
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.no_evict = is_on;
+        }
+        self.with_reply(conn, |reply| reply.ok());
+        Ok(())
+    }
+
     pub(super) fn client_info(&mut self, conn: ConnId) -> Outcome {
         let now_ms = self.now_ms;
         let line = self.connections.get_mut(conn).map(|connection| connection.describe(now_ms)).unwrap_or_default();
@@ -120,8 +145,9 @@ impl Shard {
             (Some(b"TYPE"), 4) => {
                 let kind = args.at(3);
                 match kind.to_ascii_lowercase().as_slice() {
-                    b"normal" => Clients::All,
-                    b"master" | b"replica" | b"slave" | b"pubsub" => Clients::Some(Vec::new()),
+                    b"normal" => Clients::Listening(false),
+                    b"pubsub" => Clients::Listening(true),
+                    b"master" | b"replica" | b"slave" => Clients::Some(Vec::new()),
                     _ => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind))),
                 }
             }
@@ -145,6 +171,7 @@ impl Shard {
         let wanted = |connection: &&Connection| match wanted {
             Clients::All => true,
             Clients::Some(ids) => ids.contains(&connection.id),
+            Clients::Listening(listens) => connection.listening.is_some() == *listens,
         };
         let line = |connection: &Connection| (connection.id, connection.describe(self.now_ms));
         self.connections.iter().filter(wanted).map(line).collect()

@@ -98,6 +98,7 @@ impl Shard {
             }
         }
         self.config.clone_from(config);
+        self.meter.configure(config);
         if config.requirepass.is_empty() {
             for conn in self.connections.ids() {
                 if let Some(connection) = self.connections.get_mut(conn) {
@@ -111,6 +112,7 @@ impl Shard {
     /// What CONFIG RESETSTAT resets of this core.
     pub(crate) fn reset_stats(&mut self) {
         self.stats = ServerStats::default();
+        self.meter.reset();
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.reset_stats();
         }

@@ -19,7 +19,13 @@ const HELLO_NEEDS_AUTH: &str = "NOAUTH HELLO must be called with the client alre
 
 impl Shard {
     pub(super) fn ping(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let only_listens = self.connections.get(conn).is_some_and(|connection| connection.only_listens);
         match args.len() {
+            1 | 2 if only_listens => self.with_reply(conn, |reply| {
+                reply.array(2);
+                reply.bulk(b"pong");
+                reply.bulk(args.get(1).unwrap_or_default());
+            }),
             1 => self.with_reply(conn, |reply| reply.simple("PONG")),
             2 => self.with_reply(conn, |reply| reply.bulk(args.at(1))),
             _ => return Err(arity_error("ping")),
@@ -105,6 +111,7 @@ impl Shard {
             connection.name = name.to_vec();
         }
         connection.protocol = protocol.unwrap_or(connection.protocol);
+        connection.note_listening();
         let id = connection.id;
         self.with_reply(conn, |reply| {
             reply.map(7);
@@ -136,10 +143,12 @@ impl Shard {
 
     pub(super) fn reset(&mut self, conn: ConnId) -> Outcome {
         let authenticated = self.config.requirepass.is_empty();
+        self.unsubscribe_all(conn);
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.db = DbId(0);
             connection.protocol = Protocol::Resp2;
             connection.name.clear();
+            connection.no_evict = false;
             connection.authenticated = authenticated;
         }
         self.with_reply(conn, |reply| reply.simple("RESET"));

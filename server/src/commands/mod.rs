@@ -4,10 +4,18 @@ mod client;
 mod config;
 mod connection;
 mod info;
+mod kill;
+mod latency;
+mod pubsub;
+mod slowlog;
 
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
-pub(crate) use info::Snapshot;
+pub(crate) use info::{Snapshot, metrics_text};
+pub(crate) use kill::{Killed, reply_killed};
+pub(crate) use latency::AboutLatency;
+pub(crate) use pubsub::{AboutChannels, reply_channels, reply_published};
+pub(crate) use slowlog::AboutSlowLog;
 
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +41,7 @@ impl Shard {
     pub(crate) fn administer(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) {
         let outcome = self.administer_inner(conn, command, args);
         if let Err(text) = outcome {
-            self.stats.error_replies += 1;
+            self.meter.fail(command.id, text.as_bytes());
             self.with_reply(conn, |reply| reply.error(&text));
         }
     }
@@ -53,6 +61,13 @@ impl Shard {
                 Ok(())
             }
             CommandId::ClientGetname => self.client_getname(conn),
+            CommandId::ClientGetredir => {
+                // nothing is tracked, so nothing is redirected
+                self.with_reply(conn, |reply| reply.integer(-1));
+                Ok(())
+            }
+            CommandId::ClientKill => self.client_kill(conn, args),
+            CommandId::ClientNoEvict => self.client_no_evict(conn, args),
             CommandId::ClientId => self.client_id(conn),
             CommandId::ClientInfo => self.client_info(conn),
             CommandId::ClientList => self.client_list(conn, args),
@@ -64,7 +79,12 @@ impl Shard {
                 Ok(())
             }
             CommandId::ConfigSet => self.config_set(conn, args),
-            CommandId::ClientHelp | CommandId::ConfigHelp | CommandId::ObjectHelp => {
+            CommandId::ClientHelp
+            | CommandId::ConfigHelp
+            | CommandId::LatencyHelp
+            | CommandId::ObjectHelp
+            | CommandId::PubsubHelp
+            | CommandId::SlowlogHelp => {
                 if let Some(container) = command.container() {
                     self.with_reply(conn, |reply| schema::help(container, reply));
                 }
@@ -76,11 +96,32 @@ impl Shard {
             }
             CommandId::Hello => self.hello(conn, args),
             CommandId::Info => self.info(conn, args),
+            CommandId::LatencyDoctor
+            | CommandId::LatencyGraph
+            | CommandId::LatencyHistogram
+            | CommandId::LatencyHistory
+            | CommandId::LatencyLatest
+            | CommandId::LatencyReset => self.latency(conn, command.id, args),
             CommandId::Ping => self.ping(conn, args),
+            CommandId::Psubscribe
+            | CommandId::Punsubscribe
+            | CommandId::Ssubscribe
+            | CommandId::Subscribe
+            | CommandId::Sunsubscribe
+            | CommandId::Unsubscribe => self.listen(conn, command.id, args),
+            CommandId::Publish | CommandId::Spublish => self.publish(conn, command.id, args),
+            CommandId::PubsubChannels
+            | CommandId::PubsubNumpat
+            | CommandId::PubsubNumsub
+            | CommandId::PubsubShardchannels
+            | CommandId::PubsubShardnumsub => self.pubsub(conn, command.id, args),
             CommandId::Quit => self.quit(conn),
             CommandId::Reset => self.reset(conn),
             CommandId::Select => self.select(conn, args),
             CommandId::Shutdown => self.shutdown(conn, args),
+            CommandId::SlowlogGet | CommandId::SlowlogLen | CommandId::SlowlogReset => {
+                self.slowlog(conn, command.id, args)
+            }
             CommandId::Time => self.time(conn),
             CommandId::Command
             | CommandId::CommandCount

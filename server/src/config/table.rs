@@ -187,6 +187,19 @@ directives! {
             "how much is logged";
         LogFile logfile: Option<PathBuf> = None, "logfile", Start, OptionalPath,
             "file to log to, empty for the standard output";
+        MetricsPort metrics_port: u16 = 0, "metrics-port", Start, Number::<u16>::new(0, 65_535),
+            "TCP port for prometheus (/metrics), /health and /ready, on the addresses of bind; 0 for none";
+        SlowlogLogSlowerThan slowlog_log_slower_than: i64 = 10_000, "slowlog-log-slower-than", Runtime,
+            Number::<i64>::new(-1, i64::MAX),
+            "microseconds from which on a command is kept in the slow log, -1 for none";
+        SlowlogMaxLen slowlog_max_len: i64 = 128, "slowlog-max-len", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "how many commands the slow log keeps";
+        LatencyMonitorThreshold latency_monitor_threshold: i64 = 0, "latency-monitor-threshold", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "milliseconds from which on LATENCY has a sample of a command, 0 for none";
+        LatencyTracking latency_tracking: bool = true, "latency-tracking", Runtime, YesNo,
+            "keep a histogram of each command's times, for LATENCY HISTOGRAM and INFO latencystats";
         Hz hz: u32 = 10, "hz", Runtime, Number::<u32>::new(0, INT).clamped(1, 500),
             "how often a second timeouts and other background work are looked at";
     }

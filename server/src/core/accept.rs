@@ -100,6 +100,7 @@ impl Shard {
 
     /// A connection is closed, and its place is free.
     pub fn forget(&mut self, conn: ConnId) {
+        self.unsubscribe_all(conn);
         if self.connections.remove(conn).is_some() {
             self.peers.remove_client(self.me);
         }

@@ -161,7 +161,7 @@ impl Shard {
         let Some(command) = parsed.command.filter(|command| command.runs == Runs::Data) else {
             return Routed::Here(0);
         };
-        if !connection.authenticated || connection.fate != Fate::Open {
+        if !connection.authenticated || connection.only_listens || connection.fate != Fate::Open {
             return Routed::Here(0);
         }
         match owned.map.place(command, args, parsed.place.map(|(place, _)| place)) {
@@ -236,6 +236,7 @@ impl Shard {
                 size: 0,
                 output: self.spares.take(),
                 depends: Depends::default(),
+                slow: Vec::new(),
                 is_lost: false,
             });
         }
@@ -283,8 +284,11 @@ impl Shard {
 
     /// Puts the answers of a parcel that has come home into their places.
     pub fn take_answers(&mut self, mut parcel: Box<Parcel>) {
-        for run in parcel.runs.drain(..) {
+        for mut run in parcel.runs.drain(..) {
             self.away.load.remove(&run);
+            for slow in run.slow.drain(..) {
+                self.note_slow(run.conn, slow);
+            }
             let Some(connection) = self.connections.get_mut(run.conn) else { continue };
             if connection.id != run.client {
                 continue; // its client has gone, and another one has its place

@@ -8,6 +8,7 @@ use crate::core::away::{Load, Open};
 use crate::core::depends::Depends;
 use crate::core::expected::Expected;
 use crate::core::pieces::Pieces;
+use crate::core::subscriptions::Listening;
 
 /// Why a connection is not served for the moment. What it has sent stays in its query buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,11 @@ pub(crate) struct Connection {
     pub library: Vec<u8>,
     pub library_version: Vec<u8>,
     pub authenticated: bool,
+    pub no_evict: bool,
+    /// What it listens to.
+    pub listening: Option<Box<Listening>>,
+    /// It listens, and its protocol has no other place for messages than replies: only commands about that are allowed.
+    pub only_listens: bool,
     pub last_command: Option<CommandId>,
 
     // what it sends
@@ -119,6 +125,9 @@ impl Connection {
             library: Vec::new(),
             library_version: Vec::new(),
             authenticated: false,
+            no_evict: false,
+            listening: None,
+            only_listens: false,
             last_command: None,
             parser: Parser::new(),
             query: Vec::new(),
@@ -144,6 +153,12 @@ impl Connection {
             holding: false,
             over_soft_since_ms: None,
         }
+    }
+
+    /// To be called when what it listens to, or its protocol, has changed.
+    pub fn note_listening(&mut self) {
+        self.listening.take_if(|listening| listening.is_empty());
+        self.only_listens = self.listening.is_some() && self.protocol == Protocol::Resp2;
     }
 
     /// Bytes of replies that are not sent yet.

@@ -113,6 +113,7 @@ impl Shard {
                     && connection.fate != Fate::Closing
                     && !matches!(connection.stall, Some(Stall::Log | Stall::Cold | Stall::Locked | Stall::Several))
                     && !connection.pieces.is_awaiting()
+                    && connection.listening.is_none()
                 {
                     idle.push(conn);
                 } else if connection.query.is_empty() && connection.query.capacity() > 1 << 16 {

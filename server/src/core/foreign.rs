@@ -99,6 +99,7 @@ impl Shard {
             Some((_, db)) if db == request.db => parsed.fingerprint,
             _ => reader.fingerprint(request.db, args.at(1)),
         };
+        let is_alone = self.meter.begin(command.id, args, 0);
         let mut reply = Reply::new(&mut connection.output, connection.protocol);
         match reader.answer(guard, request, fingerprint, self.now_ms, &mut reply) {
             Direct::Ask => return false,
@@ -110,6 +111,11 @@ impl Shard {
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
         self.stats.direct_reads += 1;
+        if is_alone {
+            self.end_alone(conn, command.id, args);
+        } else {
+            self.meter.count(command.id);
+        }
         true
     }
 }

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Protocol, Reply};
 
-use crate::commands::{Clients, Snapshot};
+use crate::commands::{
+    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_published,
+};
 use crate::config::Config;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::Shard;
+use crate::core::subscriptions::Kind;
 use crate::driver::ConnId;
+use crate::meter::{Event, Latency, Row, Slow};
 
 /// Names a question: the core that asks, and a number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +34,16 @@ pub(crate) enum Question {
     Config { config: Box<Config>, version: u64 },
     /// CONFIG RESETSTAT.
     ResetStats,
+    /// CLIENT KILL.
+    Kill(Killed),
+    /// PUBLISH, SPUBLISH.
+    Publish { kind: Kind, channel: Vec<u8>, message: Vec<u8> },
+    /// PUBSUB.
+    Channels(AboutChannels),
+    /// SLOWLOG.
+    SlowLog(AboutSlowLog),
+    /// LATENCY: of these events, or of these commands.
+    Latency(AboutLatency),
     /// BGREWRITEAOF.
     Compact,
 }
@@ -38,6 +54,17 @@ pub(crate) enum Told {
     Info(Box<Snapshot>),
     /// A line for each connection, with its number.
     Clients(Vec<(u64, Vec<u8>)>),
+    /// How many connections were closed.
+    Killed(u64),
+    /// How many have got a message.
+    Received(u64),
+    Names(Vec<Bytes>),
+    Counts(Vec<usize>),
+    Slow(Vec<Slow>),
+    Latency(Box<Latency>),
+    Times(Vec<(CommandId, Row)>),
+    /// How many events were forgotten.
+    Forgot(Vec<Event>),
     /// Whether a full compaction has begun.
     Compacts(bool),
     Done,
@@ -72,13 +99,21 @@ impl Gathers {
 impl Shard {
     /// Asks all cores for a connection, this one too.
     pub fn ask_all(&mut self, conn: ConnId, question: Question) {
-        let own = self.tell(&question);
-        if self.peers.len() == 1 {
-            let mut output = Output::new();
-            let Some(connection) = self.connections.get(conn) else { return };
-            self.reply_gathered(connection.protocol, &question, vec![own], &mut output);
+        self.ask(conn, question, |_| true);
+    }
+
+    /// Asks this core, and those others that `is_asked` says, for a connection. What the answer brings to the connection
+    /// besides comes behind the reply.
+    pub fn ask(&mut self, conn: ConnId, question: Question, is_asked: impl Fn(CoreId) -> bool) {
+        let others: Vec<CoreId> = self.peers.others(self.me).filter(|core| is_asked(*core)).collect();
+        if others.is_empty() {
+            let Some(connection) = self.connections.get_mut(conn) else { return };
+            let (protocol, mut output) = (connection.protocol, std::mem::take(&mut connection.output));
+            let own = self.tell(&question);
+            self.reply_gathered(protocol, &question, vec![own], &mut output);
             if let Some(connection) = self.connections.get_mut(conn) {
-                connection.output.append(&mut output);
+                output.append(&mut connection.output);
+                connection.output = output;
             }
             return;
         }
@@ -95,17 +130,19 @@ impl Shard {
         self.gathers.last += 1;
         let question = Arc::new(question);
         let id = GatherId { core: self.me, number: self.gathers.last };
+        let (client, protocol, piece) = (connection.id, connection.protocol, connection.pieces.reserve());
+        let told = vec![self.tell(&question)];
         self.gathers.open.push(Gather {
             number: id.number,
             question: Arc::clone(&question),
             conn,
-            client: connection.id,
-            protocol: connection.protocol,
-            piece: connection.pieces.reserve(),
-            missing: usize::from(self.peers.len()) - 1,
-            told: vec![own],
+            client,
+            protocol,
+            piece,
+            missing: others.len(),
+            told,
         });
-        for core in self.peers.others(self.me) {
+        for core in others {
             self.peers.send(core, Message::Asked { gather: id, question: Arc::clone(&question) });
         }
     }
@@ -124,6 +161,11 @@ impl Shard {
                 self.take_over(config, *version);
                 Told::Done
             }
+            Question::Kill(killed) => self.kill_clients(killed),
+            Question::Publish { kind, channel, message } => Told::Received(self.deliver(*kind, channel, message)),
+            Question::Channels(about) => self.tell_channels(about),
+            Question::SlowLog(about) => self.tell_slow_log(about),
+            Question::Latency(about) => self.tell_latency(about),
             Question::Compact => Told::Compacts(self.begin_compaction()),
             Question::ResetStats => {
                 self.reset_stats();
@@ -181,6 +223,11 @@ impl Shard {
                     reply.error("ERR Background append only file rewriting already in progress");
                 }
             }
+            Question::Kill(killed) => reply_killed(killed, &told, &mut reply),
+            Question::Publish { .. } => reply_published(&told, &mut reply),
+            Question::Channels(about) => reply_channels(about, &told, &mut reply),
+            Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),
+            Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
             Question::Config { .. } | Question::ResetStats => reply.ok(),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use emberkv_engine::OpenError;
 use emberkv_engine::transact::{ToCoordinator, ToOwner};
 use emberkv_log::PartitionId;
 
+use crate::commands::Snapshot;
 use crate::core::connection::Connection;
 use crate::core::gather::{GatherId, Question, Told};
 use crate::core::owned::Owned;
@@ -46,6 +48,8 @@ pub(crate) enum Message {
     NotLoaded(Box<OpenError>),
     /// A question to every core.
     Asked { gather: GatherId, question: Arc<Question> },
+    /// The metrics thread's: what INFO tells of this core.
+    Measure(SyncSender<Box<Snapshot>>),
     /// And the answer of one.
     Told { gather: GatherId, told: Told },
     /// To the first core: the server is to end.

@@ -15,6 +15,7 @@ use crate::core::depends::Depends;
 use crate::core::foreign::Written;
 use crate::core::message::CoreId;
 use crate::driver::ConnId;
+use crate::meter::Slow;
 
 /// A parcel with so many requests leaves at once: their index rows and records are asked for together, and more
 /// would push each other out of the cache.
@@ -54,6 +55,8 @@ pub(crate) struct Run {
     /// The replies.
     pub output: Output,
     pub depends: Depends,
+    /// Those that the slow log is to have.
+    pub slow: Vec<Slow>,
     /// The replies will never leave: the log that they wait for has failed.
     pub is_lost: bool,
 }
@@ -168,6 +171,7 @@ mod tests {
                 size: 0,
                 output: Output::new(),
                 depends: Depends::default(),
+                slow: Vec::new(),
                 is_lost: false,
             });
         }

@@ -14,6 +14,8 @@ pub(crate) struct Peers {
     cores: Vec<Peer>,
     /// The last number that a connection was given.
     last_client: AtomicU64,
+    /// The number that the next entry of the slow log gets.
+    next_slow: AtomicU64,
     /// How many cores have got their partitions.
     pub loaded: AtomicU16,
     /// A log takes no writes any more.
@@ -40,15 +42,23 @@ struct Peer {
     inbox: Inbox<Message>,
     waker: Waker,
     clients: AtomicUsize,
+    /// How many names its connections listen to.
+    subscriptions: AtomicUsize,
 }
 
 impl Peers {
     /// One core for each waker.
     pub fn new(wakers: Vec<Waker>, config: Config) -> Self {
-        let peer = |waker| Peer { inbox: Inbox::new(), waker, clients: AtomicUsize::new(0) };
+        let peer = |waker| Peer {
+            inbox: Inbox::new(),
+            waker,
+            clients: AtomicUsize::new(0),
+            subscriptions: AtomicUsize::new(0),
+        };
         Self {
             cores: wakers.into_iter().map(peer).collect(),
             last_client: AtomicU64::new(0),
+            next_slow: AtomicU64::new(0),
             loaded: AtomicU16::new(0),
             read_only: AtomicBool::new(false),
             tickets: Mutex::new(()),
@@ -89,6 +99,21 @@ impl Peers {
     /// A number for a new connection.
     pub fn next_client(&self) -> u64 {
         self.last_client.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// So many names are listened to at a core. It is known before the subscription is confirmed: who publishes after that
+    /// asks this core.
+    pub fn set_subscriptions(&self, core: CoreId, names: usize) {
+        self.cores[core.index()].subscriptions.store(names, Ordering::Release);
+    }
+
+    pub fn has_subscriptions(&self, core: CoreId) -> bool {
+        self.cores[core.index()].subscriptions.load(Ordering::Acquire) > 0
+    }
+
+    /// A number for a new entry of the slow log.
+    pub fn next_slow(&self) -> u64 {
+        self.next_slow.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The core with the fewest clients, which gets one more now.

@@ -1,10 +1,12 @@
 //! From received bytes to staged replies: requests are parsed, prefetched and executed in groups.
 
+use std::borrow::Cow;
+
 use crossbeam_epoch::Guard;
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
 use emberkv_log::{DbId, Whose};
-use emberkv_resp::schema::{Command, Flags, Runs, resolve};
+use emberkv_resp::schema::{Command, CommandId, Flags, Runs, Unresolved, resolve};
 use emberkv_resp::{Args, Limits, Parsed as Found, Parser, ProtocolError, Reply, Span};
 
 use crate::core::away::Routed;
@@ -14,6 +16,7 @@ use crate::core::owned::{Own, Owned};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
+use crate::meter::Slow;
 
 /// Requests that are parsed before the first of them is executed: enough for the cache misses of one to be
 /// covered by the others. A prototype used 16; other sizes were not measured.
@@ -162,8 +165,9 @@ impl Shard {
                     }
                     if connection.fate == Fate::Open {
                         connection.fate = Fate::CloseAfterReply;
-                        Reply::new(&mut connection.output, connection.protocol).error_bytes(&error.reply());
-                        self.stats.error_replies += 1;
+                        let text = error.reply();
+                        Reply::new(&mut connection.output, connection.protocol).error_bytes(&text);
+                        self.meter.reject(None, &text);
                     }
                     work.at = buf.len();
                     break;
@@ -171,6 +175,7 @@ impl Shard {
             }
         }
         self.guard = None;
+        self.meter.settle_if_many();
         self.touch(conn);
         Progress::Done(Processed { consumed: work.at, needed })
     }
@@ -281,11 +286,12 @@ impl Shard {
         }
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
-            && connection.authenticated
+            && (connection.authenticated & !connection.only_listens)
             && let Data::Ready(owned) = &mut self.data
             && let Some(Own { partition, .. }) = owned.list.get_mut(own)
         {
             // the way of nearly every request
+            let is_alone = self.meter.begin(command.id, args, parsed.end - parsed.from);
             let whose = Whose { client: connection.id, request: connection.commands };
             let request = Request { id: command.id, db: connection.db, args, whose };
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
@@ -311,13 +317,18 @@ impl Shard {
                 }
                 Err(Stop::Error(text)) => {
                     reply.error(&text);
-                    self.stats.error_replies += 1;
+                    self.meter.fail(command.id, text.as_bytes());
                 }
             }
             connection.depends.add(own as u16, partition.take_dependency());
             connection.commands += 1;
             connection.last_command = Some(command.id);
             self.stats.commands += 1;
+            if is_alone {
+                self.end_alone(conn, command.id, args);
+            } else {
+                self.meter.count(command.id);
+            }
             return Ok(());
         }
         self.execute_elsewhere(conn, parsed, args);
@@ -344,12 +355,34 @@ impl Shard {
                 connection.last_command = Some(command.id);
                 match refusal(connection, command, matches!(self.data, Data::Loading { .. })) {
                     Some(text) => text.as_bytes().to_vec(),
-                    None => return self.administer(conn, command, args),
+                    None => return self.administer_timed(conn, command, parsed, args),
                 }
             }
         };
         Reply::new(&mut connection.output, connection.protocol).error_bytes(&refusal);
-        self.stats.error_replies += 1;
+        let known = match resolve(args) {
+            Ok(command) | Err(Unresolved::Arity(command)) => Some(command.id),
+            Err(Unresolved::Command | Unresolved::Subcommand(_)) => None,
+        };
+        self.meter.reject(known, &refusal);
+    }
+
+    fn administer_timed(&mut self, conn: ConnId, command: &'static Command, parsed: &Parsed, args: Args<'_>) {
+        let is_alone = self.meter.begin(command.id, args, parsed.end - parsed.from);
+        self.administer(conn, command, args);
+        if is_alone {
+            self.end_alone(conn, command.id, args);
+        } else {
+            self.meter.count(command.id);
+        }
+    }
+
+    /// A command of one of this core's connections was timed by itself.
+    #[cold]
+    pub(super) fn end_alone(&mut self, conn: ConnId, id: CommandId, args: Args<'_>) {
+        if let Some(micros) = self.meter.end_alone(id, self.now_ms) {
+            self.note_slow(conn, Slow::new(args, micros, self.now_ms));
+        }
     }
 }
 
@@ -373,11 +406,27 @@ fn prefetch_placed(owned: &Owned, guard: Option<&Guard>, db: DbId, buf: &[u8], s
     }
 }
 
-fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<&'static str> {
+fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<Cow<'static, str>> {
     if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-        return Some("NOAUTH Authentication required.");
+        return Some("NOAUTH Authentication required.".into());
     }
-    (loading && !command.flags.contains(Flags::LOADING)).then_some(LOADING)
+    let is_about_listening = matches!(
+        command.id,
+        CommandId::Subscribe
+            | CommandId::Unsubscribe
+            | CommandId::Psubscribe
+            | CommandId::Punsubscribe
+            | CommandId::Ssubscribe
+            | CommandId::Sunsubscribe
+            | CommandId::Ping
+            | CommandId::Quit
+            | CommandId::Reset
+    );
+    if connection.only_listens && !is_about_listening {
+        let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        return Some(format!("ERR Can't execute '{}': {allowed}", command.name).into());
+    }
+    (loading && !command.flags.contains(Flags::LOADING)).then_some(LOADING.into())
 }
 
 impl Parsed {

@@ -93,10 +93,7 @@ impl Shard {
         } else {
             self.send(conn, driver);
         }
-        let limit = self.config.client_output_buffer_limit.normal;
-        if limit.hard_bytes > 0 || limit.soft_bytes > 0 {
-            self.check_output_limit(conn);
-        }
+        self.check_output_limit(conn);
         self.close_if_done(conn, driver);
     }
 
@@ -105,6 +102,7 @@ impl Shard {
         let before = connection.bytes_out;
         connection.send(conn, driver);
         self.stats.bytes_out += connection.bytes_out - before;
+        self.stats.writes += u64::from(connection.bytes_out > before);
     }
 
     /// Sends what was withheld: its other half has taken too long.
@@ -119,7 +117,8 @@ impl Shard {
 
     /// Looks at every connection: one that reads nothing and asks nothing is over the soft limit too long some time.
     pub fn check_output_limits(&mut self) {
-        if self.config.client_output_buffer_limit.normal.soft_bytes > 0 {
+        let limits = self.config.client_output_buffer_limit;
+        if limits.normal.soft_bytes > 0 || limits.pubsub.soft_bytes > 0 && !self.subscriptions.is_empty() {
             for conn in self.connections.ids() {
                 self.check_output_limit(conn);
             }
@@ -127,8 +126,12 @@ impl Shard {
     }
 
     fn check_output_limit(&mut self, conn: ConnId) {
-        let limit = self.config.client_output_buffer_limit.normal;
         let Some(connection) = self.connections.get_mut(conn) else { return };
+        let limits = &self.config.client_output_buffer_limit;
+        let limit = if connection.listening.is_some() { limits.pubsub } else { limits.normal };
+        if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
+            return;
+        }
         let unsent = connection.unsent() as u64;
         let over_soft = limit.soft_bytes > 0 && unsent > limit.soft_bytes;
         let since = *connection.over_soft_since_ms.get_or_insert(self.now_ms);

@@ -1,11 +1,12 @@
 //! Commands over several partitions: this core's coordinator, and what its partitions have to say to others'.
 
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use emberkv_engine::transact::{Effect, Plan, ToCoordinator};
 use emberkv_engine::{Request, Stop};
 use emberkv_log::Whose;
-use emberkv_resp::schema::Runs;
+use emberkv_resp::schema::{CommandId, Runs};
 use emberkv_resp::{Args, Output, Reply};
 
 use crate::core::away::Routed;
@@ -15,13 +16,16 @@ use crate::core::pipeline::Parsed;
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
+use crate::meter::Slow;
 
 /// Whose command it is, and where its reply goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Asks {
     conn: ConnId,
     client: u64,
     piece: u64,
+    /// What is to be timed from here to its reply, other cores' part and waiting for them included.
+    timed: Option<Box<(CommandId, Instant, Slow)>>,
 }
 
 impl Shard {
@@ -51,7 +55,8 @@ impl Shard {
             Err(Stop::Error(text)) => {
                 connection.commands += 1;
                 self.stats.commands += 1;
-                self.stats.error_replies += 1;
+                self.meter.fail(command.id, text.as_bytes());
+                self.meter.count(command.id);
                 self.with_reply(conn, |reply| reply.error(&text));
                 return Routed::Done;
             }
@@ -60,12 +65,17 @@ impl Shard {
         connection.commands += 1;
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
+        let is_alone = self.meter.begin(command.id, args, 0);
+        let timed = is_alone.then(|| Box::new((command.id, Instant::now(), Slow::new(args, 0, self.now_ms))));
+        if timed.is_none() {
+            self.meter.count(command.id);
+        }
         self.stats.transactions += 1;
         if !connection.output.is_empty() {
             let output = std::mem::replace(&mut connection.output, self.spares.take());
             connection.pieces.stage(output, connection.depends.take());
         }
-        let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve() };
+        let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed };
         let peers = &self.peers;
         // the ticket is drawn and its locks are pushed, to this core too, before another one is drawn: they come to every
         // owner in the order of tickets (X1). A panic on any thread ends the process, so the lock is never poisoned
@@ -107,7 +117,12 @@ impl Shard {
                         self.peers.send(core, Message::ToOwner(to, message));
                     }
                 }
-                Effect::Finish { client: Asks { conn, client, piece }, outcome } => {
+                Effect::Finish { client: Asks { conn, client, piece, timed }, outcome } => {
+                    if let Some((id, began, slow)) = timed.map(|timed| *timed)
+                        && let Some(micros) = self.meter.add(id, began.elapsed(), self.now_ms)
+                    {
+                        self.note_slow(conn, Slow { micros, ..slow });
+                    }
                     let Some(connection) = self.connections.get_mut(conn) else { continue };
                     if connection.id != client {
                         continue; // its client has gone, and another one has its place

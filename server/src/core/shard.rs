@@ -18,9 +18,11 @@ use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
 use crate::core::pipeline::Work;
 use crate::core::several::Asks;
+use crate::core::subscriptions::Subscriptions;
 use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
 use crate::driver::ConnId;
+use crate::meter::Meter;
 use crate::stats::ServerStats;
 
 /// The data, or how far they are from being served.
@@ -58,6 +60,8 @@ pub(crate) struct Shard {
     pub is_single: bool,
     pub connections: Connections,
     pub stats: ServerStats,
+    /// What is measured of each command.
+    pub meter: Meter,
     pub limits: Limits,
     /// Connections with something to send at the end of this turn.
     pub touched: Vec<ConnId>,
@@ -75,6 +79,8 @@ pub(crate) struct Shard {
     pub shutdown: Option<Shutdown>,
     /// Changes how much is logged.
     pub set_log_level: fn(LogLevel),
+    /// What this core's connections listen to.
+    pub subscriptions: Subscriptions,
     /// What this core's connections have at other cores.
     pub away: Away,
     /// Keeps what is read of other cores' partitions; for a group of requests at most, and never over a system call (D12).

@@ -123,6 +123,7 @@ impl<D: Driver> Core<D> {
             if let Some(ended) = self.take_messages()? {
                 return Ok(ended);
             }
+            self.shard.meter.skip();
             self.shard.execute_arrived();
             self.resume_answered();
             let (commands, mut receives) = (self.shard.stats.commands, 0);
@@ -136,6 +137,7 @@ impl<D: Driver> Core<D> {
             self.shard.stats.turns += 1;
             self.retry();
             self.run_rounds();
+            self.shard.meter.settle();
             let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
@@ -178,6 +180,10 @@ impl<D: Driver> Core<D> {
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
+                Message::Measure(asker) => {
+                    // it may not wait any more
+                    let _ = asker.try_send(Box::new(self.shard.snapshot()));
+                }
                 Message::Told { gather, told } => self.shard.told(gather, told),
                 Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
@@ -295,6 +301,7 @@ impl<D: Driver> Core<D> {
         let bytes = self.driver.bytes(&received);
         connection.bytes_in += bytes.len() as u64;
         self.shard.stats.bytes_in += bytes.len() as u64;
+        self.shard.stats.reads += 1;
         if connection.query.is_empty() && connection.stall.is_none() {
             // parsed in place, out of the driver's buffer
             let work = self.shard.take_work();
@@ -406,6 +413,7 @@ impl<D: Driver> Core<D> {
         let before = connection.bytes_out;
         connection.send(conn, &mut self.driver);
         self.shard.stats.bytes_out += connection.bytes_out - before;
+        self.shard.stats.writes += u64::from(connection.bytes_out > before);
         if connection.stall == Some(Stall::Output)
             && connection.unsent() < OUTPUT_PAUSE_BYTES / 2
             && !self.shard.is_draining

@@ -13,6 +13,7 @@ use crate::core::message::Message;
 use crate::core::owned::Owned;
 use crate::core::parcel::{Parcel, Run};
 use crate::core::shard::{Data, Shard};
+use crate::meter::{Meter, Slow};
 use crate::stats::ServerStats;
 
 /// Requests whose index rows and records are asked for together.
@@ -73,7 +74,7 @@ impl Shard {
             }
             prefetch(owned, &mut arrived[from..end]);
             for parcel in &mut arrived[from..end] {
-                execute(owned, parcel, &mut self.visitors.blocked, &mut self.stats);
+                execute(owned, parcel, &mut self.visitors.blocked, &mut self.stats, &mut self.meter, self.now_ms);
             }
             from = end;
         }
@@ -88,7 +89,7 @@ impl Shard {
         let Data::Ready(owned) = &mut self.data else { return };
         self.visitors.blocked.clear();
         for mut parcel in std::mem::take(&mut self.visitors.stalled) {
-            execute(owned, &mut parcel, &mut self.visitors.blocked, &mut self.stats);
+            execute(owned, &mut parcel, &mut self.visitors.blocked, &mut self.stats, &mut self.meter, self.now_ms);
             self.visitors.put(parcel);
         }
     }
@@ -186,7 +187,14 @@ fn bring_ahead(owned: &mut Owned, parcel: &mut Parcel, run: usize) {
 }
 
 /// Executes what is left of a parcel, as far as it goes.
-fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats: &mut ServerStats) {
+fn execute(
+    owned: &mut Owned,
+    parcel: &mut Parcel,
+    blocked: &mut Blocked,
+    stats: &mut ServerStats,
+    meter: &mut Meter,
+    now_ms: u64,
+) {
     for i in 0..parcel.runs.len() {
         for at in parcel.runs[i].left.clone() {
             let (run, own, request) = parcel.request(i, at);
@@ -194,12 +202,14 @@ fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats:
             let is_blocked = !blocked.clients.is_empty()
                 && (blocked.clients.contains(&run.client) || blocked.has_key_of(partition, request));
             let mut reply = Reply::new(&mut run.output, run.protocol);
+            let (id, args) = (request.id, request.args);
+            let is_alone = meter.begin(id, args, 0);
             let result = if is_blocked { Err(Stop::Wait) } else { partition.execute(request, &mut reply) };
             match result {
                 Ok(()) => {}
                 Err(Stop::Error(text)) => {
                     reply.error(&text);
-                    stats.error_replies += 1;
+                    meter.fail(id, text.as_bytes());
                 }
                 Err(stop @ (Stop::Wait | Stop::Locked | Stop::Cold(_))) => {
                     // what it has looked at is nobody else's concern
@@ -213,6 +223,11 @@ fn execute(owned: &mut Owned, parcel: &mut Parcel, blocked: &mut Blocked, stats:
                 }
             }
             run.depends.add(own, partition.take_dependency());
+            if !is_alone {
+                meter.count(id);
+            } else if let Some(micros) = meter.end_alone(id, now_ms) {
+                run.slow.push(Slow::new(args, micros, now_ms));
+            }
             let number = owned.list[usize::from(own)].number;
             run.left.start = at + 1;
             if let Some(written) = parcel.requests[at as usize].written {

@@ -8,9 +8,17 @@ use crate::core::shard::Shard;
 pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
     lines! { text,
         "connected_clients": sum(cores, |core| core.clients),
+        "cluster_connections": 0,
         "maxclients": shard.config.maxclients,
         "client_recent_max_input_buffer": cores.iter().map(|core| core.longest_input).max().unwrap_or(0),
         "client_recent_max_output_buffer": cores.iter().map(|core| core.longest_output).max().unwrap_or(0),
         "blocked_clients": sum(cores, |core| core.waiting),
+        "tracking_clients": 0,
+        "pubsub_clients": sum(cores, |core| core.listening),
+        "watching_clients": 0,
+        "clients_in_timeout_table": 0,
+        "total_watched_keys": 0,
+        "total_blocking_keys": 0,
+        "total_blocking_keys_on_nokey": 0,
     }
 }

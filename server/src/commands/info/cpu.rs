@@ -11,5 +11,7 @@ pub(super) fn write(text: &mut String, _: &Shard, _: &[Snapshot]) {
     lines! { text,
         "used_cpu_sys": format!("{system:.6}"),
         "used_cpu_user": format!("{user:.6}"),
+        "used_cpu_sys_children": "0.000000",
+        "used_cpu_user_children": "0.000000",
     }
 }

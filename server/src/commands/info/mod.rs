@@ -9,11 +9,15 @@ macro_rules! lines {
 }
 
 mod clients;
+mod cluster;
+mod commands;
 mod cores;
 mod cpu;
+mod errors;
 mod keyspace;
 mod memory;
 mod persistence;
+mod prometheus;
 mod replication;
 mod residency;
 mod server;
@@ -24,6 +28,7 @@ use std::fmt::Write;
 
 use emberkv_resp::Args;
 
+pub(crate) use prometheus::metrics_text;
 pub(crate) use snapshot::Snapshot;
 
 use super::Outcome;
@@ -47,7 +52,7 @@ struct Section {
 }
 
 /// In their order.
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 14] = [
     Section { heading: "Server", shown: Shown::Usually, write: server::write },
     Section { heading: "Clients", shown: Shown::Usually, write: clients::write },
     Section { heading: "Memory", shown: Shown::Usually, write: memory::write },
@@ -55,6 +60,11 @@ const SECTIONS: [Section; 9] = [
     Section { heading: "Stats", shown: Shown::Usually, write: stats::write },
     Section { heading: "Replication", shown: Shown::Usually, write: replication::write },
     Section { heading: "CPU", shown: Shown::Usually, write: cpu::write },
+    Section { heading: "Modules", shown: Shown::Usually, write: |_, _, _| {} },
+    Section { heading: "Commandstats", shown: Shown::WithAll, write: commands::write_counts },
+    Section { heading: "Errorstats", shown: Shown::Usually, write: errors::write },
+    Section { heading: "Latencystats", shown: Shown::WithAll, write: commands::write_percentiles },
+    Section { heading: "Cluster", shown: Shown::Usually, write: cluster::write },
     Section { heading: "Keyspace", shown: Shown::Usually, write: keyspace::write },
     Section { heading: "Cores", shown: Shown::WithAll, write: cores::write },
 ];

@@ -1,10 +1,14 @@
 //! What INFO tells of one core, for the core that was asked.
 
+use bytes::Bytes;
 use emberkv_engine::{CompactionStats, DbStats, SpillStats, Stats};
 use emberkv_log::{ColdStats, DbId, Debt};
+use emberkv_resp::schema::CommandId;
 
+use crate::core::Kind;
 use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
+use crate::meter::{Errors, Row};
 use crate::process;
 use crate::stats::{Rates, ServerStats};
 
@@ -18,6 +22,11 @@ pub(crate) struct Snapshot {
     pub waiting: usize,
     pub stats: ServerStats,
     pub rates: Rates,
+    pub errors: Errors,
+    /// Channels, patterns and shard channels.
+    pub names: [Vec<Bytes>; Kind::ALL.len()],
+    pub listening: usize,
+    pub commands: Vec<(CommandId, Row)>,
     /// What is at other cores.
     pub away: usize,
     pub busy_ms: u64,
@@ -49,6 +58,18 @@ pub(crate) struct PartitionSnapshot {
     pub kept_bytes: u64,
     pub cold_reads: ColdStats,
     pub spill: SpillStats,
+}
+
+impl Snapshot {
+    pub fn is_loading(&self) -> bool {
+        self.partitions.is_none()
+    }
+
+    /// Whether a log takes no writes: it has failed, or there is no room.
+    pub fn refuses_writes(&self) -> bool {
+        let refuses = |partition: &PartitionSnapshot| partition.is_read_only || partition.no_space.is_some();
+        self.partitions.iter().flatten().any(refuses)
+    }
 }
 
 impl Shard {
@@ -95,6 +116,10 @@ impl Shard {
             waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len(),
             stats: self.stats.clone(),
             rates: self.stats.rates(),
+            errors: self.meter.errors.clone(),
+            names: Kind::ALL.map(|kind| self.subscriptions.names(kind)),
+            listening: self.connections.iter().filter(|connection| connection.listening.is_some()).count(),
+            commands: self.meter.rows(),
             away: self.away.load.requests,
             busy_ms: process::thread_cpu_ms(),
             partitions,

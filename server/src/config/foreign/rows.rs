@@ -166,12 +166,8 @@ pub(super) static BLOCKS: &[Block] = &[
         ],
     ),
     ignored(
-        "this version keeps no slow log, no latency records and no acl log",
+        "there is no acl log, and INFO latencystats shows percentiles 50, 99 and 99.9",
         &[
-            row("slowlog-log-slower-than", Runtime, Int(-1, I64), "10000"),
-            row("slowlog-max-len", Runtime, Int(0, I64), "128"),
-            row("latency-monitor-threshold", Runtime, Int(0, I64), "0"),
-            row("latency-tracking", Runtime, YesNo, "yes"),
             row("latency-tracking-info-percentiles", Runtime, List, "50 99 99.9"),
             row("acllog-max-len", Runtime, Int(0, I64), "128"),
         ],

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::BenchError;
+use crate::error::LoadError;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
@@ -29,10 +29,10 @@ pub fn install() {
 /// Fails once a signal has come.
 ///
 /// # Errors
-/// [`BenchError::Interrupted`].
-pub fn check() -> Result<(), BenchError> {
+/// [`LoadError::Interrupted`].
+pub fn check() -> Result<(), LoadError> {
     if REQUESTED.load(Ordering::Relaxed) {
-        return Err(BenchError::Interrupted);
+        return Err(LoadError::Interrupted);
     }
     Ok(())
 }

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use crate::cell::{Op, ValueSize};
-use crate::connection::Shape;
+use crate::connection::Endpoint;
+use crate::error::LoadError;
+use crate::workload::Workload;
 
 /// `*3 $3 SET $16 key:000000000000 $1 x`, with line ends.
 const REQUEST_BYTES: usize = 43;
@@ -32,9 +33,9 @@ impl FakeServer {
         Self { port, keys }
     }
 
-    /// The shape of a client that it understands.
-    pub fn shape(&self, pipeline: usize, clients: usize) -> Shape {
-        Shape { port: self.port, op: Op::Set, value: ValueSize(1), pipeline, clients }
+    /// Where it is.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::new((Ipv4Addr::LOCALHOST, self.port).into())
     }
 
     /// The numbers of the keys that were set, in order.
@@ -54,5 +55,47 @@ fn serve(mut stream: TcpStream, reply: &str, keys: &Mutex<Vec<u64>>) {
         if reply.is_empty() || stream.write_all(reply.as_bytes()).is_err() {
             return;
         }
+    }
+}
+
+/// Sets the keys of a range, which it answers with `+OK`.
+pub struct Sets {
+    keys: std::ops::Range<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Sets {
+    pub fn new(keys: std::ops::Range<u64>) -> Self {
+        Self { keys, bytes: Vec::new() }
+    }
+}
+
+impl Workload for Sets {
+    /// Bytes of a reply that is not complete.
+    type Lane = usize;
+
+    fn lane(&mut self, _: usize) -> usize {
+        0
+    }
+
+    fn fill<'a>(&'a mut self, _: &'a mut usize, _: usize, limit: usize) -> (usize, &'a [u8]) {
+        self.bytes.clear();
+        let mut count = 0;
+        for key in self.keys.by_ref().take(limit) {
+            let request = format!("*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n$1\r\nx\r\n");
+            self.bytes.extend_from_slice(request.as_bytes());
+            count += 1;
+        }
+        (count, &self.bytes)
+    }
+
+    fn feed(&mut self, lane: &mut usize, bytes: &[u8]) -> Result<u64, LoadError> {
+        if bytes.contains(&b'-') {
+            return Err(LoadError::Reply { reply: String::from_utf8_lossy(bytes).into_owned(), wanted: "+OK".into() });
+        }
+        *lane += bytes.len();
+        let complete = *lane / 5;
+        *lane %= 5;
+        Ok(complete as u64)
     }
 }

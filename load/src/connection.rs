@@ -1,62 +1,83 @@
 //! A client's connections: non-blocking, watched by one edge-triggered epoll.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-use crate::cell::{Op, ValueSize};
-use crate::error::{BenchError, Context};
-use crate::reply::Replies;
-use crate::request::{Batch, Keys, Random};
+use crate::error::{Context, LoadError};
+use crate::scanner::Scanner;
+use crate::workload::Workload;
 
 /// More than the replies to a full pipeline of 1-KiB values take: one read empties a socket.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// What every connection of a client sends.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// The server's port on the loopback interface.
-    pub port: u16,
-    /// The command.
-    pub op: Op,
-    /// The size of the values.
-    pub value: ValueSize,
-    /// The depth of the pipeline, in requests.
-    pub pipeline: usize,
-    /// The number of connections.
-    pub clients: usize,
+/// Where connections go.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The server.
+    pub address: SocketAddr,
+    /// What is sent first on each connection: requests that must succeed (a password, a database).
+    pub greeting: Vec<u8>,
+    /// The number of those requests.
+    pub greetings: u64,
+}
+
+impl Endpoint {
+    /// A server that wants no greeting.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, greeting: Vec::new(), greetings: 0 }
+    }
+
+    /// A connection on which the greeting was answered.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the greeting is refused.
+    pub fn connect(&self) -> Result<TcpStream, LoadError> {
+        let what = || format!("connecting to {}", self.address);
+        let mut stream = TcpStream::connect(self.address).context(what)?;
+        stream.set_nodelay(true).context(what)?;
+        stream.write_all(&self.greeting).context(what)?;
+        let (mut scanner, mut answered, mut buffer) = (Scanner::default(), 0, [0; 4096]);
+        while answered < self.greetings {
+            let read = stream.read(&mut buffer).context(what)?;
+            if read == 0 {
+                return Err(LoadError::Connection(format!("{} closed a new connection", self.address)));
+            }
+            answered += scanner.feed(&buffer[..read])?;
+            if let Some(reply) = scanner.first_error.take() {
+                return Err(LoadError::Reply { reply, wanted: "a greeting".into() });
+            }
+        }
+        Ok(stream)
+    }
 }
 
 /// One connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection<L> {
     index: usize,
     stream: TcpStream,
-    batch: Batch,
-    replies: Replies,
+    lane: L,
     /// What the socket did not take yet.
     unsent: Vec<u8>,
 }
 
-impl Connection {
+impl<L> Connection<L> {
     /// Sends up to `limit` requests, later ones behind those that wait for the socket; returns how
-    /// many, 0 when the keys have run out.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub fn send(&mut self, keys: &mut Keys, limit: usize) -> Result<u64, BenchError> {
-        let (count, bytes) = self.batch.fill(keys, self.index, limit);
+    /// many, 0 when there are no more.
+    pub(crate) fn send<W: Workload<Lane = L>>(&mut self, workload: &mut W, limit: usize) -> Result<u64, LoadError> {
+        let (count, bytes) = workload.fill(&mut self.lane, self.index, limit);
         let written = if count == 0 || !self.unsent.is_empty() { 0 } else { write_some(&mut self.stream, bytes)? };
         self.unsent.extend_from_slice(&bytes[written..]);
         Ok(count as u64)
     }
 
     /// Goes on with what [`Self::send`] could not send.
-    fn flush(&mut self) -> Result<(), BenchError> {
+    fn flush(&mut self) -> Result<(), LoadError> {
         while !self.unsent.is_empty() {
             match write_some(&mut self.stream, &self.unsent)? {
                 0 => break,
@@ -67,15 +88,15 @@ impl Connection {
     }
 
     /// Reads all that is there; returns how many replies are complete with it.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<u64, BenchError> {
+    fn receive<W: Workload<Lane = L>>(&mut self, workload: &mut W, buffer: &mut [u8]) -> Result<u64, LoadError> {
         let mut complete = 0;
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => {
-                    return Err(BenchError::Connection("the server closed a connection".into()));
+                    return Err(LoadError::Connection("the server closed a connection".into()));
                 }
                 Ok(read) => {
-                    complete += self.replies.feed(&buffer[..read])?;
+                    complete += workload.feed(&mut self.lane, &buffer[..read])?;
                     // a short read of a stream socket means that it is empty.
                     if read < buffer.len() {
                         return Ok(complete);
@@ -90,7 +111,7 @@ impl Connection {
 }
 
 /// How much of `bytes` the socket takes now.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, BenchError> {
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, LoadError> {
     loop {
         match stream.write(bytes) {
             Ok(written) => return Ok(written),
@@ -101,72 +122,56 @@ fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, BenchError>
     }
 }
 
-/// All connections of a client.
-pub struct Connections {
+/// All connections of a client, and what they send.
+pub(crate) struct Connections<W: Workload> {
+    pub(crate) workload: W,
     epoll: OwnedFd,
-    list: Vec<Connection>,
+    list: Vec<Connection<W::Lane>>,
     events: Vec<Event>,
     buffer: Box<[u8]>,
 }
 
-impl Connections {
+impl<W: Workload> Connections<W> {
     /// Connects.
-    ///
-    /// # Errors
-    /// When a connection cannot be made.
-    pub fn open(shape: &Shape, random: &mut Random) -> Result<Self, BenchError> {
+    pub(crate) fn open(endpoint: &Endpoint, clients: usize, mut workload: W) -> Result<Self, LoadError> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context(|| "creating an epoll".into())?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, shape.port));
-        let mut list = Vec::with_capacity(shape.clients);
-        for index in 0..shape.clients {
-            let what = || format!("connecting to {address}");
-            let stream = TcpStream::connect(address).context(what)?;
+        let mut list = Vec::with_capacity(clients);
+        for index in 0..clients {
+            let what = || format!("connecting to {}", endpoint.address);
+            let stream = endpoint.connect()?;
             stream.set_nonblocking(true).context(what)?;
-            stream.set_nodelay(true).context(what)?;
             // edge-triggered, for both directions at once: no epoll_ctl ever again.
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
             epoll::add(&epoll, &stream, EventData::new_u64(index as u64), flags).context(what)?;
-            let op = shape.op.of_connection(index);
-            list.push(Connection {
-                index,
-                stream,
-                batch: Batch::new(op, shape.value, shape.pipeline, random),
-                replies: Replies::new(op, shape.value),
-                unsent: Vec::new(),
-            });
+            list.push(Connection { index, stream, lane: workload.lane(index), unsent: Vec::new() });
         }
         let no_event = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         Ok(Self {
+            workload,
             epoll,
-            events: vec![no_event; shape.clients],
+            events: vec![no_event; clients],
             list,
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
     }
 
     /// The number of connections.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// One of them.
-    ///
-    /// # Panics
-    /// If `index` is not below [`Self::len`].
-    pub fn get(&mut self, index: usize) -> &mut Connection {
-        &mut self.list[index]
+    /// Sends up to `limit` requests on one of them; returns how many, 0 when there are no more.
+    pub(crate) fn send(&mut self, index: usize, limit: usize) -> Result<u64, LoadError> {
+        self.list[index].send(&mut self.workload, limit)
     }
 
     /// Waits up to `timeout` for events, sends what waits to be sent, and calls `on_replies` with
-    /// each connection on which replies are complete, its index, and their number.
-    ///
-    /// # Errors
-    /// What a connection or `on_replies` fails with.
-    pub fn poll(
+    /// each connection on which replies are complete, the workload, its index, and their number.
+    pub(crate) fn poll(
         &mut self,
         timeout: Duration,
-        mut on_replies: impl FnMut(&mut Connection, usize, u64) -> Result<(), BenchError>,
-    ) -> Result<(), BenchError> {
+        mut on_replies: impl FnMut(&mut Connection<W::Lane>, &mut W, usize, u64) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         let ready = match epoll::wait(&self.epoll, &mut self.events[..], Some(&timeout)) {
             Err(rustix::io::Errno::INTR) => 0,
@@ -180,9 +185,9 @@ impl Connections {
             }
             let flags = event.flags;
             if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
-                let complete = connection.receive(&mut self.buffer)?;
+                let complete = connection.receive(&mut self.workload, &mut self.buffer)?;
                 if complete > 0 {
-                    on_replies(connection, index, complete)?;
+                    on_replies(connection, &mut self.workload, index, complete)?;
                 }
             }
         }

@@ -8,11 +8,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::connection::{Connections, Shape};
-use crate::error::BenchError;
+use crate::closed::WATCH;
+use crate::connection::{Connections, Endpoint};
+use crate::error::LoadError;
 use crate::interrupt;
 use crate::latency::Latencies;
-use crate::request::{Keys, Random};
+use crate::workload::Workload;
 
 /// Bursts sent before the sockets are looked at again, when the loop is late.
 const BURSTS_PER_TURN: u32 = 16;
@@ -40,41 +41,54 @@ struct Burst {
 }
 
 /// An open-loop client on one thread.
-pub struct OpenLoop {
-    connections: Connections,
+pub struct OpenLoop<W: Workload> {
+    connections: Connections<W>,
     pipeline: usize,
     bursts: Vec<VecDeque<Burst>>,
-    keys: Keys,
 }
 
-impl OpenLoop {
-    /// Connects.
+impl<W: Workload> OpenLoop<W> {
+    /// Connects `clients` times; `pipeline` requests leave at once.
     ///
     /// # Errors
     /// When a connection cannot be made.
-    pub fn connect(shape: &Shape, keys: Keys, random: &mut Random) -> Result<Self, BenchError> {
-        let connections = Connections::open(shape, random)?;
-        Ok(Self {
-            bursts: (0..connections.len()).map(|_| VecDeque::new()).collect(),
-            connections,
-            pipeline: shape.pipeline,
-            keys,
-        })
+    pub fn connect(endpoint: &Endpoint, clients: usize, pipeline: usize, workload: W) -> Result<Self, LoadError> {
+        let connections = Connections::open(endpoint, clients, workload)?;
+        Ok(Self { bursts: (0..connections.len()).map(|_| VecDeque::new()).collect(), connections, pipeline })
+    }
+
+    /// What is sent, with what it has counted.
+    pub fn workload(&mut self) -> &mut W {
+        &mut self.connections.workload
     }
 
     /// Offers `rate` requests a second for `duration`, in bursts of the pipeline's depth at equal
     /// distances, over the connections in turn; then waits for the last replies.
     ///
     /// # Errors
-    /// [`BenchError::Overrun`] when the server falls seconds behind; when a connection fails or a
+    /// As [`Self::run_watched`].
+    pub fn run(&mut self, rate: f64, duration: Duration) -> Result<OpenRun, LoadError> {
+        self.run_watched(rate, duration, &mut |_| {})
+    }
+
+    /// The same; `watch` sees about every second what there is so far.
+    ///
+    /// # Errors
+    /// [`LoadError::Overrun`] when the server falls seconds behind; when a connection fails or a
     /// reply is not the wanted one; when ctrl-c was pressed.
-    pub fn run(&mut self, rate: f64, duration: Duration) -> Result<OpenRun, BenchError> {
+    pub fn run_watched(
+        &mut self,
+        rate: f64,
+        duration: Duration,
+        watch: &mut dyn FnMut(&Latencies),
+    ) -> Result<OpenRun, LoadError> {
         let interval = Duration::from_secs_f64(self.pipeline as f64 / rate.max(1.0));
         let most_outstanding = (rate * MOST_SECONDS_BEHIND) as u64 + 1000;
         let start = Instant::now();
         let end = start + duration;
         let mut run =
             OpenRun { requests: 0, elapsed: duration, latencies: Latencies::new(), send_lags: Latencies::new() };
+        let mut watched = start;
         let (mut due, mut next, mut sent, mut turns) = (start, 0, 0, 0_u32);
         while due < end || run.requests < sent {
             for _ in 0..BURSTS_PER_TURN {
@@ -82,7 +96,7 @@ impl OpenLoop {
                 if due >= end || now < due {
                     break;
                 }
-                let requests = self.connections.get(next).send(&mut self.keys, self.pipeline)?;
+                let requests = self.connections.send(next, self.pipeline)?;
                 run.send_lags.record(now - due, 1);
                 self.bursts[next].push_back(Burst { due, outstanding: requests });
                 sent += requests;
@@ -90,20 +104,24 @@ impl OpenLoop {
                 next = (next + 1) % self.bursts.len();
             }
             let bursts = &mut self.bursts;
-            self.connections.poll(Duration::ZERO, |_, index, replies| {
+            self.connections.poll(Duration::ZERO, |_, _, index, replies| {
                 let now = Instant::now();
                 settle(&mut bursts[index], replies, now, &mut run.latencies)?;
                 run.requests += replies;
                 Ok(())
             })?;
             if sent - run.requests > most_outstanding {
-                return Err(BenchError::Overrun { outstanding: sent - run.requests, rate });
+                return Err(LoadError::Overrun { outstanding: sent - run.requests, rate });
             }
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(4096) {
                 interrupt::check()?;
+                if watched.elapsed() > WATCH {
+                    watch(&run.latencies);
+                    watched = Instant::now();
+                }
                 if start.elapsed() > duration + Duration::from_secs(30) {
-                    return Err(BenchError::Connection(format!(
+                    return Err(LoadError::Connection(format!(
                         "{} requests were not answered within 30 s",
                         sent - run.requests
                     )));
@@ -121,10 +139,10 @@ fn settle(
     mut replies: u64,
     now: Instant,
     latencies: &mut Latencies,
-) -> Result<(), BenchError> {
+) -> Result<(), LoadError> {
     while replies > 0 {
         let Some(burst) = bursts.front_mut() else {
-            return Err(BenchError::Connection("the server sent more replies than requests".into()));
+            return Err(LoadError::Connection("the server sent more replies than requests".into()));
         };
         let settled = replies.min(burst.outstanding);
         latencies.record(now.saturating_duration_since(burst.due), settled);
@@ -140,14 +158,12 @@ fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_server::FakeServer;
+    use crate::fake_server::{FakeServer, Sets};
 
     #[test]
     fn offers_what_was_asked_for() {
         let server = FakeServer::start("+OK\r\n");
-        let keys = Keys::Sequential(0..u64::MAX);
-        let shape = server.shape(4, 3);
-        let mut client = OpenLoop::connect(&shape, keys, &mut Random::new(1)).unwrap();
+        let mut client = OpenLoop::connect(&server.endpoint(), 3, 4, Sets::new(0..u64::MAX)).unwrap();
         let run = client.run(4000.0, Duration::from_millis(100)).unwrap();
         assert_eq!(run.requests, 400);
         assert_eq!(server.keys(), (0..400).collect::<Vec<_>>());

@@ -13,8 +13,15 @@ const HIGHEST_NS: u64 = 60_000_000_000;
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
 
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latencies {
     /// An empty one.
+    #[must_use]
     pub fn new() -> Self {
         match Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3) {
             Ok(histogram) => Self(histogram),
@@ -28,12 +35,35 @@ impl Latencies {
         self.0.saturating_record_n(ns, count);
     }
 
+    /// Adds what another one has.
+    pub fn add(&mut self, other: &Self) {
+        // the bounds are the same, so there is room for all.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// What came since `earlier`, a former state of the same.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut rest = self.clone();
+        // what was counted before is still in it.
+        let _ = rest.0.subtract(&earlier.0);
+        rest
+    }
+
+    /// The number of requests.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The latency in microseconds that this fraction of all requests did not exceed.
+    #[must_use]
     pub fn quantile_us(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
     }
 
     /// The longest one in microseconds.
+    #[must_use]
     pub fn max_us(&self) -> f64 {
         self.0.max() as f64 / 1000.0
     }
@@ -52,6 +82,18 @@ mod tests {
         assert!((latencies.quantile_us(0.99) - 100.0).abs() < 1.0);
         assert!((latencies.quantile_us(0.999) - 5000.0).abs() < 10.0);
         assert!((latencies.max_us() - 5000.0).abs() < 10.0);
+    }
+
+    #[test]
+    fn states_can_be_added_and_told_apart() {
+        let (mut latencies, mut other) = (Latencies::new(), Latencies::new());
+        latencies.record(Duration::from_micros(100), 5);
+        let earlier = latencies.clone();
+        other.record(Duration::from_millis(5), 2);
+        latencies.add(&other);
+        let rest = latencies.since(&earlier);
+        assert_eq!((latencies.count(), rest.count()), (7, 2));
+        assert!((rest.quantile_us(0.1) - 5000.0).abs() < 10.0);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{Connections, Shape};
-use crate::error::BenchError;
+use crate::connection::{Connections, Endpoint};
+use crate::error::LoadError;
 use crate::interrupt;
 use crate::latency::Latencies;
-use crate::request::{Keys, Random};
+use crate::workload::Workload;
 
 /// No reply for this long: the server hangs.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often a watcher is told.
+pub(crate) const WATCH: Duration = Duration::from_secs(1);
 
 /// What one stretch of load did. All of its requests were sent and answered within it.
 #[derive(Debug)]
@@ -23,12 +26,11 @@ pub struct Stretch {
 }
 
 /// A closed-loop client on one thread.
-pub struct ClosedLoop {
-    connections: Connections,
+pub struct ClosedLoop<W: Workload> {
+    connections: Connections<W>,
     pipeline: usize,
     /// Per connection: requests on their way, and when they were sent.
     flights: Vec<Flight>,
-    keys: Keys,
 }
 
 #[derive(Clone, Copy)]
@@ -37,40 +39,53 @@ struct Flight {
     sent_at: Instant,
 }
 
-impl ClosedLoop {
-    /// Connects.
+impl<W: Workload> ClosedLoop<W> {
+    /// Connects `clients` times; each connection has `pipeline` requests on its way.
     ///
     /// # Errors
     /// When a connection cannot be made.
-    pub fn connect(shape: &Shape, keys: Keys, random: &mut Random) -> Result<Self, BenchError> {
-        let connections = Connections::open(shape, random)?;
+    pub fn connect(endpoint: &Endpoint, clients: usize, pipeline: usize, workload: W) -> Result<Self, LoadError> {
+        let connections = Connections::open(endpoint, clients, workload)?;
         let idle = Flight { outstanding: 0, sent_at: Instant::now() };
-        Ok(Self { flights: vec![idle; connections.len()], connections, pipeline: shape.pipeline, keys })
+        Ok(Self { flights: vec![idle; connections.len()], connections, pipeline })
     }
 
-    /// Makes load until `duration` is over or the keys have run out, then waits for the last
+    /// What is sent, with what it has counted.
+    pub fn workload(&mut self) -> &mut W {
+        &mut self.connections.workload
+    }
+
+    /// Makes load until `duration` is over or there are no more requests, then waits for the last
     /// replies.
+    ///
+    /// # Errors
+    /// As [`Self::run_watched`].
+    pub fn run(&mut self, duration: Duration) -> Result<Stretch, LoadError> {
+        self.run_watched(duration, &mut |_| {})
+    }
+
+    /// The same; `watch` sees about every second what there is so far.
     ///
     /// # Errors
     /// When a connection fails, a reply is not the wanted one, the server is silent for a minute,
     /// or ctrl-c was pressed.
-    pub fn run(&mut self, duration: Duration) -> Result<Stretch, BenchError> {
+    pub fn run_watched(&mut self, duration: Duration, watch: &mut dyn FnMut(&Latencies)) -> Result<Stretch, LoadError> {
         let start = Instant::now();
         let deadline = start + duration;
         let mut latencies = Latencies::new();
         let mut requests = 0;
         let mut active = 0;
         for (index, flight) in self.flights.iter_mut().enumerate() {
-            let connection = self.connections.get(index);
             flight.sent_at = Instant::now();
-            flight.outstanding = connection.send(&mut self.keys, self.pipeline)?;
+            flight.outstanding = self.connections.send(index, self.pipeline)?;
             active += usize::from(flight.outstanding > 0);
         }
         let mut last_reply = start;
-        let Self { connections, pipeline, flights, keys } = self;
+        let mut watched = start;
+        let Self { connections, pipeline, flights } = self;
         while active > 0 {
             let before = requests;
-            connections.poll(Duration::from_millis(100), |connection, index, replies| {
+            connections.poll(Duration::from_millis(100), |connection, workload, index, replies| {
                 let now = Instant::now();
                 let flight = &mut flights[index];
                 latencies.record(now - flight.sent_at, replies);
@@ -78,21 +93,25 @@ impl ClosedLoop {
                 flight.outstanding = flight
                     .outstanding
                     .checked_sub(replies)
-                    .ok_or_else(|| BenchError::Connection("the server sent more replies than requests".into()))?;
+                    .ok_or_else(|| LoadError::Connection("the server sent more replies than requests".into()))?;
                 if flight.outstanding == 0 {
                     if now < deadline {
                         flight.sent_at = now;
-                        flight.outstanding = connection.send(keys, *pipeline)?;
+                        flight.outstanding = connection.send(workload, *pipeline)?;
                     }
                     active -= usize::from(flight.outstanding == 0);
                 }
                 last_reply = now;
                 Ok(())
             })?;
+            if last_reply - watched > WATCH {
+                watch(&latencies);
+                watched = last_reply;
+            }
             if requests == before {
                 interrupt::check()?;
                 if last_reply.elapsed() > SILENCE {
-                    return Err(BenchError::Connection(format!(
+                    return Err(LoadError::Connection(format!(
                         "no reply for {} s; {active} connections wait",
                         SILENCE.as_secs()
                     )));
@@ -107,13 +126,12 @@ impl ClosedLoop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_server::FakeServer;
+    use crate::fake_server::{FakeServer, Sets};
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn client(server: &FakeServer, keys: std::ops::Range<u64>) -> ClosedLoop {
-        let shape = server.shape(16, 3);
-        ClosedLoop::connect(&shape, Keys::Sequential(keys), &mut Random::new(1)).unwrap()
+    fn client(server: &FakeServer, keys: std::ops::Range<u64>) -> ClosedLoop<Sets> {
+        ClosedLoop::connect(&server.endpoint(), 3, 16, Sets::new(keys)).unwrap()
     }
 
     #[test]
@@ -138,14 +156,14 @@ mod tests {
     fn an_error_reply_ends_the_run() {
         let server = FakeServer::start("-OOM no memory\r\n");
         let error = client(&server, 0..10).run(LONG).unwrap_err();
-        assert!(matches!(error, BenchError::Reply { .. }), "{error}");
+        assert!(matches!(error, LoadError::Reply { .. }), "{error}");
     }
 
     #[test]
     fn a_closed_connection_ends_the_run() {
         let server = FakeServer::start("");
         let error = client(&server, 0..10).run(LONG).unwrap_err();
-        let closed = matches!(error, BenchError::Connection(_) | BenchError::Io { .. });
+        let closed = matches!(error, LoadError::Connection(_) | LoadError::Io { .. });
         assert!(closed, "{error}");
     }
 }
