@@ -264,6 +264,64 @@ fn commands_over_both_partitions_answer_as_over_one() {
     });
 }
 
+/// Two accounts in two partitions: whoever looks at both sees the same sum.
+#[test]
+fn a_transaction_of_both_partitions_is_seen_whole_or_not_at_all() {
+    on_two_cores("cores-multi", &[], |server, _| {
+        let server = &*server;
+        let (a, b) = (key_of(0, 1), key_of(1, 2));
+        let mut client = server.connect().unwrap();
+        assert_eq!(text(&must(&mut client, &format!("MSET {a} 500 {b} 500"))), "OK");
+        let pay = |client: &mut Client, from: &str, to: &str| {
+            for command in ["MULTI".to_owned(), format!("DECR {from}"), format!("INCR {to}"), "EXEC".to_owned()] {
+                client.send(&command.split(' ').collect::<Vec<_>>());
+            }
+        };
+        std::thread::scope(|scope| {
+            for i in 0..4 {
+                let (a, b, pay) = (&a, &b, &pay);
+                scope.spawn(move || {
+                    let mut client = server.connect().unwrap();
+                    for round in 0..100 {
+                        let (from, to) = if (i + round) % 2 == 0 { (a, b) } else { (b, a) };
+                        pay(&mut client, from, to);
+                        client.send(&["MULTI"]);
+                        client.send(&["GET", a]);
+                        client.send(&["GET", b]);
+                        client.send(&["EXEC"]);
+                        client.send(&["MGET", a, b]);
+                        let replies: Vec<_> = (0..9).map(|_| client.read().unwrap()).collect();
+                        for seen in &replies[7..] {
+                            let Value::Array(values) = seen else { panic!("{seen:?}") };
+                            let sum: i64 = values.iter().map(|value| text(value).parse::<i64>().unwrap()).sum();
+                            assert_eq!(sum, 1000);
+                        }
+                    }
+                });
+            }
+        });
+        // a watched key of the other core
+        let mut other = server.connect().unwrap();
+        for key in [&a, &b] {
+            assert_eq!(text(&must(&mut client, &format!("WATCH {a} {b}"))), "OK");
+            must(&mut other, &format!("INCR {key}"));
+            must(&mut client, "MULTI");
+            must(&mut client, &format!("SET {a} lost"));
+            assert_eq!(must(&mut client, "EXEC"), Value::Null);
+        }
+        must(&mut client, "MULTI");
+        must(&mut client, &format!("MSETNX {a} lost {b} lost"));
+        must(&mut client, &format!("DEL {a} {b}"));
+        must(&mut client, &format!("MSETNX {a} 1 {b} 2"));
+        must(&mut client, "PING");
+        must(&mut client, &format!("MGET {b} {a}"));
+        let Value::Array(replies) = must(&mut client, "EXEC") else { panic!() };
+        assert_eq!(replies[..3], [Value::Integer(0), Value::Integer(2), Value::Integer(1)]);
+        let Value::Array(values) = &replies[4] else { panic!() };
+        assert_eq!(values.iter().map(text).collect::<Vec<_>>(), ["2", "1"]);
+    });
+}
+
 #[test]
 fn shutdown_answers_what_it_has_taken_and_keeps_it() {
     on_two_cores("cores-shutdown", &["--appendfsync", "always"], |server, dir| {

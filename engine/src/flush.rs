@@ -34,6 +34,10 @@ impl<D: Disk> Partition<D> {
     /// # Panics
     /// If the system has no memory for an empty index.
     pub(crate) fn flush(&mut self, db: Option<DbId>) -> Result<(), Stop> {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.flush(db);
+            return Ok(());
+        }
         let floor = self.floor(db);
         self.log.reserve(floor.encoded_len() as u64, Purpose::Free)?;
         let address = self.log.append(&floor).address;
@@ -57,6 +61,7 @@ impl<D: Disk> Partition<D> {
     /// # Panics
     /// If the system has no memory for an empty index.
     pub(crate) fn apply_floor(&mut self, db: Option<DbId>, address: Address) {
+        self.touch_watched(db);
         self.saver.flushed();
         let position = self.log.table().position(address);
         if let Some(db) = db {

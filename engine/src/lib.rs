@@ -17,6 +17,7 @@ mod lookup;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
+mod overlay;
 mod partition;
 mod published;
 mod replay;
@@ -27,6 +28,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 pub mod transact;
+mod watch;
 mod write;
 
 pub use checkpoint::CheckpointStats;
@@ -39,3 +41,4 @@ pub use partition::{Limits, OpenError, Partition, open};
 pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};
 pub use stop::Stop;
+pub use watch::Watch;

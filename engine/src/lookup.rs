@@ -97,6 +97,17 @@ impl<D: Disk> Partition<D> {
     /// The entry of a key, without a look at whether the reply will have to wait.
     #[inline]
     pub(crate) fn peek(&self, key: Key<'_>) -> Lookup {
+        if let Some(overlay) = &self.overlay
+            && let Some(lookup) = overlay.peek(key, self.now_ms)
+        {
+            return lookup;
+        }
+        self.peek_below(key)
+    }
+
+    /// The same without what a transaction has changed so far.
+    #[inline]
+    pub(crate) fn peek_below(&self, key: Key<'_>) -> Lookup {
         let table = self.log.table();
         let mut hit: Option<Record<'_>> = None;
         let found = self.index.find(key.fingerprint, |address| {
@@ -126,6 +137,9 @@ impl<D: Disk> Partition<D> {
     #[inline]
     pub(crate) fn lookup(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
         let lookup = self.peek(key);
+        if self.overlay.is_some() {
+            return self.note_below(key).map(|()| lookup);
+        }
         match lookup {
             Lookup::Live(found) => self.note_seen(found)?,
             Lookup::Absent => self.note_absent()?,
@@ -141,6 +155,16 @@ impl<D: Disk> Partition<D> {
             }
         }
         Ok(lookup)
+    }
+
+    /// The replies of a transaction wait for what it was built upon.
+    #[cold]
+    fn note_below(&mut self, key: Key<'_>) -> Result<(), Stop> {
+        match self.peek_below(key) {
+            Lookup::Live(found) => self.note_seen(found),
+            Lookup::Absent => self.note_absent(),
+            Lookup::Stale(found) => self.note_seen(found).and_then(|()| self.note_absent()),
+        }
     }
 
     /// Looks a key up that a write will replace, whatever its value: the write's own record is the newest.
@@ -199,6 +223,11 @@ impl<D: Disk> Partition<D> {
     /// The value of a found record.
     #[inline]
     pub(crate) fn value(&self, found: Found) -> Value<'_> {
+        if let Some(overlay) = &self.overlay
+            && let Some(value) = overlay.value(found)
+        {
+            return value;
+        }
         self.log.table().record(found.address).value()
     }
 

@@ -14,11 +14,13 @@ use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
+use crate::overlay::Overlay;
 use crate::published::Published;
 use crate::replay::Replay;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
+use crate::watch::Watchers;
 
 /// Limits that the configuration sets.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,9 @@ pub struct Partition<D: Disk> {
     /// Who has which keys to himself. Empty but while a transaction over several partitions is under way.
     pub(crate) locks: Locks,
     pub(crate) transactions: Transactions,
+    /// While commands of a transaction are executed: what they have changed so far.
+    pub(crate) overlay: Option<Box<Overlay>>,
+    pub(crate) watchers: Watchers,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     /// KEYS that wait for records which are not in memory.

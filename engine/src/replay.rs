@@ -138,6 +138,8 @@ impl Replay {
         Partition {
             last_delete: LogPosition(0),
             random: log.dataset() | 1,
+            overlay: None,
+            watchers: crate::watch::Watchers::default(),
             compaction: Compaction::new(log.tail(), self.now_ms),
             log,
             index: self.index,

@@ -42,8 +42,15 @@ impl<D: Disk> Partition<D> {
             return self.append_ahead(key, &[Piece::Bytes(bytes)], expires_at_ms, seen).map(Some);
         }
         let entry = Entry::Put { db: key.db, key: key.bytes, value, expires_at_ms };
-        self.log.reserve(entry.encoded_len() as u64, Purpose::Grow)?;
+        self.reserve(entry.encoded_len() as u64, Purpose::Grow)?;
         Ok(None)
+    }
+
+    /// Makes sure that records of so many bytes can be appended next, all into one frame. Of a transaction all the room is made at
+    /// its end.
+    #[inline]
+    pub(crate) fn reserve(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Stop> {
+        if self.overlay.is_some() { Ok(()) } else { Ok(self.log.reserve(bytes, purpose)?) }
     }
 
     /// Whether a value of so many bytes is written ahead, by [`Partition::append_ahead`].
@@ -102,7 +109,7 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn reserve_delete<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<(), Stop> {
         // a tombstone has at most 12 bytes beside its key
         let bytes = keys.map(|key| key.len() as u64 + 12).sum();
-        Ok(self.log.reserve(bytes, Purpose::Shrink)?)
+        self.reserve(bytes, Purpose::Shrink)
     }
 
     /// Gives a key a value: appends the record, and the index points to it. Space was reserved.
@@ -111,6 +118,9 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn put(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>, old: Lookup) {
+        if let Some(overlay) = &mut self.overlay {
+            return overlay.put(key, value, expires_at_ms);
+        }
         let new = self.append_put(key.db, key.bytes, value, expires_at_ms);
         self.wait_for_write();
         self.refer(key, new.address, expires_at_ms, old);
@@ -149,6 +159,9 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
+        if !self.watchers.is_empty() {
+            self.watchers.touch(key);
+        }
         self.saver.changed();
         let stats = &mut self.dbs[usize::from(key.db.0)];
         let mut old_expiry = None;
@@ -206,6 +219,9 @@ impl<D: Disk> Partition<D> {
 
     /// Deletes a key: a tombstone, and no entry any more. Space was reserved.
     pub(crate) fn delete(&mut self, key: Key<'_>, found: Found) {
+        if let Some(overlay) = &mut self.overlay {
+            return overlay.delete(key);
+        }
         self.log.append(&Entry::Delete { db: key.db, key: key.bytes });
         self.wait_for_write();
         self.note_delete();
@@ -224,6 +240,7 @@ impl<D: Disk> Partition<D> {
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
+        self.watchers.touch(key);
         self.index.remove(found.slot);
         self.log.table_mut().release(found.address, found.shape(key.db));
         self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);

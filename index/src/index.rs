@@ -52,6 +52,15 @@ pub struct SlotRef {
     generation: u64,
 }
 
+impl SlotRef {
+    /// Of an entry that is in no index.
+    pub const NOWHERE: Self = Self {
+        place: u64::MAX,
+        #[cfg(debug_assertions)]
+        generation: u64::MAX,
+    };
+}
+
 /// What a [`SlotRef`] refers to.
 ///
 /// ```text

@@ -99,6 +99,8 @@ pub enum Plant {
     L2Nil,
     /// Tickets may come to a partition in any order.
     X1,
+    /// Nobody looks whether a watched key was changed.
+    X1Watch,
     /// An owner says that its part of a transaction is durable before it is.
     X3Durable,
     /// A part is published as soon as it is appended.

@@ -61,6 +61,32 @@ for protocol in (2, 3):
     assert isinstance(replies[1], redis.ResponseError), replies
     assert replies[2] == "abc"
 
+    with r.pipeline(transaction=True) as pipe:
+        pipe.set("t1", "1").set("t2", "x").incr("t1").incr("t2").mget("t1", "t2")
+        replies = pipe.execute(raise_on_error=False)
+    assert replies[:3] == [True, True, 2] and replies[4] == ["2", "x"], replies
+    assert isinstance(replies[3], redis.ResponseError), replies
+
+    with r.pipeline() as pipe:
+        pipe.watch("t1")
+        balance = int(pipe.get("t1"))
+        r.set("t1", "10")
+        pipe.multi()
+        pipe.set("t1", balance + 1)
+        try:
+            pipe.execute()
+            raise AssertionError("a watched key has changed")
+        except redis.WatchError:
+            pass
+
+    def one_more(pipe):
+        value = int(pipe.get("t1"))
+        pipe.multi()
+        pipe.set("t1", value + 1)
+
+    assert r.transaction(one_more, "t1") == [True]
+    assert r.get("t1") == "11"
+
     binary = redis.Redis(port=port, protocol=protocol)
     blob = bytes(range(256)) * 1000
     assert binary.set(b"\x00bin\xff", blob) and binary.get(b"\x00bin\xff") == blob

@@ -61,7 +61,7 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn dbsize(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         self.note_all()?;
-        reply.integer(self.dbs[usize::from(request.db.0)].keys as i64);
+        reply.integer(self.key_count(request.db) as i64);
         Ok(())
     }
 

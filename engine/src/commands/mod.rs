@@ -54,7 +54,7 @@ impl<D: Disk> Partition<D> {
     }
 
     #[inline(never)]
-    fn execute_other(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    pub(crate) fn execute_other(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         match request.id {
             CommandId::Append => self.append(request, reply),
             CommandId::Bitcount => self.bitcount(request, reply),

@@ -79,7 +79,8 @@ impl<D: Disk> Partition<D> {
         let record = self.log.table().record(address);
         let expired = record.expires_at_ms().is_some_and(|ms| ms <= self.now_ms);
         let below = self.log.table().position(address) < self.floors[usize::from(db.0)];
-        (record.db() == db && !expired && !below).then(|| record.key())
+        let is_hidden = || self.overlay.as_ref().is_some_and(|overlay| !overlay.shows(db, record.key()));
+        (record.db() == db && !expired && !below && !is_hidden()).then(|| record.key())
     }
 
     /// SCAN's cursor is a place in hash order: see [`emberkv_index::ScanCursor`].
@@ -170,6 +171,9 @@ impl<D: Disk> Partition<D> {
                 }
             });
         }
+        let mut keys = std::mem::take(&mut walk.keys);
+        self.new_keys(db, pattern).into_iter().for_each(|key| keys.push(key));
+        walk.keys = keys;
         Ok(())
     }
 
@@ -184,8 +188,16 @@ impl<D: Disk> Partition<D> {
     }
 
     fn draw_key(&mut self, db: DbId) -> Result<Option<Vec<u8>>, Stop> {
-        if self.dbs[usize::from(db.0)].keys == 0 {
+        let count = self.key_count(db);
+        if count == 0 {
             return Ok(None);
+        }
+        if self.overlay.is_some() {
+            let at = self.next_random() % count;
+            let new = self.new_keys(db, b"*").get(usize::try_from(at).unwrap_or(usize::MAX)).map(|key| key.to_vec());
+            if new.is_some() {
+                return Ok(new);
+            }
         }
         for _ in 0..DRAWS {
             let random = self.next_random();

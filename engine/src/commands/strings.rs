@@ -44,6 +44,8 @@ impl<D: Disk> Partition<D> {
     pub(super) fn reply_value(&self, found: Found, reply: &mut Reply<'_>) {
         match self.value(found) {
             Value::Bytes(bytes) if bytes.len() < SHARED_VALUE_BYTES => reply.bulk(bytes),
+            // a value of the transaction's own is in no segment
+            Value::Bytes(bytes) if self.overlay.is_some() => reply.bulk(bytes),
             Value::Bytes(_) => reply.bulk_shared(self.log.table().share_value(found.address)),
             Value::Int(int) => reply.bulk_integer(int),
             Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
@@ -132,7 +134,7 @@ impl<D: Disk> Partition<D> {
             bytes += entry.encoded_len() as u64;
             self.prefetch_row(request.db, key);
         }
-        self.log.reserve(bytes, emberkv_log::Purpose::Grow)?;
+        self.reserve(bytes, emberkv_log::Purpose::Grow)?;
         for i in (1..args.len()).step_by(2) {
             let key = self.key(request.db, args.at(i));
             let old = self.lookup_to_replace(key);
@@ -271,7 +273,7 @@ impl<D: Disk> Partition<D> {
             return self.append_ahead(key, &value, expires_at_ms, Some(found)).map(Some);
         }
         // the record that there is, and at most eight bytes of expiry more
-        self.log.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?;
+        self.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?;
         Ok(None)
     }
 

@@ -19,6 +19,7 @@ use emberkv_log::{PartitionId, TxId};
 
 use super::plan::{Merge, Plan};
 use super::reply::Outcome;
+use super::script::Script;
 use super::share::{Action, Vote};
 use super::{CoordinatorId, ToCoordinator, ToOwner};
 
@@ -26,7 +27,7 @@ use super::{CoordinatorId, ToCoordinator, ToOwner};
 /// locks short (law 10): each has at most this many of every core. Chosen, not measured: 16 pipelines of 16.
 pub const MAX_OPEN: usize = 256;
 
-const UNKNOWN: &str =
+pub(super) const UNKNOWN: &str =
     "MISCONF Errors writing to the AOF file: whether this command was executed is unknown until a restart";
 
 /// What a coordinator wants to be done, in this order.
@@ -67,6 +68,7 @@ struct Transaction<T> {
     awaited: usize,
     members: Vec<Member>,
     merge: Merge,
+    script: Option<Script>,
     /// The reply, if nothing fails.
     outcome: Outcome,
     error: Option<Cow<'static, str>>,
@@ -112,6 +114,7 @@ impl Member {
         match &self.state {
             State::Granted(Vote::Ready) => true,
             State::Granted(Vote::Count(count)) => self.deletes && *count > 0,
+            State::Granted(Vote::Ran(ran)) => ran.writes,
             _ => false,
         }
     }
@@ -153,6 +156,7 @@ impl<T> Coordinator<T> {
             awaited: count,
             members,
             merge: plan.merge,
+            script: plan.script,
             outcome: Outcome::Ok,
             error: None,
         };
@@ -211,8 +215,14 @@ impl<T> Coordinator<T> {
         effects: &mut Vec<Effect<T>>,
     ) -> Option<Transaction<T>> {
         // a single one that must not write keeps all from it
-        let vetoes = |member: &Member| matches!(member.state, State::Refused | State::Granted(Vote::Exists));
+        let vetoes =
+            |member: &Member| matches!(member.state, State::Refused | State::Granted(Vote::Exists | Vote::Changed));
         let vetoed = open.members.iter().any(vetoes);
+        let random = self.next_random();
+        if !vetoed && open.next_round(ticket, random, effects) {
+            return Some(open);
+        }
+        let is_changed = open.members.iter().any(|member| member.state == State::Granted(Vote::Changed));
         let writers = open.members.iter().filter(|member| !vetoed && member.will_write());
         let writers: Arc<[PartitionId]> = writers.map(|member| member.partition).collect();
         let mut votes = Vec::with_capacity(open.members.len());
@@ -231,9 +241,11 @@ impl<T> Coordinator<T> {
             };
             effects.push(Effect::Send { to, message });
         }
-        let outcome = match open.error.take() {
-            Some(error) => Outcome::Error(error),
-            None => std::mem::replace(&mut open.merge, Merge::Ok).outcome(votes, self.next_random()),
+        let outcome = match (open.error.take(), open.script.take()) {
+            (Some(error), _) => Outcome::Error(error),
+            (None, Some(_)) if is_changed => Outcome::Changed,
+            (None, Some(script)) => Outcome::Replies(script.replies()),
+            (None, None) => std::mem::replace(&mut open.merge, Merge::Ok).outcome(votes, random),
         };
         if writers.is_empty() {
             open.finish(ticket, outcome, true, effects);
@@ -253,6 +265,25 @@ impl<T> Coordinator<T> {
 }
 
 impl<T> Transaction<T> {
+    /// Of a script: takes the owners' answers, and asks for what comes next, if anything does.
+    fn next_round(&mut self, ticket: TxId, random: u64, effects: &mut Vec<Effect<T>>) -> bool {
+        let Some(script) = &mut self.script else { return false };
+        for member in &mut self.members {
+            if let State::Granted(Vote::Ran(ran)) = &mut member.state {
+                script.take(member.partition, std::mem::take(&mut ran.answers));
+            }
+        }
+        let round = script.go_on(random);
+        self.awaited = round.len();
+        for (to, steps) in round {
+            let member = self.members.iter_mut().find(|member| member.partition == to);
+            let Some(member) = member else { unreachable!("{ticket:?} has locked all that it needs") };
+            member.state = State::Asked;
+            effects.push(Effect::Send { to, message: ToOwner::Run { ticket, steps } });
+        }
+        self.awaited > 0
+    }
+
     /// All have answered the order to write.
     fn written(mut self, ticket: TxId, effects: &mut Vec<Effect<T>>) -> Option<Self> {
         let has_part = |member: &&Member| matches!(member.state, State::Durable | State::Failed);

@@ -23,6 +23,7 @@ mod coordinator;
 mod participant;
 mod plan;
 mod reply;
+mod script;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,8 @@ pub(crate) use participant::Transactions;
 pub(crate) use plan::ScanPlace;
 pub use plan::{Plan, Route, route};
 pub use reply::Outcome;
-pub use share::{Action, Share, Strings, Values, Vote};
+pub use script::{Line, Watched};
+pub use share::{Action, Answer, Ran, Run, Share, Step, Strings, Values, Vote};
 
 /// Names a coordinator: the core that it is on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -58,6 +60,13 @@ pub enum ToOwner {
         at_once: Option<Arc<[PartitionId]>>,
         /// What is to be done here.
         share: Share,
+    },
+    /// Execute further steps of a script. Answered as `Lock` is.
+    Run {
+        /// The transaction.
+        ticket: TxId,
+        /// The steps.
+        steps: Vec<Step>,
     },
     /// Append the part.
     Write {
@@ -83,7 +92,7 @@ pub enum ToOwner {
     },
 }
 
-/// What an owner answers: one answer to each `Lock`, `Write` and `Abort`.
+/// What an owner answers: one answer to each `Lock`, `Run`, `Write` and `Abort`.
 #[derive(Debug)]
 pub enum ToCoordinator {
     /// Locked, and what was seen is durable. If this partition is to write, it has the room for it.

@@ -4,6 +4,7 @@ use emberkv_log::PartitionId;
 use emberkv_resp::schema::{CommandId, arity_error};
 use emberkv_resp::{Args, format};
 
+use super::script::Script;
 use super::share::{Action, Share, Strings};
 use crate::commands::check_flush_mode;
 use crate::group::Request;
@@ -127,6 +128,10 @@ pub(crate) enum Merge {
     Keys,
     /// One key of all.
     Draw,
+    /// `OK`, once all watch (WATCH).
+    Watched,
+    /// The replies of a script's lines.
+    Script,
 }
 
 /// A command over several partitions, taken apart.
@@ -134,6 +139,8 @@ pub(crate) enum Merge {
 pub struct Plan {
     pub(crate) shares: Vec<(PartitionId, Share)>,
     pub(crate) merge: Merge,
+    /// Of a script: how it goes on.
+    pub(crate) script: Option<Script>,
 }
 
 impl Plan {
@@ -178,7 +185,7 @@ impl Plan {
             other => unreachable!("{other:?} is executed by one partition"),
         };
         let shares = shares.into_iter().map(|(partition, action)| (partition, Share { db: request.db, action }));
-        Ok(Self { shares: shares.collect(), merge })
+        Ok(Self { shares: shares.collect(), merge, script: None })
     }
 
     /// The partitions that it locks.
@@ -189,7 +196,7 @@ impl Plan {
 
 /// Deals arguments out by the first of each `step`: the strings of each partition that gets any, and whose turn it is for
 /// each.
-fn split(args: Args<'_>, step: usize, partitions: u16) -> (Vec<(PartitionId, Strings)>, Vec<u16>) {
+pub(super) fn split(args: Args<'_>, step: usize, partitions: u16) -> (Vec<(PartitionId, Strings)>, Vec<u16>) {
     let mut shares: Vec<(PartitionId, Strings)> = Vec::new();
     let mut order = Vec::with_capacity(args.len() / step);
     for i in (0..args.len()).step_by(step) {

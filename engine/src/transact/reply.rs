@@ -25,6 +25,10 @@ pub enum Outcome {
     Keys(Vec<Strings>),
     /// A key, or none.
     Key(Option<Box<[u8]>>),
+    /// The replies of a script's lines, as they are sent.
+    Replies(Vec<Vec<u8>>),
+    /// Nothing was executed: a watched key was changed.
+    Changed,
     /// An error, code and all.
     Error(Cow<'static, str>),
 }
@@ -46,6 +50,11 @@ impl Outcome {
             }
             Self::Key(Some(key)) => reply.bulk(key),
             Self::Key(None) => reply.null(),
+            Self::Replies(replies) => {
+                reply.array(replies.len());
+                replies.iter().for_each(|bytes| reply.output().push(bytes));
+            }
+            Self::Changed => reply.null_array(),
             Self::Error(text) => reply.error(text),
         }
     }
@@ -55,7 +64,8 @@ impl Merge {
     /// The outcome that all votes together make, in the order of the shares. `random` is for a draw.
     pub fn outcome(self, votes: Vec<Vote>, random: u64) -> Outcome {
         match self {
-            Self::Ok => Outcome::Ok,
+            Self::Ok | Self::Watched => Outcome::Ok,
+            Self::Script => Outcome::Replies(Vec::new()),
             Self::AllOrNone => Outcome::Integer(i64::from(!votes.contains(&Vote::Exists))),
             Self::Sum => {
                 let count = |vote| if let Vote::Count(count) = vote { count as i64 } else { 0 };

@@ -1,8 +1,13 @@
 //! One partition's share of a command, and what its owner says to it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use emberkv_log::DbId;
-use emberkv_resp::Reply;
+use emberkv_resp::schema::CommandId;
+use emberkv_resp::{OwnedArgs, Protocol, Reply};
+
+use crate::watch::Watch;
 
 /// Many strings, in one piece of memory.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -73,6 +78,70 @@ pub enum Action {
         /// All of them.
         all: bool,
     },
+    /// Watch these keys from now on.
+    Watch {
+        /// The keys.
+        keys: Strings,
+        /// Whose mark is made when one is changed.
+        watch: Watch,
+    },
+    /// Execute the steps of a script.
+    Run(Box<Run>),
+}
+
+/// One partition's share of a script.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// What is to be done first; more may follow, see [`super::ToOwner::Run`].
+    pub steps: Vec<Step>,
+    /// How the replies are written.
+    pub protocol: Protocol,
+    /// The keys that it may touch.
+    pub keys: Vec<(DbId, Box<[u8]>)>,
+    /// Whether it may touch others too.
+    pub all: bool,
+    /// If one of these was changed nothing is executed.
+    pub watched: Vec<(DbId, Box<[u8]>)>,
+    /// What says so.
+    pub watch: Option<Watch>,
+    /// Whether no other partition has a share.
+    pub alone: bool,
+}
+
+/// What a script has to do in one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A command whose keys are all here.
+    Command {
+        /// Which.
+        id: CommandId,
+        /// The database that is selected.
+        db: DbId,
+        /// Its arguments, the name first.
+        args: OwnedArgs,
+    },
+    /// A share of one over several partitions.
+    Share(Share),
+}
+
+/// What a step comes to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The reply of a command.
+    Reply(Vec<u8>),
+    /// What a share says.
+    Vote(Vote),
+    /// It was not executed.
+    Error(Cow<'static, str>),
+}
+
+/// What the steps so far come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// One for each step.
+    pub answers: Vec<Answer>,
+    /// Whether there is something to be appended.
+    pub writes: bool,
 }
 
 /// See the module.
@@ -95,6 +164,10 @@ pub enum Vote {
     Count(u64),
     /// The keys' values, in order.
     Values(Values),
+    /// The steps of a script were executed.
+    Ran(Ran),
+    /// A watched key was changed.
+    Changed,
     /// Keys.
     Keys(Strings),
     /// One key at random, out of so many.

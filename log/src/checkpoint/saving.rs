@@ -31,21 +31,19 @@ pub struct OpenPart {
     pub txid: TxId,
     /// Where the log was before the part.
     pub start: LogPosition,
-    /// What its records are.
-    pub holds: PartHolds,
-    /// Where they are.
-    pub records: Vec<Appended>,
+    /// Its records.
+    pub records: Vec<(Appended, PartHolds)>,
 }
 
-/// The records of a part, which are all of one kind.
+/// What a record of a part is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PartHolds {
-    /// Values of keys of this database that do not expire.
-    Values(DbId),
-    /// Tombstones.
-    Tombstones,
-    /// Floors.
-    Floors,
+    /// The value of a key of this database that expires then.
+    Value(DbId, Option<u64>),
+    /// A tombstone.
+    Tombstone,
+    /// A floor.
+    Floor,
 }
 
 /// The checkpoints of a running log.
@@ -184,17 +182,17 @@ impl<D: Disk> Log<D> {
         let one = |segment: &Segment<D::File>| {
             let mut needed = self.table.needed(segment.slot);
             let mut tallies = self.table.tallies(segment.slot).clone();
-            for (record, holds) in open.iter().flat_map(|part| part.records.iter().map(|record| (record, part.holds))) {
+            for (record, holds) in open.iter().flat_map(|part| &part.records) {
                 if self.table.first_slot(record.address) != segment.slot {
                     continue;
                 }
                 match holds {
-                    PartHolds::Values(db) => {
+                    PartHolds::Value(db, expires_at_ms) => {
                         needed.live_bytes -= record.len as u64;
-                        tallies.remove(Shape { len: record.len, db, expires_at_ms: None });
+                        tallies.remove(Shape { len: record.len, db: *db, expires_at_ms: *expires_at_ms });
                     }
-                    PartHolds::Tombstones => needed.tombstone_bytes -= record.len as u64,
-                    PartHolds::Floors => needed.floors -= 1,
+                    PartHolds::Tombstone => needed.tombstone_bytes -= record.len as u64,
+                    PartHolds::Floor => needed.floors -= 1,
                 }
             }
             SegmentMeta {

@@ -85,6 +85,8 @@ pub enum Group {
     String,
     /// Bits of strings.
     Bitmap,
+    /// Transactions of clients.
+    Transactions,
     /// Connections.
     Connection,
     /// The server as a whole.
@@ -101,6 +103,7 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Pubsub => "pubsub",

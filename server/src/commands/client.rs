@@ -40,10 +40,13 @@ impl Connection {
         let unsent = self.unsent();
         let listening = |kind| self.listening.as_ref().map_or(0, |listening| listening.names(kind).len());
         let memory = self.query.capacity() + self.output.bytes_capacity() + size_of::<Self>();
+        let multi = self.multi.as_ref().map_or(-1, |multi| multi.len() as i64);
+        let multi_bytes = self.multi.as_ref().map_or(0, |multi| multi.bytes());
+        let watch = self.watching.as_ref().map_or(0, |watching| watching.len());
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi=-1 watch=0 qbuf={} qbuf-free={} \
-                 argv-mem=0 multi-mem=0 rbs={} rbp=0 obl={unsent} oll={} omem=0 tot-mem={memory} events=r cmd={} \
+                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={multi} watch={watch} qbuf={} qbuf-free={} \
+                 argv-mem=0 multi-mem={multi_bytes} rbs={} rbp=0 obl={unsent} oll={} omem=0 tot-mem={memory} events=r cmd={} \
                  user=default redir=-1 resp={} lib-name=",
                 seconds(self.created_ms),
                 seconds(self.last_seen_ms),

@@ -150,6 +150,7 @@ impl Shard {
             connection.name.clear();
             connection.no_evict = false;
             connection.authenticated = authenticated;
+            (connection.multi, connection.watching) = (None, None);
         }
         self.with_reply(conn, |reply| reply.simple("RESET"));
         Ok(())

@@ -129,6 +129,11 @@ impl Shard {
                 self.slowlog(conn, command.id, args)
             }
             CommandId::Time => self.time(conn),
+            // within a transaction, which has ended the watching
+            CommandId::Unwatch => {
+                self.with_reply(conn, |reply| reply.ok());
+                Ok(())
+            }
             CommandId::Command
             | CommandId::CommandCount
             | CommandId::CommandDocs

@@ -161,7 +161,11 @@ impl Shard {
         let Some(command) = parsed.command.filter(|command| command.runs == Runs::Data) else {
             return Routed::Here(0);
         };
-        if !connection.authenticated || connection.only_listens || connection.fate != Fate::Open {
+        if !connection.authenticated
+            || connection.multi.is_some()
+            || connection.only_listens
+            || connection.fate != Fate::Open
+        {
             return Routed::Here(0);
         }
         match owned.map.place(command, args, parsed.place.map(|(place, _)| place)) {

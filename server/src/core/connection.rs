@@ -7,6 +7,7 @@ use emberkv_resp::{Output, Parser, Protocol};
 use crate::core::away::{Load, Open};
 use crate::core::depends::Depends;
 use crate::core::expected::Expected;
+use crate::core::multi::{Multi, Watching};
 use crate::core::pieces::Pieces;
 use crate::core::subscriptions::Listening;
 
@@ -91,6 +92,11 @@ pub(crate) struct Connection {
     pub expected: Expected,
     /// Its commands over several partitions that are under way.
     pub several: u32,
+    /// What it has sent since MULTI, and what it has watched before.
+    pub multi: Option<Box<Multi>>,
+    pub watching: Option<Box<Watching>>,
+    /// What EXEC has begun.
+    pub executing: Option<Box<Multi>>,
     /// The run that the next of those may join.
     pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
@@ -143,6 +149,9 @@ impl Connection {
             away: Load::default(),
             expected: Expected::default(),
             several: 0,
+            multi: None,
+            watching: None,
+            executing: None,
             open: None,
             ready: Output::new(),
             sending: 0,

@@ -20,6 +20,7 @@ mod inbox;
 mod inbox_model;
 mod jobs;
 mod message;
+mod multi;
 mod owned;
 mod parcel;
 mod peers;

@@ -286,7 +286,9 @@ impl Shard {
         }
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
-            && (connection.authenticated & !connection.only_listens)
+            && connection.authenticated
+            && connection.is_plain()
+            && !connection.only_listens
             && let Data::Ready(owned) = &mut self.data
             && let Some(Own { partition, .. }) = owned.list.get_mut(own)
         {
@@ -331,8 +333,22 @@ impl Shard {
             }
             return Ok(());
         }
-        self.execute_elsewhere(conn, parsed, args);
-        Ok(())
+        self.execute_slowly(conn, parsed, args)
+    }
+
+    #[cold]
+    fn execute_slowly(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+        let is_held_up = self.connections.get_mut(conn).is_some_and(|connection| connection.several > 0);
+        if is_held_up && self.comes_after_several(conn, parsed, args) {
+            return Err(());
+        }
+        match self.transact(conn, parsed, args) {
+            Some(done) => done,
+            None => {
+                self.execute_elsewhere(conn, parsed, args);
+                Ok(())
+            }
+        }
     }
 
     #[cold]
@@ -406,7 +422,7 @@ fn prefetch_placed(owned: &Owned, guard: Option<&Guard>, db: DbId, buf: &[u8], s
     }
 }
 
-fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<Cow<'static, str>> {
+pub(super) fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<Cow<'static, str>> {
     if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
         return Some("NOAUTH Authentication required.".into());
     }

@@ -25,32 +25,25 @@ pub(crate) struct Asks {
     client: u64,
     piece: u64,
     /// What is to be timed from here to its reply, other cores' part and waiting for them included.
-    timed: Option<Box<(CommandId, Instant, Slow)>>,
+    timed: Timed,
 }
+
+/// A command that is timed by itself.
+pub(super) type Timed = Option<Box<(CommandId, Instant, Slow)>>;
 
 impl Shard {
     /// Begins a command whose keys are in several partitions.
     pub fn spread(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Routed {
-        // its locks come after other connections' requests that have not left: what was executed here after those is seen
-        // by it (D7)
-        self.flush_all();
-        self.guard = None; // waking is a system call (D12)
+        if !self.may_begin(conn) {
+            return Routed::Later;
+        }
         let (Data::Ready(owned), Some(connection), Some(command)) =
             (&self.data, self.connections.get_mut(conn), parsed.command)
         else {
             return Routed::Done;
         };
-        if connection.away.requests > 0 {
-            connection.stall = Some(Stall::Several);
-            return Routed::Later; // the last answer lets it go on
-        }
-        if self.coordinator.is_full() {
-            connection.stall = Some(Stall::Several);
-            self.for_coordinator.push_back(conn);
-            return Routed::Later;
-        }
-        let (map, db) = (owned.map, connection.db);
-        let plan = match Plan::new(Request { id: command.id, db, args, whose: Whose::default() }, map.partitions()) {
+        let (partitions, db) = (owned.map.partitions(), connection.db);
+        let plan = match Plan::new(Request { id: command.id, db, args, whose: Whose::default() }, partitions) {
             Ok(plan) => plan,
             Err(Stop::Error(text)) => {
                 connection.commands += 1;
@@ -70,6 +63,33 @@ impl Shard {
         if timed.is_none() {
             self.meter.count(command.id);
         }
+        self.begin(conn, plan, timed);
+        Routed::Done
+    }
+
+    /// Whether a transaction of a connection can begin now; if not it has to be tried again when it is let go on.
+    pub(super) fn may_begin(&mut self, conn: ConnId) -> bool {
+        // its locks come after other connections' requests that have not left: what was executed here after those is seen
+        // by it (D7)
+        self.flush_all();
+        self.guard = None; // waking is a system call (D12)
+        let Some(connection) = self.connections.get_mut(conn) else { return false };
+        if connection.away.requests > 0 {
+            connection.stall = Some(Stall::Several);
+            return false; // the last answer lets it go on
+        }
+        if self.coordinator.is_full() {
+            connection.stall = Some(Stall::Several);
+            self.for_coordinator.push_back(conn);
+            return false;
+        }
+        true
+    }
+
+    /// Begins a transaction; its reply has its place, and is what `timed` waits for.
+    pub(super) fn begin(&mut self, conn: ConnId, plan: Plan, timed: Timed) {
+        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return };
+        let map = owned.map;
         self.stats.transactions += 1;
         if !connection.output.is_empty() {
             let output = std::mem::replace(&mut connection.output, self.spares.take());
@@ -86,7 +106,6 @@ impl Shard {
         });
         drop(turn);
         connection.several += 1;
-        Routed::Done
     }
 
     /// Whether a request has to wait until the connection's commands over several partitions have ended. A further one of
@@ -95,8 +114,10 @@ impl Shard {
     pub fn comes_after_several(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> bool {
         let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return false };
         let command = parsed.command.filter(|command| command.runs == Runs::Data);
+        // what EXEC leaves to its end is not passed by anything
+        let is_executing = connection.executing.is_some();
         let place = command.map(|command| owned.map.place(command, args, parsed.place.map(|(place, _)| place)));
-        if matches!(place, Some(Place::Several)) {
+        if matches!(place, Some(Place::Several)) && !is_executing {
             return false;
         }
         connection.stall = Some(Stall::Several); // the last reply lets it go on
@@ -128,11 +149,16 @@ impl Shard {
                     if connection.id != client {
                         continue; // its client has gone, and another one has its place
                     }
-                    let mut output = Output::new();
-                    outcome.write(&mut Reply::new(&mut output, connection.protocol));
-                    connection.pieces.answer(piece, output);
                     connection.several -= 1;
-                    if connection.several == 0 {
+                    let is_last = connection.several == 0;
+                    if let Some(multi) = connection.executing.take() {
+                        self.executed(conn, piece, &multi, outcome);
+                    } else {
+                        let mut output = Output::new();
+                        outcome.write(&mut Reply::new(&mut output, connection.protocol));
+                        connection.pieces.answer(piece, output);
+                    }
+                    if is_last {
                         self.resumable.push(conn);
                     }
                     self.touch(conn);

@@ -30,18 +30,25 @@ impl Contest {
     /// When a server does not start, or dies.
     pub fn run_random(&self, seed: u64, steps: u64, protocol: u8) -> Result<Vec<Mismatch>> {
         let mut pair = self.start(&[], protocol)?;
-        let mut draw = Draw { rng: Rng::new(seed), now_ms: crate::kill::unix_ms() };
+        let mut draw = Draw { rng: Rng::new(seed), now_ms: crate::kill::unix_ms(), in_multi: None };
         let mut mismatches = Vec::new();
         let mut recent: Vec<String> = Vec::new();
+        let mut since_comparison = 0;
         for step in 0..steps {
-            let (args, compare) = draw.command();
+            let (args, compare) = draw.step();
             let shown = args.iter().map(|arg| format!("\"{}\"", escape(arg)));
             let shown = shown.collect::<Vec<_>>().join(" ");
             recent.push(shown.clone());
             if let Some(said) = ask_both(&mut pair, &args, &compare)? {
-                mismatches.push(mismatch(seed, step, protocol, shown.clone(), said));
+                let begin = recent.iter().rposition(|line| line == "\"MULTI\"").filter(|_| shown == "\"EXEC\"");
+                let shown = begin.map_or(shown.clone(), |begin| recent[begin..].join("; "));
+                mismatches.push(mismatch(seed, step, protocol, shown, said));
             }
-            if (step + 1) % STEPS_PER_COMPARISON == 0 || step + 1 == steps {
+            since_comparison += 1;
+            // a transaction would take the questions for its own
+            let is_due = since_comparison >= STEPS_PER_COMPARISON || step + 1 == steps;
+            if is_due && draw.in_multi.is_none() {
+                since_comparison = 0;
                 for (what, said) in compare_states(&mut pair)? {
                     let since = recent.iter().filter(|line| line.contains(&what));
                     let since: Vec<&str> = since.map(String::as_str).collect();
@@ -103,11 +110,42 @@ fn compare_states(pair: &mut Pair) -> Result<Vec<(String, [String; 2])>> {
 struct Draw {
     rng: Rng,
     now_ms: i64,
+    /// After MULTI: how many commands are to come before EXEC.
+    in_multi: Option<u64>,
 }
 
 type Args = Vec<Vec<u8>>;
 
 impl Draw {
+    /// A command, or one of those that make a transaction of some.
+    fn step(&mut self) -> (Args, Compare) {
+        match self.in_multi {
+            None if self.rng.percent(4) => {
+                self.in_multi = Some(self.rng.between(0, 9));
+                (args("MULTI", []), Compare::Exact)
+            }
+            None if self.rng.percent(2) => {
+                (args(self.word(&["WATCH", "UNWATCH", "EXEC", "DISCARD"]), [self.key()]), Compare::Exact)
+            }
+            None if self.rng.percent(2) => (args("WATCH", self.keys()), Compare::Exact),
+            None => self.command(),
+            Some(0) => {
+                self.in_multi = None;
+                (args(if self.rng.percent(95) { "EXEC" } else { "DISCARD" }, []), Compare::Exact)
+            }
+            Some(left) => {
+                self.in_multi = Some(left - 1);
+                loop {
+                    // replies that are compared in another way can't be within EXEC's
+                    let (args, compare) = if self.rng.percent(99) { self.valid_command() } else { self.command() };
+                    if compare == Compare::Exact && !args[0].eq_ignore_ascii_case(b"DBSIZE") {
+                        return (args, compare);
+                    }
+                }
+            }
+        }
+    }
+
     fn command(&mut self) -> (Args, Compare) {
         let (mut args, compare) = self.valid_command();
         // one in twelve is spoilt: a word dropped, doubled, or put in that does not belong.

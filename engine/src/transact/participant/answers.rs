@@ -7,6 +7,8 @@ use emberkv_log::disk::Disk;
 
 use super::{Step, misconf, unknown};
 use crate::partition::Partition;
+use crate::transact::coordinator::UNKNOWN;
+use crate::transact::share::Action;
 use crate::transact::{CoordinatorId, ToCoordinator};
 
 /// An answer that waits until what it depends on can't be taken back.
@@ -56,6 +58,10 @@ impl<D: Disk> Partition<D> {
             ToCoordinator::Granted { ticket, partition, .. } => {
                 let Some(open) = self.transactions.open.get_mut(&ticket) else { unknown(ticket) };
                 open.step = Step::Undone;
+                // what was appended without a part may be on the disk
+                let is_unknown =
+                    matches!(&open.share.action, Action::Run(run) if run.alone) && !open.effects.is_empty();
+                let error = if is_unknown { UNKNOWN.into() } else { error };
                 ToCoordinator::Refused { ticket, partition, error }
             }
             ToCoordinator::Durable { ticket, partition } => ToCoordinator::Failed { ticket, partition, error },

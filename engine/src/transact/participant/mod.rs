@@ -14,6 +14,7 @@
 mod answers;
 mod others;
 mod part;
+mod run;
 mod vote;
 
 use std::borrow::Cow;
@@ -29,6 +30,7 @@ use super::share::{Action, Share};
 use super::{CoordinatorId, ToCoordinator, ToOwner};
 use crate::commands::Walk;
 use crate::locks::{Place, Wants};
+use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::published::WriteCounters;
 use crate::stop::Stop;
@@ -63,6 +65,12 @@ struct Open {
     held_for_mark: bool,
     /// Other threads have been told to keep off its keys.
     is_raised: bool,
+    /// Of a script: what it has changed here, what that comes to, its answers so far, the step that comes next, and what it has seen.
+    overlay: Option<Box<Overlay>>,
+    effects: Effects,
+    answers: Vec<super::share::Answer>,
+    next_step: usize,
+    depends: LogPosition,
     /// The records of the part, in the order of the share.
     records: Vec<Appended>,
     /// Where the log was before the part.
@@ -100,6 +108,13 @@ impl<D: Disk> Partition<D> {
     pub fn receive(&mut self, message: ToOwner) {
         match message {
             ToOwner::Lock { ticket, from, members, at_once, share } => self.lock(ticket, from, members, at_once, share),
+            ToOwner::Run { ticket, steps } => {
+                let Some(open) = self.transactions.open.get_mut(&ticket) else { unknown(ticket) };
+                if let Action::Run(run) = &mut open.share.action {
+                    (run.steps, open.next_step) = (steps, 0);
+                }
+                self.step(ticket, Some(Step::Vote));
+            }
             ToOwner::Write { ticket, participants } => self.step(ticket, Some(Step::Write(participants))),
             ToOwner::Commit { ticket } => self.step(ticket, Some(Step::Commit)),
             ToOwner::Abort { ticket } => self.step(ticket, Some(Step::Abort)),
@@ -152,7 +167,11 @@ impl<D: Disk> Partition<D> {
             Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => {
                 Wants::keys(keys.iter().map(|key| self.key_hash(share.db, key)))
             }
-            Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } => Wants::All,
+            Action::Watch { keys, .. } => Wants::keys(keys.iter().map(|key| self.key_hash(share.db, key))),
+            Action::Run(run) if !run.all => {
+                Wants::keys(run.keys.iter().chain(&run.watched).map(|(db, key)| self.key_hash(*db, key)))
+            }
+            Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } | Action::Run(_) => Wants::All,
         };
         let place = self.locks.enter(ticket, wants);
         let open = Open {
@@ -163,6 +182,11 @@ impl<D: Disk> Partition<D> {
             place,
             step: Step::Queued,
             found: Vec::new(),
+            overlay: None,
+            effects: Effects::default(),
+            answers: Vec::new(),
+            next_step: 0,
+            depends: LogPosition(0),
             walk: Walk::default(),
             held_for_part: None,
             held_for_mark: false,
@@ -244,17 +268,22 @@ impl<D: Disk> Partition<D> {
 
     /// Unlocks, and gives back what is held. Records of a part that was not published are dead.
     fn leave(&mut self, mut open: Open) {
-        if let Some(bytes) = open.held_for_part.take() {
-            self.log.release_held(bytes);
-        }
-        if open.held_for_mark {
-            self.log.release_held(MARK_BYTES as u64);
-        }
+        self.let_go(&mut open);
         self.release_records(&mut open);
         if open.is_raised {
             self.count(open.place, WriteCounters::lower);
         }
         self.locks.leave(open.place);
+    }
+
+    /// Gives back what is held.
+    fn let_go(&mut self, open: &mut Open) {
+        if let Some(bytes) = open.held_for_part.take() {
+            self.log.release_held(bytes);
+        }
+        if std::mem::take(&mut open.held_for_mark) {
+            self.log.release_held(MARK_BYTES as u64);
+        }
     }
 
     /// Calls `how` for each key that a place has to itself.
@@ -272,17 +301,31 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn undecided(&self) -> Vec<OpenPart> {
         let open = self.transactions.open.iter().filter(|(_, open)| !open.records.is_empty());
         let part = |(txid, open): (&TxId, &Open)| {
-            let holds = match &open.share.action {
-                Action::Put { .. } => PartHolds::Values(open.share.db),
-                Action::Delete(_) => PartHolds::Tombstones,
-                _ => PartHolds::Floors,
+            let records = match (&open.share.action, &open.overlay) {
+                (Action::Run(_), Some(overlay)) => {
+                    let holds = open.effects.entries(overlay).map(|entry| match entry {
+                        Entry::Put { db, expires_at_ms, .. } => PartHolds::Value(db, expires_at_ms),
+                        Entry::Delete { .. } => PartHolds::Tombstone,
+                        _ => PartHolds::Floor,
+                    });
+                    open.records.iter().copied().zip(holds).collect()
+                }
+                (action, _) => {
+                    let holds = match action {
+                        Action::Put { .. } => PartHolds::Value(open.share.db, None),
+                        Action::Delete(_) => PartHolds::Tombstone,
+                        _ => PartHolds::Floor,
+                    };
+                    open.records.iter().map(|record| (*record, holds)).collect()
+                }
             };
-            OpenPart { txid: *txid, start: open.start, holds, records: open.records.clone() }
+            OpenPart { txid: *txid, start: open.start, records }
         };
         open.map(part).collect()
     }
 
     fn release_records(&mut self, open: &mut Open) {
+        self.release_effects(open);
         for record in open.records.drain(..) {
             if matches!(open.share.action, Action::Put { .. }) {
                 let shape = Shape { len: record.len, db: open.share.db, expires_at_ms: None };

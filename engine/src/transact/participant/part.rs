@@ -23,6 +23,7 @@ impl<D: Disk> Partition<D> {
         let count = match &open.share.action {
             Action::Put { pairs, .. } => pairs.len() / 2,
             Action::Delete(_) => open.found.len(),
+            Action::Run(_) => open.effects.len(),
             _ => 1,
         };
         open.start = self.log.tail();
@@ -44,6 +45,7 @@ impl<D: Disk> Partition<D> {
                 let floor = self.floor((!all).then_some(db));
                 open.records.push(self.log.append(&floor));
             }
+            Action::Run(_) => self.append_effects(open),
             other => unreachable!("{other:?} writes nothing"),
         }
         open.end = self.log.tail();
@@ -94,6 +96,7 @@ impl<D: Disk> Partition<D> {
                     }
                 }
             }
+            Action::Run(_) => self.publish_effects(open),
             _ => {
                 for record in &open.records {
                     let floor = self.log.table().record(record.address).entry();

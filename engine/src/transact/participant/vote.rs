@@ -25,13 +25,17 @@ impl<D: Disk> Partition<D> {
     pub(super) fn vote(&mut self, ticket: TxId, open: &mut Open) -> Result<(), Stop> {
         self.bring_share(&open.share)?;
         let before = self.take_dependency();
-        let vote = self.look(open);
+        let vote = self.look(ticket, open);
         let depends = std::mem::replace(&mut self.depends, before);
         let vote = vote?;
         #[cfg(any(test, feature = "sim"))]
         let depends = if plant::is(Plant::L2Vote) { emberkv_log::LogPosition(0) } else { depends };
         open.step = Step::Voted;
-        if open.held_for_mark {
+        #[cfg(test)]
+        if matches!(&open.share.action, Action::Run(run) if run.alone) && !open.effects.is_empty() {
+            self.transactions.trace.push((ticket, emberkv_log::Kind::Part, self.log.tail()));
+        }
+        if open.held_for_mark && !open.is_raised {
             // once it is committed, before it is published, nobody may read past us what was there before (D6)
             open.is_raised = self.published.is_some();
             #[cfg(any(test, feature = "sim"))]
@@ -51,28 +55,38 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    fn look(&mut self, open: &mut Open) -> Result<Vote, Stop> {
+    fn look(&mut self, ticket: TxId, open: &mut Open) -> Result<Vote, Stop> {
         let db = open.share.db;
         // `open` is written to while the share is read
         let share = std::mem::replace(&mut open.share.action, Action::Size);
         let vote = match &share {
             Action::Put { pairs, if_absent } => self.look_for_put(open, pairs, *if_absent),
             Action::Delete(keys) => self.look_for_delete(open, keys),
-            Action::Count(keys) => self.count_keys(db, keys),
-            Action::Get(keys) => self.read_keys(db, keys),
-            Action::Size => self.note_all().map(|()| Vote::Count(self.dbs[usize::from(db.0)].keys)),
-            Action::Find { pattern } => self.look_for_keys(open, pattern),
-            Action::Draw => self.note_all().and_then(|()| self.random_key(db)).map(|key| {
-                let key = key.map(Vec::into_boxed_slice);
-                Vote::Drawn { keys: self.dbs[usize::from(db.0)].keys, key }
-            }),
+            Action::Find { pattern } => self.look_for_keys(open, db, pattern),
+            Action::Run(run) => self.run(ticket, open, run),
+            Action::Watch { keys, watch } => self.watch_keys(db, keys, watch),
             Action::Flush { .. } => {
                 let floor = Entry::Floor { db: None };
                 self.hold(open, floor.encoded_len() as u64, Purpose::Free).map(|()| Vote::Ready)
             }
+            reads => self.look_only(db, reads),
         };
         open.share.action = share;
         vote
+    }
+
+    /// A share that only reads.
+    pub(super) fn look_only(&mut self, db: DbId, action: &Action) -> Result<Vote, Stop> {
+        match action {
+            Action::Count(keys) => self.count_keys(db, keys),
+            Action::Get(keys) => self.read_keys(db, keys),
+            Action::Size => self.note_all().map(|()| Vote::Count(self.key_count(db))),
+            Action::Draw => self.note_all().and_then(|()| self.random_key(db)).map(|key| {
+                let key = key.map(Vec::into_boxed_slice);
+                Vote::Drawn { keys: self.key_count(db), key }
+            }),
+            other => unreachable!("{other:?} does not only read"),
+        }
     }
 
     /// Has all records brought that a share of a command will look at.
@@ -83,14 +97,22 @@ impl<D: Disk> Partition<D> {
         match &share.action {
             Action::Put { pairs, .. } => self.bring_keys(share.db, pairs.iter().step_by(2)),
             Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => self.bring_keys(share.db, keys.iter()),
+            Action::Watch { keys, .. } => self.bring_keys(share.db, keys.iter()),
+            Action::Run(run) => {
+                let mut missing = Ok(());
+                for (db, key) in run.keys.iter().chain(&run.watched) {
+                    missing = self.bring_keys(*db, std::iter::once(&**key)).and(missing);
+                }
+                missing
+            }
             Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } => Ok(()),
         }
     }
 
-    fn look_for_keys(&mut self, open: &mut Open, pattern: &[u8]) -> Result<Vote, Stop> {
+    pub(super) fn look_for_keys(&mut self, open: &mut Open, db: DbId, pattern: &[u8]) -> Result<Vote, Stop> {
         self.note_all()?;
-        self.walk_on(open.share.db, pattern, &mut open.walk)?;
-        Ok(Vote::Keys(std::mem::take(&mut open.walk.keys)))
+        self.walk_on(db, pattern, &mut open.walk)?;
+        Ok(Vote::Keys(std::mem::take(&mut open.walk).keys))
     }
 
     fn look_for_put(&mut self, open: &mut Open, pairs: &Strings, if_absent: bool) -> Result<Vote, Stop> {
@@ -145,7 +167,7 @@ impl<D: Disk> Partition<D> {
             self.count_read(lookup);
             match lookup.live().map(|found| (found, self.value(found))) {
                 None => values.push_nil(),
-                Some((found, Value::Bytes(bytes))) if bytes.len() >= SHARED_VALUE_BYTES => {
+                Some((found, Value::Bytes(bytes))) if bytes.len() >= SHARED_VALUE_BYTES && self.overlay.is_none() => {
                     values.push_shared(self.log.table().share_value(found.address));
                 }
                 Some((found, _)) => values.push(self.text(found, &mut TextBuf::default())),
@@ -155,7 +177,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Holds room for a part with records of so many bytes, and for the mark or the abort (X2).
-    fn hold(&mut self, open: &mut Open, bytes: u64, purpose: Purpose) -> Result<(), Stop> {
+    pub(super) fn hold(&mut self, open: &mut Open, bytes: u64, purpose: Purpose) -> Result<(), Stop> {
         let bytes = bytes + PART_BYTES + 2 * u64::from(open.members);
         self.log.hold(bytes, purpose)?;
         if let Err(refusal) = self.log.hold(MARK_BYTES as u64, Purpose::Free) {

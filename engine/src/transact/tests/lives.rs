@@ -38,6 +38,9 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
             .collect::<Vec<_>>()
             .join(" ")
     };
+    if choices.one_in(4) {
+        return script(choices, n, heavy);
+    }
     let line = match choices.below(100) {
         0..25 => format!("MSET {}", pairs(choices)),
         25..33 => format!("MSETNX {}", pairs(choices)),
@@ -57,6 +60,32 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
         _ => format!("SETNX {} {n}", key(choices)),
     };
     words(&line)
+}
+
+/// Commands that are executed together: "multi", then each with its number of words before it.
+fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
+    let mut all = words("multi");
+    for i in 0..1 + choices.below(5) {
+        let unique = n * 100 + i;
+        let line = match choices.below(24) {
+            0..4 => format!("SET {} {}", key(choices), value(choices, unique, heavy)),
+            4..7 => format!("APPEND {} {unique}", key(choices)),
+            7..9 => format!("DEL {} {}", key(choices), key(choices)),
+            9..12 => format!("GET {}", key(choices)),
+            12 => format!("MGET {} {} {}", key(choices), key(choices), key(choices)),
+            13..15 => format!("MSET {} s{unique} {} t{unique}", key(choices), key(choices)),
+            15..19 => format!("MSETNX {} s{unique} {} t{unique}", key(choices), key(choices)),
+            19 => format!("GETDEL {}", key(choices)),
+            20 => format!("INCR {}", key(choices)),
+            21 => format!("SETNX {} {unique}", key(choices)),
+            22 if choices.one_in(3) => ["DBSIZE", "FLUSHDB", "FLUSHALL"][choices.below(3) as usize].to_owned(),
+            _ => format!("EXISTS {} {}", key(choices), key(choices)),
+        };
+        let line = words(&line);
+        all.push(line.len().to_string().into_bytes());
+        all.extend(line);
+    }
+    all
 }
 
 struct Life {

@@ -4,4 +4,5 @@ mod coordinator;
 mod crash;
 mod lives;
 mod partitions;
+mod watch;
 mod world;

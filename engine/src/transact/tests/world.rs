@@ -14,7 +14,7 @@ use crate::lookup::TextBuf;
 use crate::slots::partition_of;
 use crate::tests::{Held, Model, Name, START_MS, State, limits};
 use crate::transact::{
-    Coordinator, CoordinatorId, Effect, Outcome, Plan, Route, Strings, ToCoordinator, ToOwner, route,
+    Coordinator, CoordinatorId, Effect, Line, Outcome, Plan, Route, Strings, ToCoordinator, ToOwner, route,
 };
 use crate::{Foreign, Partition, PartitionReader, Stop, open};
 
@@ -79,6 +79,8 @@ struct Transaction {
     /// Of one that is written without a vote: how many parts it has.
     writers: usize,
     refused: bool,
+    /// All its keys are in one partition: it happens when its owner executes it.
+    alone: bool,
     /// What the model says, once it has executed it.
     expected: Option<Vec<u8>>,
     seen: Vec<ChangeId>,
@@ -197,21 +199,28 @@ impl World {
         let core = self.clients[client].core;
         let count = self.count();
         let views: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        let routed = with_request(db, &views, |request| match route(request.id, request.args, count) {
-            Route::One(owner) => Ok(usize::from(owner.0)),
-            Route::Several => Err(Plan::new(request, count).unwrap()),
-        });
+        let is_script = words[0] == b"multi";
+        let routed = if is_script {
+            let lines = lines_of(&words).into_iter().map(|line| line_of(db, line)).collect();
+            Err(Box::new(Plan::script(lines, None, Protocol::Resp2, count)))
+        } else {
+            with_request(db, &views, |request| match route(request.id, request.args, count) {
+                Route::One(owner) => Ok(usize::from(owner.0)),
+                Route::Several => Err(Box::new(Plan::new(request, count).unwrap())),
+            })
+        };
         let plan = match routed {
             Ok(owner) => {
                 self.clients[client].doing = Some(Doing::Waits { owner, db, words });
                 return true;
             }
             Err(_) if self.coordinators[core].is_full() => return false,
-            Err(plan) => plan,
+            Err(plan) => *plan,
         };
         // one critical section
         let ticket = self.partitions[0].log().horizon().draw();
         let votes_left = plan.partitions().count();
+        let alone = is_script && votes_left == 1;
         let mut locks = Vec::new();
         let mut writers = 0;
         self.coordinators[core].begin(ticket, client, plan, |to, message| locks.push((to, message)));
@@ -224,7 +233,7 @@ impl World {
             inbox.insert(at, (core, message));
         }
         let (expected, seen, change) = (None, Vec::new(), None);
-        let transaction = Transaction { db, words, votes_left, writers, refused: false, expected, seen, change };
+        let transaction = Transaction { db, words, votes_left, writers, refused: false, alone, expected, seen, change };
         self.transactions.insert(ticket, transaction);
         self.clients[client].doing = Some(Doing::Several);
         true
@@ -244,14 +253,21 @@ impl World {
                 let keys = old.keys().filter(|key| key.0 == db);
                 keys.flat_map(|key| [&key.1[..], b"\n"].concat()).collect()
             }
+            b"multi" => Vec::new(),
             _ => self.model.execute(db, words),
         };
-        let tells_all = [&b"dbsize"[..], b"keys", b"randomkey", b"flushall", b"flushdb"].contains(&name.as_slice());
-        let mut seen: Vec<ChangeId> = if tells_all {
-            self.newest.values().copied().collect()
-        } else {
-            self.model.seen.iter().filter_map(|key| self.newest.get(key).copied()).collect()
-        };
+        let tells_all = |name: &[u8]| [&b"dbsize"[..], b"keys", b"randomkey", b"flushall", b"flushdb"].contains(&name);
+        let mut seen = self.seen_by(tells_all(&name));
+        let mut expected = expected;
+        if name == b"multi" {
+            let lines = lines_of(words);
+            expected = format!("*{}\r\n", lines.len()).into_bytes();
+            seen.clear();
+            for line in lines {
+                expected.extend(self.model.execute(db, line));
+                seen.extend(self.seen_by(tells_all(&line[0].to_ascii_lowercase())));
+            }
+        }
         seen.sort_unstable();
         seen.dedup();
         let names: BTreeSet<_> = old.keys().chain(self.model.state.keys()).collect();
@@ -272,6 +288,14 @@ impl World {
         let change = &mut self.changes[id];
         (change.keys, change.replaced, change.order) = (keys, replaced, Some(self.executed));
         (expected, seen, Some(id))
+    }
+
+    /// The changes that a reply of the model's tells of.
+    fn seen_by(&self, tells_all: bool) -> Vec<ChangeId> {
+        if tells_all {
+            return self.newest.values().copied().collect();
+        }
+        self.model.seen.iter().filter_map(|key| self.newest.get(key).copied()).collect()
     }
 
     fn new_change(&mut self, db: u8, words: &[Vec<u8>]) -> ChangeId {
@@ -416,6 +440,10 @@ impl World {
     fn note(&mut self, owner: usize) {
         for (ticket, kind, end) in std::mem::take(&mut self.partitions[owner].transactions.trace) {
             let id = self.change_of(ticket);
+            if kind == Kind::Part && self.transactions.get(&ticket).is_some_and(|transaction| transaction.alone) {
+                self.changes[id].writers = 1;
+                self.happens(ticket);
+            }
             let change = &mut self.changes[id];
             match kind {
                 Kind::Part => change.parts.push((owner, end)),
@@ -425,25 +453,35 @@ impl World {
         }
     }
 
+    /// The model executes a transaction.
+    fn happens(&mut self, ticket: TxId) {
+        let Transaction { db, words, .. } = &self.transactions[&ticket];
+        let (db, words) = (*db, words.clone());
+        let (expected, seen, change) = self.execute(db, &words, Some(ticket));
+        let transaction = self.transactions.get_mut(&ticket).unwrap();
+        (transaction.expected, transaction.seen, transaction.change) = (Some(expected), seen, change);
+    }
+
     /// Delivers the next message to a coordinator. False if there is none.
     pub fn deliver_to_coordinator(&mut self, core: usize, choices: &mut Choices) -> bool {
         let Some((_, message)) = self.to_coordinators[core].pop_front() else { return false };
         let ticket = message.ticket();
+        let is_refusal = matches!(message, ToCoordinator::Refused { .. } | ToCoordinator::Failed { .. });
+        let mut effects = Vec::new();
+        self.coordinators[core].receive(message, &mut effects);
         if let Some(transaction) = self.transactions.get_mut(&ticket)
             && transaction.votes_left > 0
         {
             transaction.votes_left -= 1;
-            transaction.refused |= matches!(message, ToCoordinator::Refused { .. } | ToCoordinator::Failed { .. });
-            if transaction.votes_left == 0 && !transaction.refused {
-                // all locks are held: this is when it happens
-                let (db, words) = (transaction.db, transaction.words.clone());
-                let (expected, seen, change) = self.execute(db, &words, Some(ticket));
-                let transaction = self.transactions.get_mut(&ticket).unwrap();
-                (transaction.expected, transaction.seen, transaction.change) = (Some(expected), seen, change);
+            transaction.refused |= is_refusal;
+            let is_run = |effect: &&Effect<usize>| matches!(effect, Effect::Send { message: ToOwner::Run { .. }, .. });
+            let rounds = effects.iter().filter(is_run).count();
+            if rounds > 0 {
+                transaction.votes_left = rounds; // of the next round
+            } else if transaction.votes_left == 0 && !transaction.refused && transaction.expected.is_none() {
+                self.happens(ticket); // all locks are held
             }
         }
-        let mut effects = Vec::new();
-        self.coordinators[core].receive(message, &mut effects);
         for effect in effects {
             match effect {
                 Effect::Send { to, message } => {
@@ -479,7 +517,8 @@ impl World {
             if let Some(id) = self.by_ticket.get(&ticket) {
                 self.changes[*id].must_not = !text.contains("unknown");
             }
-            let Some(id) = transaction.change else { return };
+            // what is alone in its partition is there, on the disk or not
+            let Some(id) = transaction.change.filter(|_| !transaction.alone) else { return };
             for ((key, old, _), replaced) in self.changes[id].keys.iter().zip(&self.changes[id].replaced) {
                 match old {
                     Some(held) => self.model.state.insert(key.clone(), held.clone()),
@@ -629,6 +668,22 @@ impl World {
             }
         }
     }
+}
+
+/// The commands of a script: each has its number of words before it.
+fn lines_of(words: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
+    let (mut lines, mut at) = (Vec::new(), 1);
+    while let Some(count) = words.get(at) {
+        let count: usize = String::from_utf8_lossy(count).parse().unwrap();
+        lines.push(&words[at + 1..at + 1 + count]);
+        at += 1 + count;
+    }
+    lines
+}
+
+fn line_of(db: u8, words: &[Vec<u8>]) -> Line {
+    let views: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    with_request(db, &views, |request| Line { id: request.id, db: request.db, args: request.args.into() })
 }
 
 /// The words of a command.

@@ -1,0 +1,204 @@
+//! The steps of a script: executed against an overlay, which is appended whole, or never.
+
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
+use emberkv_resp::schema::Flags;
+use emberkv_resp::{Output, Reply};
+
+use super::Open;
+use crate::group::Request;
+use crate::overlay::{Effects, Overlay};
+use crate::partition::Partition;
+use crate::stop::Stop;
+use crate::transact::share::{Action, Answer, Ran, Run, Step, Strings, Vote};
+use crate::watch::Watch;
+use crate::write::stored;
+
+impl<D: Disk> Partition<D> {
+    /// Watches keys from now on; what has expired is gone before that.
+    pub(super) fn watch_keys(&mut self, db: DbId, keys: &Strings, watch: &Watch) -> Result<Vote, Stop> {
+        for key in keys.iter() {
+            self.lookup(self.key(db, key))?;
+            self.watchers.add(db, key, watch);
+        }
+        Ok(Vote::Count(0))
+    }
+
+    /// Executes the steps that have come, and holds room for all that the transaction has changed here so far. One that is in this
+    /// partition alone ends here: what it has changed is appended in one frame, and nothing of X is needed.
+    pub(super) fn run(&mut self, ticket: TxId, open: &mut Open, run: &Run) -> Result<Vote, Stop> {
+        if open.overlay.is_none() {
+            for (db, key) in &run.watched {
+                self.lookup(self.key(*db, key))?; // one that has expired is changed by that
+            }
+            #[allow(unused_mut)]
+            let mut is_changed = run.watch.as_ref().is_some_and(Watch::is_dirty);
+            #[cfg(any(test, feature = "sim"))]
+            if plant::is(Plant::X1Watch) {
+                is_changed = false;
+            }
+            if is_changed {
+                return Ok(Vote::Changed);
+            }
+        }
+        self.execute_steps(ticket, open, run)?;
+        let overlay = open.overlay.take().unwrap_or_default();
+        let effects = self.effects(&overlay);
+        let held = self.make_room(open, run.alone, &overlay, &effects);
+        (open.overlay, open.effects) = (Some(overlay), effects);
+        held?;
+        self.depends = self.depends.max(open.depends);
+        let answers = std::mem::take(&mut open.answers);
+        Ok(Vote::Ran(Ran { answers, writes: open.held_for_mark }))
+    }
+
+    fn make_room(&mut self, open: &mut Open, alone: bool, overlay: &Overlay, effects: &Effects) -> Result<(), Stop> {
+        let (bytes, purpose) = effects.size(overlay);
+        self.let_go(open);
+        if effects.is_empty() {
+            return Ok(());
+        }
+        if alone {
+            self.log.reserve(bytes, purpose)?;
+            self.apply(overlay, effects);
+            return Ok(());
+        }
+        self.hold(open, bytes, purpose)
+    }
+
+    fn execute_steps(&mut self, ticket: TxId, open: &mut Open, run: &Run) -> Result<(), Stop> {
+        // a KEYS that has to wait on its way goes on where it was
+        let whose = std::mem::replace(&mut self.whose, Whose { client: 0, request: ticket.0 });
+        self.overlay = Some(open.overlay.take().unwrap_or_default());
+        let mut result = Ok(());
+        while let Some(step) = run.steps.get(open.next_step) {
+            match self.execute_step(open, step, run) {
+                Ok(answer) => open.answers.push(answer),
+                Err(stop) => {
+                    result = Err(stop);
+                    break;
+                }
+            }
+            open.next_step += 1;
+        }
+        open.overlay = self.overlay.take();
+        self.whose = whose;
+        // what was seen is to be durable, also if the rest is tried again later
+        open.depends = open.depends.max(self.depends);
+        result
+    }
+
+    fn execute_step(&mut self, open: &mut Open, step: &Step, run: &Run) -> Result<Answer, Stop> {
+        match step {
+            Step::Command { id, db, args } => {
+                let mut output = Output::new();
+                let mut reply = Reply::new(&mut output, run.protocol);
+                let request = Request { id: *id, db: *db, args: args.args(), whose: self.whose };
+                let is_refused = self.spill.is_full && id.command().flags.contains(Flags::DENYOOM);
+                let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.execute_other(request, &mut reply) };
+                match done {
+                    Ok(()) => {}
+                    Err(Stop::Error(text)) => reply.error(&text),
+                    Err(stop) => return Err(stop),
+                }
+                Ok(Answer::Reply(output.to_vec()))
+            }
+            Step::Share(share) => match self.execute_share(open, share.db, &share.action) {
+                Ok(vote) => Ok(Answer::Vote(vote)),
+                Err(Stop::Error(text)) => Ok(Answer::Error(text)),
+                Err(stop) => Err(stop),
+            },
+        }
+    }
+
+    /// A share of a command over several partitions.
+    fn execute_share(&mut self, open: &mut Open, db: DbId, action: &Action) -> Result<Vote, Stop> {
+        match action {
+            Action::Put { .. } if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
+            Action::Put { pairs, .. } => {
+                for i in (0..pairs.len()).step_by(2) {
+                    let key = self.key(db, pairs.at(i));
+                    let old = self.lookup_to_replace(key);
+                    self.put(key, stored(pairs.at(i + 1)), None, old);
+                }
+                Ok(Vote::Ready)
+            }
+            Action::Delete(keys) => {
+                let mut count = 0;
+                for key in keys.iter() {
+                    let key = self.key(db, key);
+                    if let Some(found) = self.lookup(key)?.live() {
+                        self.delete(key, found);
+                        count += 1;
+                    }
+                }
+                Ok(Vote::Count(count))
+            }
+            Action::Flush { all } => self.flush((!all).then_some(db)).map(|()| Vote::Ready),
+            Action::Find { pattern } => self.look_for_keys(open, db, pattern),
+            reads => self.look_only(db, reads),
+        }
+    }
+
+    /// Appends the records of the part.
+    pub(super) fn append_effects(&mut self, open: &mut Open) {
+        let Some(overlay) = open.overlay.take() else { return };
+        for entry in open.effects.entries(&overlay) {
+            open.records.push(match entry {
+                Entry::Put { db, key, value, expires_at_ms } => self.append_put(db, key, value, expires_at_ms),
+                entry => self.log.append(&entry),
+            });
+        }
+        open.overlay = Some(overlay);
+    }
+
+    /// The part counts.
+    pub(super) fn publish_effects(&mut self, open: &Open) {
+        let Some(overlay) = &open.overlay else { return };
+        for (entry, record) in open.effects.entries(overlay).zip(&open.records) {
+            match entry {
+                Entry::Floor { db } => {
+                    self.note_delete_before(open.end);
+                    self.apply_floor(db, record.address);
+                    if db.is_none() {
+                        self.retain_puts(open, overlay);
+                    }
+                }
+                Entry::Put { db, key, expires_at_ms, .. } => {
+                    let key = self.key(db, key);
+                    let old = self.peek(key);
+                    self.refer(key, record.address, expires_at_ms, old);
+                }
+                Entry::Delete { db, key } => {
+                    self.note_delete_before(open.end);
+                    let key = self.key(db, key);
+                    if let Some(found) = self.counted(key) {
+                        self.unlink(key, found);
+                    }
+                }
+                _ => unreachable!("a transaction has no other effects"),
+            }
+        }
+    }
+
+    /// What lies above a floor of all databases is needed all the same: the records of the part that come behind it.
+    fn retain_puts(&mut self, open: &Open, overlay: &Overlay) {
+        for (entry, record) in open.effects.entries(overlay).zip(&open.records) {
+            if let Entry::Put { db, expires_at_ms, .. } = entry {
+                self.log.table_mut().retain(record.address, Shape { len: record.len, db, expires_at_ms });
+            }
+        }
+    }
+
+    /// The records of a part that was not published are dead.
+    pub(super) fn release_effects(&mut self, open: &mut Open) {
+        let Some(overlay) = &open.overlay else { return };
+        for (entry, record) in open.effects.entries(overlay).zip(open.records.drain(..)) {
+            if let Entry::Put { db, expires_at_ms, .. } = entry {
+                self.log.table_mut().release(record.address, Shape { len: record.len, db, expires_at_ms });
+            }
+        }
+    }
+}

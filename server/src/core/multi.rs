@@ -1,0 +1,261 @@
+//! MULTI: a connection's commands are kept until EXEC has them executed together. Those on data are a script for this core's
+//! coordinator, in whatever partitions their keys are; the others are executed when that has ended, in their places.
+
+use emberkv_engine::Watch;
+use emberkv_engine::transact::{Line, Outcome, Plan, Watched};
+use emberkv_log::DbId;
+use emberkv_resp::schema::{Command, CommandId, Flags, Runs, resolve};
+use emberkv_resp::{Args, Output, OwnedArgs, Reply, format};
+
+use crate::core::connection::{Connection, Fate};
+use crate::core::pipeline::{Parsed, refusal};
+use crate::core::shard::{Data, Shard};
+use crate::driver::ConnId;
+
+const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+
+/// The commands since MULTI.
+#[derive(Debug, Default)]
+pub(crate) struct Multi {
+    lines: Vec<Queued>,
+    bytes: u64,
+    /// One of them could not be kept: nothing will be executed.
+    is_broken: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    command: &'static Command,
+    args: OwnedArgs,
+}
+
+impl Multi {
+    /// How many commands there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Memory of the commands.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// What a connection watches.
+#[derive(Debug, Default)]
+pub(crate) struct Watching {
+    watch: Watch,
+    keys: Vec<Watched>,
+}
+
+impl Watching {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+impl Connection {
+    /// Whether its next command is executed, or sent on, at once.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.multi.is_none() && self.several == 0
+    }
+}
+
+impl Shard {
+    /// A command of a transaction, or one that begins or ends it. `None` if it is neither; an error: it has to be tried again later.
+    pub(super) fn transact(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Option<Result<(), ()>> {
+        let is_loading = matches!(self.data, Data::Loading { .. });
+        let connection = self.connections.get_mut(conn)?;
+        let Some(command) = parsed.command else {
+            // what is wrong with it is said by whoever resolves it again
+            let is_exec = resolve(args).is_err() && args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec"));
+            if let Some(multi) = &mut connection.multi {
+                multi.is_broken = true;
+            }
+            if is_exec && refusal(connection, command_of(CommandId::Exec), is_loading).is_none() {
+                (connection.multi, connection.watching) = (None, None);
+                let text = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+                return Some(self.answer(conn, command_of(CommandId::Exec), |reply| reply.error(text)));
+            }
+            return None;
+        };
+        if refusal(connection, command, is_loading).is_some() {
+            if let Some(multi) = &mut connection.multi {
+                multi.is_broken = true;
+            }
+            return None;
+        }
+        let is_multi = connection.multi.is_some();
+        let error = |text: &'static str| move |reply: &mut Reply<'_>| reply.error(text);
+        match command.id {
+            CommandId::Multi if is_multi => {
+                Some(self.answer(conn, command, error("ERR MULTI calls can not be nested")))
+            }
+            CommandId::Multi => {
+                connection.multi = Some(Box::default());
+                Some(self.answer(conn, command, |reply| reply.ok()))
+            }
+            CommandId::Watch if is_multi => {
+                Some(self.answer(conn, command, error("ERR WATCH inside MULTI is not allowed")))
+            }
+            CommandId::Watch => Some(self.watch(conn, command, args)),
+            CommandId::Discard | CommandId::Exec if !is_multi => {
+                let name = command.name.to_ascii_uppercase();
+                Some(self.answer(conn, command, |reply| reply.error(&format!("ERR {name} without MULTI"))))
+            }
+            CommandId::Discard => {
+                (connection.multi, connection.watching) = (None, None);
+                Some(self.answer(conn, command, |reply| reply.ok()))
+            }
+            CommandId::Exec => Some(self.exec(conn, command)),
+            CommandId::Quit | CommandId::Reset => None,
+            _ if is_multi => Some(self.queue(conn, command, args)),
+            CommandId::Unwatch => {
+                connection.watching = None;
+                Some(self.answer(conn, command, |reply| reply.ok()))
+            }
+            _ => None,
+        }
+    }
+
+    fn answer(
+        &mut self,
+        conn: ConnId,
+        command: &'static Command,
+        write: impl FnOnce(&mut Reply<'_>),
+    ) -> Result<(), ()> {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.commands += 1;
+            connection.last_command = Some(command.id);
+            self.stats.commands += 1;
+        }
+        self.meter.count(command.id);
+        self.with_reply(conn, write);
+        Ok(())
+    }
+
+    fn queue(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Result<(), ()> {
+        let limit = self.config.client_query_buffer_limit;
+        let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
+        let id = connection.id;
+        let Some(multi) = &mut connection.multi else { return Ok(()) };
+        if command.flags.contains(Flags::NO_MULTI) {
+            multi.is_broken = true;
+            return self.answer(conn, command, |reply| reply.error("ERR Command not allowed inside a transaction"));
+        }
+        // what is kept counts as if it had not been executed out of the query buffer (law 10)
+        multi.bytes += args.iter().map(|arg| arg.len() as u64 + 16).sum::<u64>() + 64;
+        if multi.bytes > limit {
+            tracing::warn!(client = id, "client closed: a transaction over client-query-buffer-limit");
+            self.stats.query_buffer_disconnections += 1;
+            connection.fate = Fate::CloseAfterReply;
+            self.condemned.push((conn, id));
+            return Ok(());
+        }
+        multi.lines.push(Queued { command, args: args.into() });
+        self.answer(conn, command, |reply| reply.simple("QUEUED"))
+    }
+
+    fn watch(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Result<(), ()> {
+        if !self.may_begin(conn) {
+            return Err(());
+        }
+        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
+            return Ok(());
+        };
+        let (db, partitions) = (connection.db, owned.map.partitions());
+        let watching = connection.watching.get_or_insert_default();
+        watching.keys.extend(args.from(1).iter().map(|key| (db, key.into())));
+        let plan = Plan::watch(db, args.from(1), &watching.watch, partitions);
+        connection.commands += 1;
+        connection.last_command = Some(command.id);
+        self.stats.commands += 1;
+        self.meter.count(command.id);
+        self.begin(conn, plan, None);
+        Ok(())
+    }
+
+    fn exec(&mut self, conn: ConnId, command: &'static Command) -> Result<(), ()> {
+        let databases = self.config.databases;
+        let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
+        if connection.multi.as_ref().is_some_and(|multi| multi.is_broken) {
+            (connection.multi, connection.watching) = (None, None);
+            self.meter.fail(command.id, ABORTED.as_bytes());
+            return self.answer(conn, command, |reply| reply.error(ABORTED));
+        }
+        if !self.may_begin(conn) {
+            return Err(());
+        }
+        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
+            return Ok(());
+        };
+        let (multi, watching) = (connection.multi.take().unwrap_or_default(), connection.watching.take());
+        let mut db = connection.db;
+        let mut lines = Vec::with_capacity(multi.lines.len());
+        for Queued { command, args } in &multi.lines {
+            if command.runs == Runs::Data {
+                self.meter.count(command.id);
+                lines.push(Line { id: command.id, db, args: args.clone() });
+            } else if command.id == CommandId::Select {
+                db = selected(args.args(), databases).unwrap_or(db);
+            }
+        }
+        connection.commands += 1 + lines.len() as u64;
+        connection.last_command = Some(command.id);
+        self.stats.commands += 1 + lines.len() as u64;
+        let (protocol, partitions) = (connection.protocol, owned.map.partitions());
+        if lines.is_empty() && watching.is_none() {
+            self.with_reply(conn, |reply| reply.array(multi.lines.len()));
+            self.finish_lines(conn, &multi, 0, Vec::new().into_iter());
+            return Ok(());
+        }
+        let watch = watching.as_ref().map(|watching| (&watching.watch, &watching.keys[..]));
+        let plan = Plan::script(lines, watch, protocol, partitions);
+        connection.executing = Some(multi);
+        self.meter.count(command.id);
+        self.begin(conn, plan, None);
+        Ok(())
+    }
+
+    /// EXEC's transaction has ended; its reply has its place.
+    pub(super) fn executed(&mut self, conn: ConnId, piece: u64, multi: &Multi, outcome: Outcome) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, connection.protocol);
+        let Outcome::Replies(replies) = outcome else {
+            outcome.write(&mut reply);
+            connection.pieces.answer(piece, output);
+            return;
+        };
+        reply.array(multi.lines.len());
+        let mut replies = replies.into_iter();
+        let first = multi.lines.iter().take_while(|line| line.command.runs == Runs::Data).count();
+        replies.by_ref().take(first).for_each(|bytes| output.push(&bytes));
+        connection.pieces.answer(piece, output);
+        self.finish_lines(conn, multi, first, replies);
+    }
+
+    /// Replies to what is left, and executes what is not on data. Nothing of this connection came in between.
+    fn finish_lines(&mut self, conn: ConnId, multi: &Multi, from: usize, mut replies: impl Iterator<Item = Vec<u8>>) {
+        for Queued { command, args } in &multi.lines[from..] {
+            if command.runs != Runs::Data {
+                self.stats.commands += 1;
+                self.administer(conn, command, args.args());
+            } else if let (Some(connection), Some(bytes)) = (self.connections.get_mut(conn), replies.next()) {
+                connection.output.push(&bytes);
+            }
+        }
+    }
+}
+
+fn command_of(id: CommandId) -> &'static Command {
+    id.command()
+}
+
+/// The database that SELECT will select, if its argument is right.
+fn selected(args: Args<'_>, databases: u32) -> Option<DbId> {
+    let index = format::parse_integer(args.at(1))?;
+    (0..i64::from(databases)).contains(&index).then_some(DbId(index as u8))
+}
