@@ -154,8 +154,9 @@ fn an_open_quote_goes_on_in_the_next_line() {
     terminal.press("Up");
     terminal.press("Up");
     terminal.shows(r#"set text "first\nsecond""#);
+    // ctrl-c leaves the line, not the prompt. What is typed while the terminal changes over may be lost.
     terminal.press("C-c");
-    // ctrl-c leaves the line, not the prompt.
+    terminal.is_idle();
     terminal.enter("ping");
     terminal.shows("PONG");
 }
@@ -296,6 +297,7 @@ fn transactions_subscriptions_and_monitors_are_modes() {
         terminal.screen().contains("\"GET\" \"watched\"")
     });
     terminal.press("C-c");
+    terminal.is_idle();
     terminal.enter("ping");
     terminal.shows("PONG");
 
