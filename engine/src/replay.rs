@@ -7,6 +7,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SegmentTable, Whose};
 
 use crate::compact::Compaction;
+use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -134,6 +135,7 @@ impl Replay {
             last_delete: LogPosition(0),
             random: log.dataset() | 1,
             compaction: Compaction::new(log.tail(), self.now_ms),
+            eviction: Eviction::default(),
             log,
             index: self.index,
             hasher: self.hasher,
@@ -172,9 +174,23 @@ impl emberkv_log::Replay for Replay {
                 }
             }
             // the log's own; of a part it hands on what is in it
-            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => {}
+            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort | Kind::Evicted => {}
         }
         Ok(())
+    }
+
+    fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) {
+        if !matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked) {
+            return;
+        }
+        let fingerprint = self.hasher.fingerprint(record.db(), record.key());
+        let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) else { return };
+        self.index.remove(slot);
+        table.release(address, record.encoded_len());
+        let db = usize::from(record.db().0);
+        if table.position(address) >= self.floors[db] {
+            self.dbs[db].remove(record.expires_at_ms());
+        }
     }
 
     fn check(&self) -> Result<(), String> {

@@ -208,7 +208,7 @@ impl<D: Disk> Partition<D> {
         self.log.append(&Entry::Delete { db: key.db, key: key.bytes });
         self.wait_for_write();
         self.note_delete();
-        self.unlink(key, found);
+        self.unlink(key.db, found);
     }
 
     /// The reply waits for what was appended just now (law 2).
@@ -222,10 +222,10 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
-    pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
+    pub(crate) fn unlink(&mut self, db: DbId, found: Found) {
         self.index.remove(found.slot);
         self.log.table_mut().release(found.address, found.len);
-        self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);
+        self.dbs[usize::from(db.0)].remove(found.expires_at_ms);
     }
 
     /// Removes the entry of a key that [`Partition::peek`] calls stale, if there is room for the tombstone;
@@ -239,7 +239,7 @@ impl<D: Disk> Partition<D> {
         }
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::T3) {
-            self.unlink(key, found);
+            self.unlink(key.db, found);
             return true;
         }
         if self.reserve_delete(std::iter::once(key.bytes)).is_err() {

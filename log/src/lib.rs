@@ -5,11 +5,13 @@
 //! ...) the comments cite.
 
 mod address;
+mod admission;
 mod ahead;
 mod catalog;
 mod close;
 mod cold;
 pub mod disk;
+mod evict;
 pub mod failpoint;
 mod frame;
 mod free;
@@ -43,9 +45,11 @@ mod victim;
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
+pub use admission::Admission;
 pub use ahead::{Large, Piece, Whose};
 pub use catalog::{ManifestEdit, ManifestTurn};
 pub use cold::{Bring, Brought, ColdStats};
+pub use evict::EVICTED_BYTES;
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
@@ -60,4 +64,4 @@ pub use refill::Source;
 pub use residency::{Load, Unloadable};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
-pub use victim::{Candidate, Debt, Victim};
+pub use victim::{Candidate, Debt, Place, Victim};

@@ -3,6 +3,7 @@
 mod cold;
 mod commands;
 mod compaction;
+mod eviction;
 mod expiry;
 mod foreign;
 mod keyspace;

@@ -14,7 +14,7 @@ use super::model::{Held, State};
 use crate::flush::Sweep;
 use crate::lookup::TextBuf;
 use crate::stats::DbStats;
-use crate::{Limits, Partition, Request, Stop, open};
+use crate::{Limits, Partition, Request, Shortage, Stop, open};
 
 /// When the tests begin, in ms since 1970.
 pub const START_MS: u64 = 1_750_000_000_000;
@@ -39,6 +39,8 @@ pub struct Rig {
     requests: u64,
     /// Whether turns compact.
     pub compacts: bool,
+    /// What segments may take, if turns are to see to that.
+    pub budget: Option<u64>,
 }
 
 /// A command's reply, and the position that it waits for.
@@ -70,7 +72,15 @@ impl Rig {
         let limits = limits(usize::MAX);
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
         let (mut partitions, _) = opened.map_err(|error| error.to_string())?;
-        Ok(Self { disk, partition: partitions.remove(0), policy, jobs: Vec::new(), requests: 0, compacts: false })
+        Ok(Self {
+            disk,
+            partition: partitions.remove(0),
+            policy,
+            jobs: Vec::new(),
+            requests: 0,
+            compacts: false,
+            budget: None,
+        })
     }
 
     /// The partition that is left after `kill -9`.
@@ -133,6 +143,7 @@ impl Rig {
                         }
                         Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
                     }
+                    self.mind_memory();
                     self.partition.compact(true); // it may wait for what that gives back
                     self.run_all();
                 }
@@ -146,7 +157,20 @@ impl Rig {
         String::from_utf8(self.run(db, &words(line)).reply).unwrap()
     }
 
+    /// Says how short memory is, as the server does.
+    fn mind_memory(&mut self) {
+        let Some(budget) = self.budget else { return };
+        let (memory, segment) = (self.partition.memory(), self.partition.log.segment_size());
+        self.partition.set_shortage(match memory.segments {
+            used if used > budget && self.partition.is_stuck() => Shortage::Hopeless,
+            used if used > budget => Shortage::Now,
+            used if used - memory.leaving > budget - 2 * segment => Shortage::Soon,
+            _ => Shortage::None,
+        });
+    }
+
     fn end_turn(&mut self) {
+        self.mind_memory();
         if self.compacts {
             self.partition.compact(true);
         }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use crate::address::{Address, SegmentSequence};
+use crate::evict::{self, Evictions};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::job::segment_name;
-use crate::record::{Kind, Record};
+use crate::record::{Entry, Kind, Record};
 use crate::recover::scan::Scanned;
 use crate::recover::start::{Progress, StartError};
 use crate::recover::transactions::Outcomes;
@@ -20,6 +21,9 @@ pub trait Replay: Send {
     /// # Errors
     /// In words: what keeps the data set from being served.
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String>;
+
+    /// A record that was applied is evicted, if the key's newest is still this one.
+    fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>);
 
     /// Looks at the whole, once all is applied and before anything is written.
     ///
@@ -36,6 +40,8 @@ pub(crate) struct Replayed {
     pub records: u64,
     /// The segments that the log says are freed.
     pub freed: BTreeSet<SegmentSequence>,
+    /// What was evicted out of segments that still exist.
+    pub evictions: Vec<Evictions>,
 }
 
 /// Replays every record of one log, but those of transactions that did not happen.
@@ -47,7 +53,8 @@ pub(crate) fn replay_all<F>(
     replay: &mut impl Replay,
 ) -> Result<Replayed, StartError> {
     let mut replayed = Replayed::default();
-    for found in scanned {
+    let mut followed = None;
+    for (nth, found) in scanned.iter().enumerate() {
         let Some(header) = found.header else { unreachable!("a segment with valid bytes has a header") };
         table.install(found.entry.slot, found.writer.memory(), header.base);
         let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
@@ -74,8 +81,19 @@ pub(crate) fn replay_all<F>(
                     Kind::Seal | Kind::Mark => {}
                     _ if skipped > 0 => {}
                     Kind::Freed => {
-                        if let Some(crate::record::Entry::Freed { sequence, .. }) = record.entry() {
+                        if let Some(Entry::Freed { sequence, .. }) = record.entry() {
                             replayed.freed.insert(sequence);
+                        }
+                    }
+                    Kind::Evicted => {
+                        if let Some(Entry::Evicted { upto }) = record.entry()
+                            && let Some(of) =
+                                evict::follow(&mut followed, &scanned[..=nth], table, upto, |table, at, record| {
+                                    replay.evict(table, at, record);
+                                })
+                        {
+                            table.add_floor(address); // while that segment exists (T5)
+                            evict::note(&mut replayed.evictions, of, found.entry.sequence);
                         }
                     }
                     Kind::Delete => {

@@ -46,6 +46,12 @@ pub(crate) enum Question {
     Latency(AboutLatency),
     /// BGREWRITEAOF.
     Compact,
+    /// MEMORY STATS.
+    MemoryStats,
+    /// MEMORY DOCTOR.
+    MemoryDoctor,
+    /// MEMORY PURGE.
+    Purge,
 }
 
 /// What a core answers.
@@ -155,7 +161,7 @@ impl Shard {
 
     fn tell(&mut self, question: &Question) -> Told {
         match question {
-            Question::Info(_) => Told::Info(Box::new(self.snapshot())),
+            Question::Info(_) | Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot())),
             Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
             Question::Config { config, version } => {
                 self.take_over(config, *version);
@@ -167,6 +173,10 @@ impl Shard {
             Question::SlowLog(about) => self.tell_slow_log(about),
             Question::Latency(about) => self.tell_latency(about),
             Question::Compact => Told::Compacts(self.begin_compaction()),
+            Question::Purge => {
+                self.purge();
+                Told::Done
+            }
             Question::ResetStats => {
                 self.reset_stats();
                 Told::Done
@@ -200,11 +210,7 @@ impl Shard {
         let mut reply = Reply::new(output, protocol);
         match question {
             Question::Info(sections) => {
-                let mut cores: Vec<Snapshot> = told
-                    .into_iter()
-                    .filter_map(|told| if let Told::Info(snapshot) = told { Some(*snapshot) } else { None })
-                    .collect();
-                cores.sort_by_key(|snapshot| snapshot.core);
+                let cores = snapshots(told);
                 reply.verbatim(*b"txt", self.info_text(sections, &cores).as_bytes());
             }
             Question::Clients(_) => {
@@ -223,12 +229,24 @@ impl Shard {
                     reply.error("ERR Background append only file rewriting already in progress");
                 }
             }
+            Question::MemoryStats => self.reply_memory_stats(&snapshots(told), &mut reply),
+            Question::MemoryDoctor => reply.verbatim(*b"txt", self.doctor(&snapshots(told)).as_bytes()),
             Question::Kill(killed) => reply_killed(killed, &told, &mut reply),
             Question::Publish { .. } => reply_published(&told, &mut reply),
             Question::Channels(about) => reply_channels(about, &told, &mut reply),
             Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),
             Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
-            Question::Config { .. } | Question::ResetStats => reply.ok(),
+            Question::Config { .. } | Question::Purge | Question::ResetStats => reply.ok(),
         }
     }
+}
+
+/// What all cores have told of themselves, by their numbers.
+fn snapshots(told: Vec<Told>) -> Vec<Snapshot> {
+    let mut cores: Vec<Snapshot> = told
+        .into_iter()
+        .filter_map(|told| if let Told::Info(snapshot) = told { Some(*snapshot) } else { None })
+        .collect();
+    cores.sort_by_key(|snapshot| snapshot.core);
+    cores
 }

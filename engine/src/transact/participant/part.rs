@@ -88,7 +88,7 @@ impl<D: Disk> Partition<D> {
                 for i in &open.found {
                     let key = self.key(db, keys.at(*i));
                     match self.peek(key) {
-                        Lookup::Live(found) | Lookup::Stale(found) => self.unlink(key, found),
+                        Lookup::Live(found) | Lookup::Stale(found) => self.unlink(key.db, found),
                         Lookup::Absent => {}
                     }
                 }
@@ -124,7 +124,7 @@ impl<D: Disk> Partition<D> {
         let appended = match self.append_decision(open, &Entry::Abort { txid: ticket }) {
             Ok(()) => true,
             Err(Refusal::Wait) => return Err(Stop::Wait),
-            Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_)) => false,
+            Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_) | Refusal::NoMemory) => false,
         };
         self.release_records(open);
         open.step = Step::Undone;
