@@ -17,6 +17,8 @@ use crate::core::{CoreId, Message, Peers};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a core may take to answer.
 const TURN: Duration = Duration::from_secs(1);
+/// How long to wait after a client could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// The longest request line.
 const LINE: u64 = 4096;
 
@@ -29,8 +31,14 @@ pub(crate) fn start(listeners: Vec<TcpListener>, peers: &Arc<Peers>) -> io::Resu
         let peers = Arc::clone(peers);
         std::thread::Builder::new().name("metrics".into()).spawn(move || {
             for socket in listener.incoming() {
-                if let Err(error) = socket.and_then(|socket| answer(socket, &peers)) {
-                    tracing::debug!(%error, "a client of metrics-port has gone");
+                match socket.map(|socket| answer(socket, &peers)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "a client of metrics-port has gone"),
+                    Err(error) => {
+                        // without a descriptor to give, the same client would be refused again at once
+                        tracing::debug!(%error, "a client of metrics-port is not accepted");
+                        std::thread::sleep(ACCEPT_AGAIN);
+                    }
                 }
             }
         })?;
