@@ -6,6 +6,7 @@ mod checkpoint;
 mod cold;
 mod commands;
 mod compact;
+mod evict;
 mod expiry;
 mod flush;
 mod foreign;
@@ -14,6 +15,7 @@ mod hash;
 mod locks;
 mod long_double;
 mod lookup;
+mod memory;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
@@ -28,15 +30,18 @@ mod stop;
 #[cfg(test)]
 mod tests;
 pub mod transact;
+mod visits;
 mod watch;
 mod write;
 
 pub use checkpoint::CheckpointStats;
 pub use commands::Direct;
 pub use compact::CompactionStats;
+pub use evict::{EvictionOrder, EvictionPolicy, Shortage};
 pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
+pub use memory::{EXPIRY_BYTES, INDEX_BYTES, Memory};
 pub use partition::{Limits, OpenError, Partition, open};
 pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};

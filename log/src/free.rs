@@ -119,9 +119,13 @@ impl<D: Disk> Log<D> {
     /// seconds. Once a second.
     pub(crate) fn discard_unwanted_memory(&mut self) {
         self.ticks_in_head = self.ticks_in_head.saturating_add(1);
-        if self.ticks_in_head < SPARE_MEMORY_TICKS {
-            return;
+        if self.ticks_in_head >= SPARE_MEMORY_TICKS {
+            self.discard_kept_memory();
         }
+    }
+
+    /// The same at once.
+    pub fn discard_kept_memory(&mut self) {
         let mut memory: Vec<_> = self.spare_memory.take().into_iter().collect();
         if let Some(next) = self.next.prepared_mut()
             && next.prefaulted == next.size
@@ -155,6 +159,7 @@ impl<D: Disk> Log<D> {
             failpoint::pass(Point::FreeListed);
             let segment = self.segments.remove(at);
             self.table.uninstall(segment.slot);
+            self.forget_evictions(segment.sequence());
             self.recycle_file(segment.file_id, segment.size);
             drop(segment.memory);
             self.discard_left();

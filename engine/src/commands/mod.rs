@@ -84,6 +84,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Incrby => self.incrby(request, reply),
             CommandId::Incrbyfloat => self.incrbyfloat(request, reply),
             CommandId::Keys => self.keys(request, reply),
+            CommandId::MemoryUsage => self.memory_usage(request, reply),
             CommandId::Mget => self.mget(request, reply),
             CommandId::Mset => self.mset(request, reply),
             CommandId::Msetnx => self.msetnx(request, reply),

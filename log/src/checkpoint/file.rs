@@ -10,7 +10,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::disk::Disk;
 
 const MAGIC: &[u8; 8] = b"EMBERCKP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
 
 /// Where the first chunk begins.
@@ -38,6 +38,8 @@ pub(crate) struct Meta {
     pub chunks: Vec<ChunkMeta>,
     /// The position below which nothing exists, for each database.
     pub floors: Vec<u64>,
+    /// The `evicted` records before P1 about segments that were there at P1: of which, in which, and how many.
+    pub evictions: Vec<(u64, u64, u64)>,
     /// Transactions whose part lies between P0 and P1, and that were not decided at P1: nothing here counts them.
     pub undecided: Vec<u64>,
 }
@@ -51,6 +53,8 @@ pub(crate) struct SegmentMeta {
     pub live_bytes: u64,
     pub tombstone_bytes: u64,
     pub floors: u64,
+    /// Whether its `freed` was appended.
+    pub is_freed: bool,
     /// Of each database: keys, those that will expire, the sum of their times.
     pub tallies: Vec<(u64, u64, u128)>,
 }

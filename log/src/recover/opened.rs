@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::address::{PartitionId, SegmentSequence};
+use crate::admission::Admission;
 use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
@@ -92,6 +93,8 @@ impl<D: Disk> Log<D> {
             loading: None,
             cold: ColdReads::default(),
             claim: 0,
+            evictions: Vec::new(),
+            admission: Admission::Open,
             leaving_files: Vec::new(),
             dead: BTreeSet::new(),
             recheck_dead: true,
@@ -104,6 +107,7 @@ impl<D: Disk> Log<D> {
             refilled: Vec::new(),
             health: Health::Good,
             grow_limit: 0,
+            keep_limit: 0,
             shrink_limit: 0,
             compact_limit: 0,
             free_limit: 0,
@@ -139,10 +143,13 @@ impl<D: Disk> Log<D> {
 
     /// Finishes the removals that the log names (S4): the manifest's first edit leaves them out.
     pub(crate) fn list_removals(&mut self, freed: &BTreeSet<SegmentSequence>) {
-        for segment in &mut self.segments {
-            if freed.contains(&segment.sequence()) && self.table.needed(segment.slot).live_bytes == 0 {
-                segment.life = Life::FreePendingManifest(self.edits);
+        // what was flushed may count as live until the sweep comes by: then it stays, and so do later ones, whose tombstones
+        // may have been dropped because it was about to go (T5)
+        for segment in self.segments.iter_mut().filter(|segment| freed.contains(&segment.sequence())) {
+            if self.table.needed(segment.slot).live_bytes > 0 {
+                break;
             }
+            segment.life = Life::FreePendingManifest(self.edits);
         }
     }
 

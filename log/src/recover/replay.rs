@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::address::{Address, LogPosition, SegmentSequence};
 use crate::checkpoint::{Candidate, ChunkMeta, Refused, SavedPages};
 use crate::disk::Disk;
+use crate::evict::{self, Evictions, Followed};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::TxId;
@@ -38,6 +39,8 @@ pub trait Replay: Send {
     fn restore(&mut self, _table: &SegmentTable, _pages: &mut SavedPages<'_>) -> Result<(), String> {
         Err("checkpoints are not read".to_owned())
     }
+    /// A record that was applied is evicted, if the key's newest is still this one.
+    fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>);
 
     /// Looks at the whole, once all is applied and before anything is written.
     ///
@@ -58,6 +61,8 @@ pub(crate) struct Replayed {
     pub refused: Vec<Refused>,
     /// Where the one was taken that was.
     pub began_at: Option<LogPosition>,
+    /// What was evicted out of segments that still exist.
+    pub evictions: Vec<Evictions>,
 }
 
 /// Why a log was not replayed.
@@ -113,6 +118,9 @@ struct Begin {
     undecided: BTreeSet<TxId>,
     /// and with everything.
     upto: LogPosition,
+    /// What was said before that of segments on their way out, and of those that keys were evicted from.
+    freed: BTreeSet<SegmentSequence>,
+    evictions: Vec<Evictions>,
 }
 
 fn install_all<F>(scanned: &[Scanned<F>], table: &mut SegmentTable) {
@@ -150,7 +158,13 @@ fn replay_from<D: Disk, R: Replay>(
     if crate::plant::is(crate::plant::Plant::K1Parts) {
         undecided.clear();
     }
-    let begin = Begin { from: LogPosition(meta.from), upto: LogPosition(meta.upto), undecided };
+    let begin = Begin {
+        from: LogPosition(meta.from),
+        upto: LogPosition(meta.upto),
+        undecided,
+        freed: candidate.freed(),
+        evictions: candidate.restore_evictions(scanned, table),
+    };
     let replayed = replay_all(scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
     Ok(Replayed { began_at: Some(begin.upto), ..replayed })
 }
@@ -163,9 +177,10 @@ fn replay_all<F>(
     table: &mut SegmentTable,
     replay: &mut impl Replay,
 ) -> Result<Replayed, StartError> {
-    let mut replayed = Replayed::default();
+    let replayed = Replayed { freed: begin.freed.clone(), evictions: begin.evictions.clone(), ..Replayed::default() };
+    let mut taker = Taker { scanned, table, replay, followed: None, replayed };
     let progress = context.progress;
-    for found in scanned {
+    for (nth, found) in scanned.iter().enumerate() {
         let base = found.header.map_or(LogPosition(0), |header| header.base);
         if base.plus(found.valid_end) <= begin.from {
             progress.replayed_bytes.fetch_add(found.entry.size, Ordering::Relaxed);
@@ -189,7 +204,7 @@ fn replay_all<F>(
                     let file = segment_name(found.entry.file);
                     return Err(StartError::Inconsistent { file, reason: format!("no record at {offset}") });
                 };
-                let address = table.split().address(found.entry.slot, offset);
+                let address = taker.table.split().address(found.entry.slot, offset);
                 if let Some(part) = record.part() {
                     if !context.outcomes.is_committed(part.txid) {
                         skipped = part.records + 1; // the part itself too, below
@@ -198,44 +213,65 @@ fn replay_all<F>(
                     }
                 }
                 if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
-                    take(address, &record, table, replay, &mut replayed).map_err(StartError::Replay)?;
+                    taker.take(nth, address, &record).map_err(StartError::Replay)?;
                 }
                 (skipped, wanted) = (skipped.saturating_sub(1), wanted.saturating_sub(1));
                 offset += record.encoded_len() as u64;
             }
-            replayed.records += u64::from(frame.records);
+            taker.replayed.records += u64::from(frame.records);
             progress.replayed.fetch_add(u64::from(frame.records), Ordering::Relaxed);
             at = next;
         }
         progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
-    replay.check().map_err(StartError::Replay)?;
-    Ok(replayed)
+    taker.replay.check().map_err(StartError::Replay)?;
+    Ok(taker.replayed)
 }
 
-/// Hands one record on, and notes what the table has to know of it.
-fn take(
-    address: Address,
-    record: &Record<'_>,
-    table: &mut SegmentTable,
-    replay: &mut impl Replay,
-    replayed: &mut Replayed,
-) -> Result<(), String> {
-    match record.kind() {
-        Kind::Part | Kind::Seal | Kind::Mark => return Ok(()),
-        Kind::Abort => {
-            table.add_floor(address); // it hides a part (T1)
-            return Ok(());
-        }
-        Kind::Freed => {
-            if let Some(Entry::Freed { sequence, .. }) = record.entry() {
-                replayed.freed.insert(sequence);
+/// Hands records on, and notes what the table and the log have to know of them.
+struct Taker<'a, F, R> {
+    scanned: &'a [Scanned<F>],
+    table: &'a mut SegmentTable,
+    replay: &'a mut R,
+    followed: Option<Followed>,
+    replayed: Replayed,
+}
+
+impl<F, R: Replay> Taker<'_, F, R> {
+    /// A record of the `nth` segment.
+    fn take(&mut self, nth: usize, address: Address, record: &Record<'_>) -> Result<(), String> {
+        match record.kind() {
+            Kind::Part | Kind::Seal | Kind::Mark => return Ok(()),
+            Kind::Abort => {
+                self.table.add_floor(address); // it hides a part (T1)
+                return Ok(());
             }
-            return Ok(());
+            Kind::Freed => {
+                if let Some(Entry::Freed { sequence, .. }) = record.entry() {
+                    self.replayed.freed.insert(sequence);
+                }
+                return Ok(());
+            }
+            Kind::Evicted => {
+                if let Some(Entry::Evicted { upto }) = record.entry() {
+                    self.evict(nth, address, upto);
+                }
+                return Ok(());
+            }
+            Kind::Delete => self.table.add_tombstone(address, record.encoded_len()),
+            Kind::Floor => self.table.add_floor(address),
+            Kind::Put | Kind::PutInt | Kind::PutPacked => {}
         }
-        Kind::Delete => table.add_tombstone(address, record.encoded_len()),
-        Kind::Floor => table.add_floor(address),
-        Kind::Put | Kind::PutInt | Kind::PutPacked => {}
+        self.replay.apply(self.table, address, record)
     }
-    replay.apply(table, address, record)
+
+    /// What the index refers to of a segment that is still there, before `upto`, is gone (T5).
+    fn evict(&mut self, nth: usize, address: Address, upto: LogPosition) {
+        let replay = &mut *self.replay;
+        let evict = |table: &mut SegmentTable, at, record: &Record<'_>| replay.evict(table, at, record);
+        if let Some(of) = evict::follow(&mut self.followed, &self.scanned[..=nth], self.table, upto, evict) {
+            self.table.add_floor(address);
+            evict::note(&mut self.replayed.evictions, of, self.scanned[nth].entry.sequence);
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod connection;
 mod info;
 mod kill;
 mod latency;
+mod memory;
 mod pubsub;
 mod slowlog;
 
@@ -80,9 +81,14 @@ impl Shard {
                 Ok(())
             }
             CommandId::ConfigSet => self.config_set(conn, args),
+            CommandId::MemoryDoctor
+            | CommandId::MemoryMallocStats
+            | CommandId::MemoryPurge
+            | CommandId::MemoryStats => self.memory(conn, command.id),
             CommandId::ClientHelp
             | CommandId::ConfigHelp
             | CommandId::LatencyHelp
+            | CommandId::MemoryHelp
             | CommandId::ObjectHelp
             | CommandId::PubsubHelp
             | CommandId::SlowlogHelp => {

@@ -45,6 +45,8 @@ impl Cron {
         }
         self.next_ms = Self::next_after(shard.now_ms);
         shard.stats.sample(shard.now_ms);
+        shard.count_clients();
+        shard.count_memory();
         shard.drop_hopeless();
         shard.send_withheld(driver);
         // by the clock, which is one for all cores: all partitions sync in the same tick (X7)
