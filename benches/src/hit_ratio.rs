@@ -71,7 +71,8 @@ pub fn run(bench: &Bench<'_>) -> Result<String, BenchError> {
         for value in &bench.args.hit_values {
             for policy in Policy::value_variants() {
                 for (index, binary) in bench.binaries.iter().enumerate() {
-                    let more = ["--maxmemory", &max.to_string(), "--maxmemory-policy", policy.name()].map(str::to_owned);
+                    let more =
+                        ["--maxmemory", &max.to_string(), "--maxmemory-policy", policy.name()].map(str::to_owned);
                     let server = bench.start_with(index, SyncMode::Everysec, &more)?;
                     let shown = ask(&server, *kind, ValueSize(*value), max)?;
                     let line = format!(

@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn a_hot_set_moves_on() {
         let drawn = drawn(Kind::Shifting, 20_000);
-        let hot = |part: &[(u64, bool)], from: u64| part.iter().filter(|(key, _)| (from..from + 500).contains(key)).count();
+        let hot =
+            |part: &[(u64, bool)], from: u64| part.iter().filter(|(key, _)| (from..from + 500).contains(key)).count();
         assert!(hot(&drawn[..9_000], 0) > 8_000);
         assert!(hot(&drawn[10_000..19_000], 350) > 8_000);
         assert!(hot(&drawn[10_000..19_000], 0) < 4_000);

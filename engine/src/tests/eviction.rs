@@ -137,7 +137,7 @@ fn empty_the_oldest(rig: &mut Rig) {
     assert!(oldest.is_oldest);
     rig.partition.compaction.victim = rig.partition.log.victim(oldest.sequence);
     rig.partition.compact_slice(10_000);
-    rig.partition.compaction.victim = None;
+    assert!(rig.partition.compaction.victim.is_none());
     rig.run_all_but(JobKind::Manifest);
 }
 
@@ -150,6 +150,11 @@ fn deleted_keys_that_come_back() -> usize {
         assert_eq!(rig.ask(0, &format!("DEL key{i}")), ":1\r\n");
     }
     load(&mut rig, 300..700, |_| None);
+    // so that little is to be copied: a new head would have to be in the manifest
+    for i in (100..280).chain(300..540) {
+        assert_eq!(rig.ask(0, &format!("DEL key{i}")), ":1\r\n");
+    }
+    rig.settle();
     empty_the_oldest(&mut rig);
     rig.partition.begin_checkpoint();
     while rig.partition.checkpoint_stats().taken == 0 {
@@ -164,7 +169,7 @@ fn deleted_keys_that_come_back() -> usize {
         disk.remove(name).unwrap();
     }
     let mut second = Rig::start(disk, 3, SyncPolicy::EverySec).unwrap();
-    assert_eq!(there(&mut second, 100..700).len(), 600);
+    assert_eq!(there(&mut second, 100..700), (280..300).chain(540..700).collect::<Vec<_>>());
     there(&mut second, 0..100).len()
 }
 
@@ -174,7 +179,7 @@ fn segments_go_in_their_order_after_a_start_from_a_checkpoint_too() {
     plant::set(Some(Plant::T5Freed));
     let back = deleted_keys_that_come_back();
     plant::set(None);
-    assert_eq!(back, 100, "nothing notices that T5Freed is missing");
+    assert!(back > 0, "nothing notices that T5Freed is missing");
 }
 
 #[test]
@@ -213,11 +218,13 @@ fn what_was_evicted_before_and_behind_a_checkpoint_stays_gone() {
 fn who_watches_a_key_hears_of_its_eviction() {
     let mut rig = rig(Some(ALL(EvictionOrder::Random)));
     load(&mut rig, 0..1000, |_| None);
-    let watches: Vec<_> = ["key3", "key900", "missing"].map(|key| {
-        let watch = Watch::default();
-        rig.partition.watchers.add(DbId(0), key.as_bytes(), &watch);
-        watch
-    }).into();
+    let watches: Vec<_> = ["key3", "key900", "missing"]
+        .map(|key| {
+            let watch = Watch::default();
+            rig.partition.watchers.add(DbId(0), key.as_bytes(), &watch);
+            watch
+        })
+        .into();
     evict_a_segment(&mut rig);
     assert_eq!(watches.iter().map(Watch::is_dirty).collect::<Vec<_>>(), [true, false, false]);
 }

@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
+use crate::free::SPARE_MEMORY;
 use crate::job::segment_name;
 use crate::log::{FRAME_SPACE, Health, Log, SEAL_SPACE};
 use crate::manifest::Incarnation;
@@ -83,7 +84,8 @@ impl<D: Disk> Log<D> {
             wanted_size: 0,
             refused_size: None,
             spare_files: Vec::new(),
-            spare_memory: None,
+            spare_memory: Vec::new(),
+            most_spares: SPARE_MEMORY,
             ticks: 0,
             waits_for_parts: false,
             ticks_in_head: 0,

@@ -164,6 +164,7 @@ impl Shard {
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.set_eviction(eviction);
+            own.partition.log_mut().set_memory_bounded(maxmemory > 0);
             own.partition.set_limits(limits);
             own.partition.set_amplification(amplification);
             let max_bytes = log_max_size / u64::from(own.partition.partitions());
