@@ -389,7 +389,7 @@ impl<D: Disk> Partition<D> {
             self.log.table_mut().release(old, shape);
             return Ok(0);
         }
-        if self.is_to_go(victim, &record, slot) {
+        if self.is_to_go(victim, &record, fingerprint, slot) {
             return self.evict(victim, record, fingerprint, slot).map(|()| 0);
         }
         self.reserve_copy(record.encoded_len() as u64)?;

@@ -13,6 +13,7 @@ use emberkv_log::{
 };
 
 use crate::compact::Slice;
+use crate::history::History;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
 use crate::visits::Visits;
@@ -77,6 +78,8 @@ const FRUITLESS_PASSES: u32 = 4;
 pub(crate) struct Eviction {
     policy: Option<EvictionPolicy>,
     pub visits: Visits,
+    /// What is known of keys that have gone, and of those that were passed by; where it matters how often they were asked for.
+    pub history: Option<Box<History>>,
     pub shortage: Shortage,
     /// Nothing was found that would give memory back.
     is_stuck: bool,
@@ -111,6 +114,8 @@ impl<D: Disk> Partition<D> {
             Some(EvictionOrder::Lfu) => Visits::Often,
             Some(EvictionOrder::Random | EvictionOrder::Ttl) | None => Visits::Off,
         };
+        let is_counted = self.eviction.visits == Visits::Often;
+        self.eviction.history = is_counted.then(|| Box::new(History::new(self.index.len())));
         if let Some(published) = &self.published {
             published.set_visits(self.eviction.visits);
         }
@@ -147,6 +152,12 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// About how often a key was asked for; `None` if nobody counts.
+    pub(crate) fn frequency(&self, key: Key<'_>, found: Found) -> Option<u8> {
+        let history = self.eviction.history.as_ref()?;
+        Some(history.count_with(key.fingerprint, self.index.visited(found.slot).unwrap_or(0)))
+    }
+
     fn note_visit(&mut self, slot: SlotRef) {
         if let Some(visited) = self.index.visited(slot).and_then(|visited| self.eviction.visits.after_read(visited)) {
             self.index.set_visited(slot, visited);
@@ -170,6 +181,9 @@ impl<D: Disk> Partition<D> {
         let best = movable.max_by_key(|c| (u128::from(c.gain()) << 32) / u128::from(c.bytes + c.cost));
         let chosen = best.map(|best| best.sequence).or_else(|| {
             self.eviction.judges = judged.is_some();
+            if let Some(history) = &mut self.eviction.history {
+                history.settle();
+            }
             judged
         });
         let by_ttl = chosen.is_none() && self.is_by_ttl() && self.evict_nearest(NEAREST_PER_SLICE);
@@ -212,7 +226,13 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Whether a victim's record is not to be copied though it is its key's newest.
-    pub(crate) fn is_to_go(&self, victim: &Victim, record: &Record<'_>, slot: SlotRef) -> bool {
+    pub(crate) fn is_to_go(
+        &mut self,
+        victim: &Victim,
+        record: &Record<'_>,
+        fingerprint: Fingerprint,
+        slot: SlotRef,
+    ) -> bool {
         let Some(policy) = self.eviction.policy.filter(|_| self.eviction.judges) else { return false };
         match record.expires_at_ms() {
             Some(ms) if ms <= self.now_ms => return true,
@@ -224,17 +244,21 @@ impl<D: Disk> Partition<D> {
             EvictionOrder::Lru | EvictionOrder::Lfu => {
                 // one that can't be copied has no second chance
                 let is_too_large = victim.is_oversize() && record.encoded_len() as u64 > self.log.segment_size() / 2;
-                is_too_large || self.index.visited(slot).map_or_else(Visits::is_unknown_to_go, |visited| visited == 0)
+                let visited = self.index.visited(slot);
+                is_too_large
+                    || match (&mut self.eviction.history, visited) {
+                        (Some(history), visited) => history.judge(fingerprint, visited.unwrap_or(1)),
+                        (None, Some(visited)) => visited == 0,
+                        (None, None) => Visits::is_unknown_to_go(),
+                    }
             }
         }
     }
 
     /// A key was spared.
     pub(crate) fn pass_by(&mut self, slot: SlotRef) {
-        if self.eviction.judges
-            && let Some(visited) = self.index.visited(slot)
-        {
-            self.index.set_visited(slot, self.eviction.visits.after_pass(visited));
+        if self.eviction.judges && self.index.visited(slot).is_some_and(|visited| visited > 0) {
+            self.index.set_visited(slot, 0); // what it was is in the history, where there is one
         }
     }
 

@@ -12,6 +12,7 @@ mod flush;
 mod foreign;
 mod group;
 mod hash;
+mod history;
 mod locks;
 mod long_double;
 mod lookup;

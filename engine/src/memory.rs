@@ -13,7 +13,7 @@ pub struct Memory {
     pub segments: u64,
     /// The part of that which segments take that are on their way out.
     pub leaving: u64,
-    /// The index, with those that a flush has replaced and that are not gone yet.
+    /// The index, with those that a flush has replaced and that are not gone yet, and what is known of keys that have gone.
     pub index: u64,
     /// What expiry remembers.
     pub expiry: u64,
@@ -36,10 +36,11 @@ impl<D: Disk> Partition<D> {
     /// What memory it takes. Cheap enough to be asked once a turn.
     pub fn memory(&self) -> Memory {
         let dropped: usize = self.dropped.iter().map(emberkv_index::Index::memory_bytes).sum();
+        let history = self.eviction.history.as_ref().map_or(0, |history| history.memory_bytes());
         Memory {
             segments: self.log.resident_bytes() + self.log.kept_bytes() + self.log.discarded_bytes(),
             leaving: self.log.leaving_bytes(),
-            index: (self.index.memory_bytes() + dropped) as u64,
+            index: (self.index.memory_bytes() + dropped + history) as u64,
             expiry: self.wheel.memory_bytes() as u64,
         }
     }

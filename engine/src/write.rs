@@ -190,6 +190,9 @@ impl<D: Disk> Partition<D> {
                     panic!("{error}");
                 }
                 stats.add(expires_at_ms);
+                if let Some(history) = &mut self.eviction.history {
+                    history.comes(key.fingerprint, self.index.len());
+                }
             }
         }
         if let Some(ms) = expires_at_ms

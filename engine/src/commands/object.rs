@@ -61,6 +61,10 @@ impl<D: Disk> Partition<D> {
             // when a key was asked for is not kept
             CommandId::ObjectIdletime => reply.integer(0),
             _ => {
+                if let Some(frequency) = self.frequency(key, found) {
+                    reply.integer(frequency.into());
+                    return Ok(());
+                }
                 return Err(Stop::error(
                     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                      switching between policies at runtime LRU and LFU data will take some time to adjust.",
