@@ -66,7 +66,10 @@ fn what_was_read_stays_and_what_has_gone_stays_gone() {
         evict_a_segment(&mut rig);
         assert!(rig.partition.log.segments().0 <= segments, "the segment has gone, and copies are in the last one");
         let left = there(&mut rig, 0..1000);
-        assert!((0..200).all(|i| left.contains(&i) == (i % 4 == 0)), "{order:?}: {left:?}");
+        assert!((0..200).step_by(4).all(|i| left.contains(&i)), "{order:?}: {left:?}");
+        // keys that share counters are taken for one another
+        let spared = left.iter().filter(|i| **i < 200 && **i % 4 != 0).count();
+        assert!(spared <= if order == EvictionOrder::Lfu { 15 } else { 0 }, "{order:?}: {left:?}");
         assert!((400..1000).all(|i| left.contains(&i)), "younger segments are not looked at");
         assert_eq!(rig.partition.stats().evicted, 1000 - left.len() as u64);
         assert_eq!(rig.partition.db_stats(DbId(0)).keys, left.len() as u64);
