@@ -12,6 +12,7 @@ mod flush;
 mod foreign;
 mod group;
 mod hash;
+mod held;
 mod history;
 mod locks;
 mod long_double;
@@ -20,6 +21,7 @@ mod memory;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
+mod names;
 mod overlay;
 mod partition;
 mod published;
@@ -42,7 +44,9 @@ pub use evict::{EvictionOrder, EvictionPolicy, Shortage};
 pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
+pub use held::Held;
 pub use memory::{EXPIRY_BYTES, INDEX_BYTES, Memory};
+pub use names::names;
 pub use partition::{Limits, OpenError, Partition, open};
 pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};
