@@ -26,7 +26,7 @@ impl<D: Disk> Partition<D> {
     #[inline(never)]
     pub(crate) fn bring_for(&mut self, request: Request<'_>) -> Result<(), Stop> {
         let args = request.args;
-        if self.spill.is_full && request.id.command().flags.contains(Flags::DENYOOM) {
+        if self.is_refused(request.id) {
             return Err(Stop::OUT_OF_MEMORY);
         }
         match request.id {

@@ -12,6 +12,8 @@ use emberkv_log::{
     Address, Admission, Candidate, EVICTED_BYTES, LogPosition, Purpose, Record, SegmentSequence, Victim,
 };
 
+use emberkv_resp::schema::{CommandId, Flags};
+
 use crate::compact::Slice;
 use crate::history::History;
 use crate::lookup::{Found, Key};
@@ -137,6 +139,13 @@ impl<D: Disk> Partition<D> {
             Shortage::Now => Admission::Waits,
             Shortage::Hopeless => Admission::Refused,
         });
+    }
+
+    /// Whether a command is refused for want of memory: those that may add data are, whatever they would do.
+    #[inline]
+    pub(crate) fn is_refused(&self, id: CommandId) -> bool {
+        let is_full = self.spill.is_full || self.eviction.shortage == Shortage::Hopeless;
+        is_full && id.command().flags.contains(Flags::DENYOOM)
     }
 
     /// Whether nothing was found lately that would give memory back.

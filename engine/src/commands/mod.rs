@@ -55,6 +55,7 @@ impl<D: Disk> Partition<D> {
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),
+            _ if self.is_refused(request.id) => Err(Stop::OUT_OF_MEMORY),
             _ => self.execute_other(request, reply),
         }
     }

@@ -88,8 +88,9 @@ impl Shard {
     pub(crate) fn doctor(&self, cores: &[Snapshot]) -> String {
         let used = Used::of(self, cores);
         let data = used.total().saturating_sub(used.startup);
-        if data < SMALL_BYTES {
-            return "Hi Sam, this instance is empty or is using very little memory, my issue detector can't be used in these \
+        // the segments of an empty log are no sign of anything
+        if used.dataset + used.index + used.clients < SMALL_BYTES {
+            return "Hi Sam, this instance is empty or is using very little memory, my issues detector can't be used in these \
                     conditions. Please, leave for your mission on Earth and fill it with some data. The new Sam and I will \
                     be back to our programming as soon as I finished rebooting.\n"
                 .into();

@@ -113,7 +113,7 @@ impl<D: Disk> Partition<D> {
                 let mut output = Output::new();
                 let mut reply = Reply::new(&mut output, run.protocol);
                 let request = Request { id: *id, db: *db, args: args.args(), whose: self.whose };
-                let is_refused = self.spill.is_full && id.command().flags.contains(Flags::DENYOOM);
+                let is_refused = self.is_refused(*id);
                 let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.execute_other(request, &mut reply) };
                 match done {
                     Ok(()) => {}
