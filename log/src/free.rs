@@ -10,6 +10,13 @@ use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::record::Entry;
 use crate::segment::{Generation, Life, Next};
 
+/// Segments are freed in bursts, as a sync and a manifest edit come between: the memory of so many of one is kept at most for
+/// what is written until the next.
+const SPARE_MEMORY: usize = 4;
+
+/// It is kept of one segment for so many that there are, and of one at least.
+const SEGMENTS_PER_SPARE: usize = 8;
+
 /// After so many seconds without a new head nobody waits for memory. Chosen, not measured.
 const SPARE_MEMORY_TICKS: u8 = 10;
 
@@ -94,24 +101,26 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Keeps memory for the next segment, or for the one after it; gives it back if both have it.
+    /// Keeps memory for the next segment, or for those after it; gives back what is left over.
     fn keep_memory(&mut self, mut memory: Arc<SegmentMemory>) -> Option<Arc<SegmentMemory>> {
         if let Some(next) = self.next.prepared_mut()
-            && next.prefaulted == 0
+            && next.prefaulted < next.size
             && next.size == memory.size()
         {
             match SegmentWriter::again(memory) {
                 Ok(writer) => {
-                    (next.writer, next.prefaulted) = (writer, next.size);
-                    return None;
+                    let untouched = std::mem::replace(&mut next.writer, writer);
+                    next.prefaulted = next.size;
+                    return Some(Arc::clone(untouched.memory()));
                 }
                 Err(shared) => memory = shared,
             }
         }
-        if self.spare_memory.is_some() || memory.size() != self.table.split().segment_size() {
+        let wanted = (self.segments.len() / SEGMENTS_PER_SPARE).clamp(1, SPARE_MEMORY);
+        if self.spare_memory.len() >= wanted || memory.size() != self.table.split().segment_size() {
             return Some(memory);
         }
-        self.spare_memory = Some(memory);
+        self.spare_memory.push(memory);
         None
     }
 
@@ -122,7 +131,7 @@ impl<D: Disk> Log<D> {
         if self.ticks_in_head < SPARE_MEMORY_TICKS {
             return;
         }
-        let mut memory: Vec<_> = self.spare_memory.take().into_iter().collect();
+        let mut memory = std::mem::take(&mut self.spare_memory);
         if let Some(next) = self.next.prepared_mut()
             && next.prefaulted == next.size
             && let Ok(writer) = SegmentWriter::new(next.size)

@@ -155,8 +155,8 @@ pub struct Log<D: Disk> {
     pub(crate) refused_size: Option<(u64, String)>,
     /// Files with their blocks allocated, of ordinary size, named by no manifest.
     pub(crate) spare_files: Vec<FileId>,
-    /// Memory of a freed segment for the one after the next.
-    pub(crate) spare_memory: Option<Arc<SegmentMemory>>,
+    /// Memory of freed segments for those after the next.
+    pub(crate) spare_memory: Vec<Arc<SegmentMemory>>,
     /// Ticks since the start.
     pub(crate) ticks: u32,
     /// Writes wait until parts elsewhere are synced (X7).

@@ -77,7 +77,7 @@ impl<D: Disk> Log<D> {
             Next::Preparing { file, size } => (*file, *size),
             other => unreachable!("a segment was prepared while {other:?}"),
         };
-        let spare = self.spare_memory.take_if(|memory| memory.size() == size);
+        let spare = if size == self.table.split().segment_size() { self.spare_memory.pop() } else { None };
         let spare = spare.and_then(|memory| SegmentWriter::again(memory).ok());
         let prefaulted = if spare.is_some() { size } else { 0 };
         let made = result.and_then(|file| Ok((file, spare.map_or_else(|| SegmentWriter::new(size), Ok)?)));

@@ -189,7 +189,7 @@ impl<D: Disk> Log<D> {
             Next::Filling(ahead) => ahead.prepared.size,
             Next::Missing | Next::Preparing { .. } | Next::Failed(_) => 0,
         };
-        let spare = self.spare_memory.as_ref().map_or(0, |memory| memory.size());
-        sealed.sum::<u64>() + head + next + spare
+        let spare = self.spare_memory.iter().map(|memory| memory.size());
+        sealed.sum::<u64>() + head + next + spare.sum::<u64>()
     }
 }

@@ -82,7 +82,7 @@ impl<D: Disk> Log<D> {
             wanted_size: 0,
             refused_size: None,
             spare_files: Vec::new(),
-            spare_memory: None,
+            spare_memory: Vec::new(),
             ticks: 0,
             waits_for_parts: false,
             ticks_in_head: 0,

@@ -45,10 +45,26 @@ fn memory_of_a_freed_segment_is_the_one_after_the_next_ones() {
     let (disk, mut log) = grown();
     roll(&disk, &mut log); // it is in use
     flush(&disk, &mut log);
-    let spare = log.spare_memory.as_ref().map(Arc::as_ptr).unwrap();
+    let spare = log.spare_memory.last().map(Arc::as_ptr).unwrap();
     roll(&disk, &mut log);
     roll(&disk, &mut log);
     assert_eq!(Arc::as_ptr(log.writer.memory()), spare);
+}
+
+#[test]
+fn memory_of_segments_freed_together_is_that_of_those_after_them() {
+    let (disk, mut log) = grown();
+    while log.segments().0 < 40 {
+        roll(&disk, &mut log);
+    }
+    flush(&disk, &mut log);
+    let spare: Vec<_> = log.spare_memory.iter().map(Arc::as_ptr).collect();
+    assert!(spare.len() > 1, "memory of one segment only: {}", spare.len());
+    roll(&disk, &mut log);
+    for memory in spare.iter().rev() {
+        roll(&disk, &mut log);
+        assert_eq!(Arc::as_ptr(log.writer.memory()), *memory);
+    }
 }
 
 #[test]
@@ -58,6 +74,6 @@ fn an_idle_log_keeps_no_memory_for_what_may_come() {
         seconds(&disk, &mut log, idle_before);
         flush(&disk, &mut log);
         seconds(&disk, &mut log, 15);
-        assert!(log.spare_memory.is_none(), "after {idle_before} s without a write and a flush");
+        assert!(log.spare_memory.is_empty(), "after {idle_before} s without a write and a flush");
     }
 }
