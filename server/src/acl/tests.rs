@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn request(line: &str) -> OwnedArgs {
-    match Parser::new().parse(format!("{line}\n").as_bytes(), 0, &mut Vec::new(), &Limits::default()) {
+    // quoted, so that the request owns its words
+    let words: String = line.split(' ').map(|word| format!("\"{word}\" ")).collect();
+    match Parser::new().parse(format!("{words}\n").as_bytes(), 0, &mut Vec::new(), &Limits::default()) {
         Ok(Parsed::Inline { args, .. }) => args,
         other => panic!("{other:?}"),
     }

@@ -37,7 +37,9 @@ mod tests {
     use emberkv_resp::{Limits, Parsed, Parser};
 
     fn shown(line: &str) -> String {
-        let parsed = Parser::new().parse(format!("{line}\n").as_bytes(), 0, &mut Vec::new(), &Limits::default());
+        // quoted, so that the request owns its words
+        let words: String = line.split(' ').map(|word| format!("\"{word}\" ")).collect();
+        let parsed = Parser::new().parse(format!("{words}\n").as_bytes(), 0, &mut Vec::new(), &Limits::default());
         let Ok(Parsed::Inline { args, .. }) = parsed else { panic!("{line}") };
         let words: Vec<String> =
             redacted(args.args()).map(|word| String::from_utf8_lossy(&word).replace("(redacted)", "?")).collect();
