@@ -11,6 +11,7 @@ use emberkv_log::{Address, Bring, DbId, Kind};
 use emberkv_resp::schema::{CommandId, Flags};
 
 use crate::group::Request;
+use crate::names::names;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -36,8 +37,8 @@ impl<D: Disk> Partition<D> {
             | CommandId::Keys
             | CommandId::Randomkey
             | CommandId::Scan => Ok(()),
-            id => match id.command().keys(args) {
-                Ok(keys) => self.bring_keys(request.db, keys.map(|i| args.at(i))),
+            _ => match names(request) {
+                Ok(names) => self.bring_names(names),
                 Err(_) => Ok(()), // its arguments are wrong, and it will say so
             },
         }
@@ -48,8 +49,12 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// As above.
     pub(crate) fn bring_keys<'a>(&mut self, db: DbId, keys: impl Iterator<Item = &'a [u8]>) -> Result<(), Stop> {
+        self.bring_names(keys.map(|key| (db, key)))
+    }
+
+    fn bring_names<'a>(&mut self, names: impl Iterator<Item = (DbId, &'a [u8])>) -> Result<(), Stop> {
         let mut missing = None;
-        for key in keys {
+        for (db, key) in names {
             let fingerprint = self.hasher.fingerprint(db, key);
             missing = self.bring_fingerprint(fingerprint)?.or(missing);
         }

@@ -11,12 +11,14 @@ mod flush;
 mod foreign;
 mod group;
 mod hash;
+mod held;
 mod locks;
 mod long_double;
 mod lookup;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
+mod names;
 mod overlay;
 mod partition;
 mod published;
@@ -37,6 +39,8 @@ pub use compact::CompactionStats;
 pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
+pub use held::Held;
+pub use names::names;
 pub use partition::{Limits, OpenError, Partition, open};
 pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};

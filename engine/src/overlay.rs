@@ -10,21 +10,9 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{Address, DbId, Entry, Purpose, Value};
 use emberkv_resp::glob;
 
+use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
-
-/// A value of the overlay's own.
-#[derive(Debug)]
-struct Held {
-    value: Stored,
-    expires_at_ms: Option<u64>,
-}
-
-#[derive(Debug)]
-enum Stored {
-    Int(i64),
-    Bytes(Vec<u8>),
-}
 
 /// One key's change; without a value it is gone.
 #[derive(Debug)]
@@ -51,11 +39,11 @@ impl Overlay {
         let Some(place) = place else {
             return self.is_flushed(key.db).then_some(Lookup::Absent);
         };
-        let live = self.changes[*place].held.as_ref().filter(|held| held.expires_at_ms.is_none_or(|ms| ms > now_ms));
+        let live = self.changes[*place].held.as_ref().filter(|held| held.expires_at_ms().is_none_or(|ms| ms > now_ms));
         Some(live.map_or(Lookup::Absent, |held| {
             // never an address of the log's: it is only looked at together with the slot
             let address = Address::from_raw(*place as u64 + 1);
-            Lookup::Live(Found { slot: SlotRef::NOWHERE, address, len: 0, expires_at_ms: held.expires_at_ms })
+            Lookup::Live(Found { slot: SlotRef::NOWHERE, address, len: 0, expires_at_ms: held.expires_at_ms() })
         }))
     }
 
@@ -69,16 +57,7 @@ impl Overlay {
     }
 
     pub fn put(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>) {
-        let value = match value {
-            Value::Int(int) => Stored::Int(int),
-            Value::Bytes(bytes) => Stored::Bytes(bytes.to_vec()),
-            Value::Packed(packed) => {
-                let mut bytes = Vec::new();
-                packed.unpack(&mut bytes);
-                Stored::Bytes(bytes)
-            }
-        };
-        self.change(key, Some(Held { value, expires_at_ms }));
+        self.change(key, Some(Held::new(value, expires_at_ms)));
     }
 
     pub fn delete(&mut self, key: Key<'_>) {
@@ -117,15 +96,6 @@ impl Overlay {
         match self.places.get(&db).and_then(|places| places.get(key)) {
             Some(place) => self.changes[*place].held.is_some(),
             None => !self.is_flushed(db),
-        }
-    }
-}
-
-impl Held {
-    fn value(&self) -> Value<'_> {
-        match &self.value {
-            Stored::Int(int) => Value::Int(*int),
-            Stored::Bytes(bytes) => Value::Bytes(bytes),
         }
     }
 }
@@ -171,7 +141,7 @@ impl Change {
     fn entry(&self) -> Entry<'_> {
         let (db, key) = (self.db, &*self.key);
         match &self.held {
-            Some(held) => Entry::Put { db, key, value: held.value(), expires_at_ms: held.expires_at_ms },
+            Some(held) => Entry::Put { db, key, value: held.value(), expires_at_ms: held.expires_at_ms() },
             None => Entry::Delete { db, key },
         }
     }
@@ -220,7 +190,7 @@ impl<D: Disk> Partition<D> {
     /// The keys of a database that only the overlay has.
     pub(crate) fn new_keys(&self, db: DbId, pattern: &[u8]) -> Vec<&[u8]> {
         let Some(overlay) = &self.overlay else { return Vec::new() };
-        let is_live = |held: &Held| held.expires_at_ms.is_none_or(|ms| ms > self.now_ms);
+        let is_live = |held: &Held| held.expires_at_ms().is_none_or(|ms| ms > self.now_ms);
         let is_new = |change: &&Change| {
             change.db == db
                 && change.held.as_ref().is_some_and(is_live)

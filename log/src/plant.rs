@@ -47,6 +47,8 @@ pub enum Plant {
     C2,
     /// Compaction touches what a transaction has locked.
     C5,
+    /// RENAME's value and its tombstone may be in two frames.
+    C6,
     /// Tombstones do not keep their segment.
     T1,
     /// A tombstone is moved behind a newer value of its key.
@@ -99,8 +101,12 @@ pub enum Plant {
     L2Nil,
     /// Tickets may come to a partition in any order.
     X1,
+    /// COPY and MOVE lock what they touch in another database as if it were in this one.
+    X1Names,
     /// Nobody looks whether a watched key was changed.
     X1Watch,
+    /// In a log that has failed, steps of a script are executed as far as they go.
+    X2Stage,
     /// An owner says that its part of a transaction is durable before it is.
     X3Durable,
     /// A part is published as soon as it is appended.

@@ -77,6 +77,13 @@ impl<'a> Args<'a> {
         Self { spans, ..self }
     }
 
+    /// The arguments before `n`; all when there are not more.
+    #[inline]
+    #[must_use]
+    pub fn to(self, n: usize) -> Self {
+        Self { spans: &self.spans[..n.min(self.spans.len())], ..self }
+    }
+
     /// Copies the arguments to the end of `bytes`, with whatever lies between them, and their places there to the end of
     /// `spans`.
     #[inline]
@@ -157,6 +164,7 @@ mod tests {
         assert_eq!(args.get(2), Some(&b"ab"[..]));
         assert_eq!(args.get(3), None);
         assert_eq!(args.from(1).at(1), b"ab");
+        assert!(args.to(1).iter().eq([&b"GET"[..]]) && args.to(4).len() == 3);
         assert!(args.from(3).is_empty() && args.from(4).is_empty());
         assert_eq!(args.iter().map(<[u8]>::len).collect::<Vec<_>>(), [3, 0, 2]);
         let owned = OwnedArgs::from(args);

@@ -1,12 +1,15 @@
 //! The commands on data: one short function each.
 
 mod bitfield;
+mod bitop;
 mod bits;
 mod counters;
 mod direct;
 mod expire;
 mod keys;
+mod lcs;
 mod object;
+mod rename;
 mod scan;
 mod set;
 mod strings;
@@ -21,7 +24,10 @@ use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
+pub(crate) use bitop::Operation;
 pub(crate) use keys::check_flush_mode;
+pub(crate) use lcs::Lcs;
+pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
@@ -59,7 +65,9 @@ impl<D: Disk> Partition<D> {
             CommandId::Append => self.append(request, reply),
             CommandId::Bitcount => self.bitcount(request, reply),
             CommandId::Bitfield | CommandId::BitfieldRo => self.bitfield(request, reply),
+            CommandId::Bitop => self.bitop(request, reply),
             CommandId::Bitpos => self.bitpos(request, reply),
+            CommandId::Copy => self.copy(request, reply),
             CommandId::Dbsize => self.dbsize(request, reply),
             CommandId::Decr => self.decr(request, reply),
             CommandId::Decrby => self.decrby(request, reply),
@@ -84,7 +92,9 @@ impl<D: Disk> Partition<D> {
             CommandId::Incrby => self.incrby(request, reply),
             CommandId::Incrbyfloat => self.incrbyfloat(request, reply),
             CommandId::Keys => self.keys(request, reply),
+            CommandId::Lcs => self.lcs(request, reply),
             CommandId::Mget => self.mget(request, reply),
+            CommandId::Move => self.move_command(request, reply),
             CommandId::Mset => self.mset(request, reply),
             CommandId::Msetnx => self.msetnx(request, reply),
             CommandId::ObjectEncoding
@@ -94,6 +104,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Persist => self.persist(request, reply),
             CommandId::Psetex | CommandId::Setex => self.setex(request, reply),
             CommandId::Randomkey => self.randomkey(request, reply),
+            CommandId::Rename | CommandId::Renamenx => self.rename(request, reply),
             CommandId::Scan => self.scan(request, reply),
             CommandId::Set => self.set_command(request, reply),
             CommandId::Setbit => self.setbit(request, reply),

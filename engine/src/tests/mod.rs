@@ -9,6 +9,7 @@ mod foreign;
 mod keyspace;
 mod lives;
 mod model;
+mod model_keys;
 mod requests;
 pub(crate) mod rig;
 mod rules;

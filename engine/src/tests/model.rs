@@ -24,22 +24,22 @@ pub struct Model {
     pub seen: BTreeSet<Name>,
 }
 
-type Answer = Result<Vec<u8>, String>;
+pub(super) type Answer = Result<Vec<u8>, String>;
 
-const NOT_INT: &str = "ERR value is not an integer or out of range";
+pub(super) const NOT_INT: &str = "ERR value is not an integer or out of range";
 const NOT_FLOAT: &str = "ERR value is not a valid float";
-const SYNTAX: &str = "ERR syntax error";
+pub(super) const SYNTAX: &str = "ERR syntax error";
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
-fn err<T>(text: &str) -> Result<T, String> {
+pub(super) fn err<T>(text: &str) -> Result<T, String> {
     Err(text.to_owned())
 }
 
-fn int(number: i64) -> Answer {
+pub(super) fn int(number: i64) -> Answer {
     Ok(format!(":{number}\r\n").into_bytes())
 }
 
-fn ok() -> Answer {
+pub(super) fn ok() -> Answer {
     Ok(b"+OK\r\n".to_vec())
 }
 
@@ -47,7 +47,7 @@ fn nil() -> Answer {
     Ok(b"$-1\r\n".to_vec())
 }
 
-fn bulk(text: &[u8]) -> Answer {
+pub(super) fn bulk(text: &[u8]) -> Answer {
     let mut reply = format!("${}\r\n", text.len()).into_bytes();
     reply.extend_from_slice(text);
     reply.extend_from_slice(b"\r\n");
@@ -59,7 +59,7 @@ fn optional(text: Option<&[u8]>) -> Answer {
 }
 
 /// The integer that a text is, with no second way to write it.
-fn strict_int(text: &[u8]) -> Option<i64> {
+pub(super) fn strict_int(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse::<i64>().ok().filter(|int| int.to_string() == text)
 }
@@ -110,7 +110,10 @@ impl Float {
 fn arity(name: &str) -> (usize, usize) {
     match name {
         "append" | "decrby" | "delifeq" | "getbit" | "getset" | "incrby" | "incrbyfloat" | "setnx" => (3, 3),
+        "bitop" => (4, usize::MAX),
+        "copy" | "lcs" => (3, usize::MAX),
         "dbsize" => (1, 1),
+        "move" | "rename" | "renamenx" => (3, 3),
         "decr" | "expiretime" | "get" | "getdel" | "incr" | "persist" | "pexpiretime" | "pttl" | "strlen" | "ttl"
         | "type" => (2, 2),
         "del" | "exists" | "getex" | "mget" | "touch" | "unlink" => (2, usize::MAX),
@@ -290,22 +293,26 @@ impl Model {
                 self.state.retain(|key, _| name == "flushdb" && key.0 != db);
                 ok()
             }
+            "rename" | "renamenx" => self.rename(name == "renamenx", &key(0), key(1)),
+            "move" | "copy" => self.carry(&name, db, args),
+            "bitop" => self.bitop(db, args),
+            "lcs" => self.lcs(db, args),
             "dbsize" => int(self.state.keys().filter(|key| key.0 == db).count() as i64),
             other => panic!("the model does not know {other}"),
         }
     }
 
-    fn held(&mut self, key: &Name) -> Option<Held> {
+    pub(super) fn held(&mut self, key: &Name) -> Option<Held> {
         self.seen.insert(key.clone());
         self.state.get(key).cloned()
     }
 
-    fn value(&mut self, key: &Name) -> Option<Arc<[u8]>> {
+    pub(super) fn value(&mut self, key: &Name) -> Option<Arc<[u8]>> {
         self.held(key).map(|held| held.value)
     }
 
     /// Gives a key a value; one that has expired by now is gone.
-    fn put(&mut self, key: Name, value: &[u8], expires_at_ms: Option<u64>) {
+    pub(super) fn put(&mut self, key: Name, value: &[u8], expires_at_ms: Option<u64>) {
         self.seen.insert(key.clone());
         if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
             self.state.remove(&key);

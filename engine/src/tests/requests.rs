@@ -78,6 +78,8 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
     let now_ms = model.now_ms;
     let names = [
         "append",
+        "bitop",
+        "copy",
         "decr",
         "decrby",
         "del",
@@ -95,7 +97,9 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "incr",
         "incrby",
         "incrbyfloat",
+        "lcs",
         "mget",
+        "move",
         "mset",
         "msetnx",
         "persist",
@@ -104,6 +108,8 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "pexpiretime",
         "psetex",
         "pttl",
+        "rename",
+        "renamenx",
         "set",
         "setbit",
         "setex",
@@ -135,6 +141,31 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
             let held = model.state.get(&(db, words[1].as_slice().into()));
             if held.is_some_and(|held| matches!(Float::of(&held.value), Float::Unsure)) {
                 return None;
+            }
+        }
+        "rename" | "renamenx" => words.push(key(choices)),
+        "lcs" => {
+            words.push(key(choices));
+            for _ in 0..choices.below(5).saturating_sub(3) {
+                words.push(pick(choices, &["LEN", "len", "FOO"]).into());
+            }
+        }
+        "copy" => {
+            words.push(key(choices));
+            for _ in 0..choices.below(4).saturating_sub(1) {
+                match choices.below(8) {
+                    0..3 => words.push("replace".into()),
+                    3..7 => words.extend(["DB".into(), pick(choices, &["0", "1", "0", "1", "9999", "q"]).into()]),
+                    _ => words.push(pick(choices, &["DB", "FOO"]).into()),
+                }
+            }
+        }
+        "move" => words.push(pick(choices, &["0", "1", "0", "1", "-1", "9999", "99999999999", "q"]).into()),
+        "bitop" => {
+            let names = ["AND", "or", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "one", "FOO"];
+            words.insert(1, pick(choices, &names).into());
+            for _ in 0..1 + choices.below(3) {
+                words.push(key(choices));
             }
         }
         "del" | "exists" | "mget" | "touch" | "unlink" => {

@@ -244,7 +244,7 @@ impl<T> Coordinator<T> {
         let outcome = match (open.error.take(), open.script.take()) {
             (Some(error), _) => Outcome::Error(error),
             (None, Some(_)) if is_changed => Outcome::Changed,
-            (None, Some(script)) => Outcome::Replies(script.replies()),
+            (None, Some(script)) => script.outcome(),
             (None, None) => std::mem::replace(&mut open.merge, Merge::Ok).outcome(votes, random),
         };
         if writers.is_empty() {

@@ -25,6 +25,7 @@ mod plan;
 mod reply;
 mod script;
 mod share;
+mod staged;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,7 @@ use emberkv_log::{PartitionId, TxId};
 pub use coordinator::{Coordinator, Effect, MAX_OPEN};
 pub(crate) use participant::Transactions;
 pub(crate) use plan::ScanPlace;
-pub use plan::{Plan, Route, route};
+pub use plan::{Extent, Plan, Route, route};
 pub use reply::Outcome;
 pub use script::{Line, Watched};
 pub use share::{Action, Answer, Ran, Run, Share, Step, Strings, Values, Vote};

@@ -2,14 +2,26 @@
 
 use emberkv_log::PartitionId;
 use emberkv_resp::schema::{CommandId, arity_error};
-use emberkv_resp::{Args, format};
+use emberkv_resp::{Args, Protocol, format};
 
-use super::script::Script;
+use super::script::{Line, Script};
 use super::share::{Action, Share, Strings};
+use super::staged::{Staged, is_staged};
 use crate::commands::check_flush_mode;
 use crate::group::Request;
 use crate::slots::partition_of;
 use crate::stop::Stop;
+
+/// What has to be known of a data set to take commands apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// How many partitions it has.
+    pub partitions: u16,
+    /// How many databases.
+    pub databases: usize,
+    /// The longest value, in bytes (`proto-max-bulk-len`).
+    pub max_value_bytes: usize,
+}
 
 /// Who executes a command on data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +43,10 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Mset | CommandId::Msetnx => route_of_keys(args.from(1).iter().step_by(2), partitions),
         CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
             route_of_keys(args.from(1).iter(), partitions)
+        }
+        CommandId::Bitop => route_of_keys(args.from(2).iter(), partitions),
+        CommandId::Copy | CommandId::Lcs | CommandId::Rename | CommandId::Renamenx => {
+            route_of_keys([args.at(1), args.at(2)].into_iter(), partitions)
         }
         CommandId::Dbsize | CommandId::Flushall | CommandId::Flushdb | CommandId::Keys | CommandId::Randomkey => {
             Route::Several
@@ -151,8 +167,14 @@ impl Plan {
     ///
     /// # Panics
     /// If it is no such command.
-    pub fn new(request: Request<'_>, partitions: u16) -> Result<Self, Stop> {
-        let args = request.args;
+    pub fn new(request: Request<'_>, protocol: Protocol, extent: Extent) -> Result<Self, Stop> {
+        let (args, partitions) = (request.args, extent.partitions);
+        if is_staged(request.id) {
+            // what is wrong with its arguments is said before anything is locked
+            Staged::new(request, extent)?;
+            let line = Line { id: request.id, db: request.db, args: args.into() };
+            return Ok(Self::single(line, protocol, extent));
+        }
         let name = request.id.command().name;
         let (merge, shares) = match request.id {
             CommandId::Mset | CommandId::Msetnx => {

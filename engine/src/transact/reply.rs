@@ -27,6 +27,8 @@ pub enum Outcome {
     Key(Option<Box<[u8]>>),
     /// The replies of a script's lines, as they are sent.
     Replies(Vec<Vec<u8>>),
+    /// A reply as it is sent.
+    Reply(Vec<u8>),
     /// Nothing was executed: a watched key was changed.
     Changed,
     /// An error, code and all.
@@ -54,6 +56,7 @@ impl Outcome {
                 reply.array(replies.len());
                 replies.iter().for_each(|bytes| reply.output().push(bytes));
             }
+            Self::Reply(bytes) => reply.output().push(bytes),
             Self::Changed => reply.null_array(),
             Self::Error(text) => reply.error(text),
         }

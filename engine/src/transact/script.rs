@@ -17,9 +17,12 @@ use emberkv_log::{DbId, PartitionId};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Output, OwnedArgs, Protocol, Reply};
 
-use super::plan::{Merge, Plan, Route, route};
-use super::share::{Action, Answer, Run, Share, Step, Vote};
+use super::plan::{Extent, Merge, Plan, Route, route};
+use super::reply::Outcome;
+use super::share::{Action, Answer, Run, Share, Step};
+use super::staged::Staged;
 use crate::group::Request;
+use crate::names::names;
 use crate::stop::Stop;
 use crate::watch::Watch;
 
@@ -41,8 +44,10 @@ pub type Watched = (DbId, Box<[u8]>);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Script {
     protocol: Protocol,
-    partitions: u16,
+    extent: Extent,
     lines: Vec<Line>,
+    /// It is one command, and no transaction of a client.
+    is_single: bool,
     /// What each line has come to so far.
     states: Vec<State>,
     /// The first line that has not begun.
@@ -63,21 +68,37 @@ enum State {
     /// Not begun, or answers are to come: one for each share.
     Open {
         answers: Vec<Option<Answer>>,
-        merge: Option<Merge>,
-    },
-    /// MSETNX has asked which of its keys there are.
-    Counts {
-        answers: Vec<Option<Answer>>,
-        puts: Vec<(PartitionId, Share)>,
+        end: End,
     },
     Done(Vec<u8>),
 }
 
+/// What is made of a line's answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum End {
+    /// The only one is the reply.
+    Only,
+    /// They become a reply.
+    Merge(Merge),
+    /// There is a second stage.
+    Stage(Staged),
+    /// This reply, if none is an error.
+    Reply(Vec<u8>),
+}
+
 impl Script {
-    /// A command for the owner of a partition; its answer is this share of the line's.
+    /// A step for the owner of a partition; its answer is this share of the line's.
     fn ask(&mut self, steps: &mut Steps, partition: PartitionId, line: usize, share: usize, step: Step) {
         steps.entry(partition).or_default().push(step);
         self.asked.entry(partition).or_default().push(Ask { line, share });
+    }
+
+    /// A line's next steps, and what is made of their answers.
+    fn ask_all(&mut self, steps: &mut Steps, line: usize, asks: Vec<(PartitionId, Step)>, end: End) {
+        self.states[line] = State::Open { answers: vec![None; asks.len()], end };
+        for (share, (partition, step)) in asks.into_iter().enumerate() {
+            self.ask(steps, partition, line, share, step);
+        }
     }
 
     fn error(&self, text: &str) -> State {
@@ -92,7 +113,8 @@ impl Script {
         for line in 0..self.next {
             self.finish_line(line, &mut steps, random);
         }
-        while self.next < self.lines.len() && !matches!(self.states[..self.next].last(), Some(State::Counts { .. })) {
+        let is_staged = |state: &State| matches!(state, State::Open { end: End::Stage(_), .. });
+        while self.next < self.lines.len() && !self.states[..self.next].last().is_some_and(is_staged) {
             let line = self.next;
             self.next += 1;
             self.begin_line(line, &mut steps);
@@ -103,39 +125,31 @@ impl Script {
     fn begin_line(&mut self, line: usize, steps: &mut Steps) {
         let Line { id, db, args } = self.lines[line].clone();
         let request = Request { id, db, args: args.args(), whose: emberkv_log::Whose::default() };
-        match route(id, request.args, self.partitions) {
-            Route::One(partition) => {
-                self.states[line] = State::Open { answers: vec![None], merge: None };
-                self.ask(steps, partition, line, 0, Step::Command { id, db, args });
-            }
-            Route::Several => match Plan::new(request, self.partitions) {
-                Err(Stop::Error(text)) => self.states[line] = self.error(&text),
-                Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => unreachable!("a plan waits for nothing"),
-                Ok(Plan { shares, merge: Merge::AllOrNone, .. }) => {
-                    self.states[line] = State::Counts { answers: vec![None; shares.len()], puts: shares.clone() };
-                    for (share, (partition, Share { db, action })) in shares.into_iter().enumerate() {
-                        let Action::Put { pairs, .. } = action else { unreachable!("it puts") };
-                        let mut keys = super::Strings::default();
-                        pairs.iter().step_by(2).for_each(|key| keys.push(key));
-                        let count = Share { db, action: Action::Count(keys) };
-                        self.ask(steps, partition, line, share, Step::Share(count));
-                    }
-                }
-                Ok(Plan { shares, merge, .. }) => {
-                    self.states[line] = State::Open { answers: vec![None; shares.len()], merge: Some(merge) };
-                    for (share, (partition, action)) in shares.into_iter().enumerate() {
-                        self.ask(steps, partition, line, share, Step::Share(action));
-                    }
-                }
-            },
+        if let Route::One(partition) = route(id, request.args, self.extent.partitions) {
+            return self.ask_all(steps, line, vec![(partition, Step::Command { id, db, args })], End::Only);
         }
+        match self.take_apart(request) {
+            Ok((asks, end)) => self.ask_all(steps, line, asks, end),
+            Err(Stop::Error(text)) => self.states[line] = self.error(&text),
+            Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => unreachable!("a plan waits for nothing"),
+        }
+    }
+
+    /// The first steps of a command over several partitions.
+    fn take_apart(&self, request: Request<'_>) -> Result<(Vec<(PartitionId, Step)>, End), Stop> {
+        if let Some((staged, asks)) = Staged::new(request, self.extent)? {
+            return Ok((asks, End::Stage(staged)));
+        }
+        let Plan { shares, merge, .. } = Plan::new(request, self.protocol, self.extent)?;
+        let asks = shares.into_iter().map(|(partition, share)| (partition, Step::Share(share)));
+        Ok((asks.collect(), End::Merge(merge)))
     }
 
     /// Takes what an owner has answered to its steps.
     pub fn take(&mut self, partition: PartitionId, answers: Vec<Answer>) {
         let asked = self.asked.remove(&partition).unwrap_or_default();
         for (Ask { line, share }, answer) in asked.into_iter().zip(answers) {
-            if let State::Open { answers, .. } | State::Counts { answers, .. } = &mut self.states[line] {
+            if let State::Open { answers, .. } = &mut self.states[line] {
                 answers[share] = Some(answer);
             }
         }
@@ -143,51 +157,49 @@ impl Script {
 
     /// Makes a line's reply, or goes on with it, if all its answers are there.
     fn finish_line(&mut self, line: usize, steps: &mut Steps, random: u64) {
-        let is_complete = |answers: &[Option<Answer>]| answers.iter().all(Option::is_some);
         match &self.states[line] {
-            State::Open { answers, .. } | State::Counts { answers, .. } if is_complete(answers) => {}
+            State::Open { answers, .. } if answers.iter().all(Option::is_some) => {}
             _ => return,
         }
-        let (answers, merge, puts) = match std::mem::replace(&mut self.states[line], State::Done(Vec::new())) {
-            State::Open { answers, merge } => (answers, merge, Vec::new()),
-            State::Counts { answers, puts } => (answers, Some(Merge::AllOrNone), puts),
-            State::Done(_) => return,
+        let State::Open { answers, end } = std::mem::replace(&mut self.states[line], State::Done(Vec::new())) else {
+            return;
         };
-        let mut votes = Vec::with_capacity(answers.len());
-        for answer in answers.into_iter().flatten() {
-            match answer {
-                Answer::Reply(bytes) => {
-                    self.states[line] = State::Done(bytes);
-                    return;
-                }
-                Answer::Error(text) => {
+        let mut answers: Vec<_> = answers.into_iter().flatten().collect();
+        if let Some(Answer::Error(text)) = answers.iter().find(|answer| matches!(answer, Answer::Error(_))) {
+            self.states[line] = self.error(text);
+            return;
+        }
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, self.protocol);
+        let bytes = match end {
+            End::Only => match answers.pop() {
+                Some(Answer::Reply(bytes)) => bytes,
+                other => unreachable!("{other:?} is no reply"),
+            },
+            End::Reply(bytes) => bytes,
+            End::Merge(merge) => {
+                let vote = |answer| if let Answer::Vote(vote) = answer { Some(vote) } else { None };
+                merge.outcome(answers.into_iter().filter_map(vote).collect(), random).write(&mut reply);
+                output.to_vec()
+            }
+            End::Stage(staged) => match staged.go_on(answers, &mut reply) {
+                Ok(asks) if asks.is_empty() => output.to_vec(),
+                Ok(asks) => return self.ask_all(steps, line, asks, End::Reply(output.to_vec())),
+                Err(Stop::Error(text)) => {
                     self.states[line] = self.error(&text);
                     return;
                 }
-                Answer::Vote(vote) => votes.push(vote),
-            }
-        }
-        if !puts.is_empty() {
-            let found = votes.iter().any(|vote| matches!(vote, Vote::Count(count) if *count > 0));
-            if !found {
-                self.states[line] = State::Open { answers: vec![None; puts.len()], merge: Some(Merge::AllOrNone) };
-                for (share, (partition, action)) in puts.into_iter().enumerate() {
-                    self.ask(steps, partition, line, share, Step::Share(action));
-                }
-                return;
-            }
-            votes = vec![Vote::Exists];
-        }
-        let mut output = Output::new();
-        let outcome = merge.unwrap_or(Merge::Ok).outcome(votes, random);
-        outcome.write(&mut Reply::new(&mut output, self.protocol));
-        self.states[line] = State::Done(output.to_vec());
+                Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => unreachable!("a stage waits for nothing"),
+            },
+        };
+        self.states[line] = State::Done(bytes);
     }
 
     /// The replies, when all is done.
-    pub fn replies(self) -> Vec<Vec<u8>> {
+    pub fn outcome(self) -> Outcome {
         let reply = |state| if let State::Done(bytes) = state { bytes } else { Vec::new() };
-        self.states.into_iter().map(reply).collect()
+        let mut replies: Vec<_> = self.states.into_iter().map(reply).collect();
+        if self.is_single { Outcome::Reply(replies.pop().unwrap_or_default()) } else { Outcome::Replies(replies) }
     }
 }
 
@@ -196,7 +208,23 @@ pub(crate) type Steps = BTreeMap<PartitionId, Vec<Step>>;
 
 impl Plan {
     /// A plan for commands that are executed together, if none of the watched keys has changed.
-    pub fn script(lines: Vec<Line>, watch: Option<(&Watch, &[Watched])>, protocol: Protocol, partitions: u16) -> Self {
+    pub fn script(lines: Vec<Line>, watch: Option<(&Watch, &[Watched])>, protocol: Protocol, extent: Extent) -> Self {
+        Self::of_lines(lines, watch, protocol, extent, false)
+    }
+
+    /// A plan for one command, whose second stage depends on its first.
+    pub(super) fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
+        Self::of_lines(vec![line], None, protocol, extent, true)
+    }
+
+    fn of_lines(
+        lines: Vec<Line>,
+        watch: Option<(&Watch, &[Watched])>,
+        protocol: Protocol,
+        extent: Extent,
+        is_single: bool,
+    ) -> Self {
+        let partitions = extent.partitions;
         let mut runs: BTreeMap<PartitionId, Run> = BTreeMap::new();
         let blank = || Run {
             steps: Vec::new(),
@@ -210,16 +238,13 @@ impl Plan {
         let owner = |key: &[u8]| crate::slots::partition_of(key, partitions);
         for Line { id, db, args } in &lines {
             let args: Args<'_> = args.args();
-            let mut wants = |partition, key: Option<&[u8]>| {
-                let run = runs.entry(partition).or_insert_with(blank);
-                run.keys.extend(key.map(|key| (*db, key.into())));
-            };
             // a command with wrong arguments has no keys, but somebody has to say so
             if let Route::One(partition) = route(*id, args, partitions) {
-                wants(partition, None);
+                runs.entry(partition).or_insert_with(blank);
             }
-            for at in id.command().keys(args).into_iter().flatten() {
-                wants(owner(args.at(at)), Some(args.at(at)));
+            let request = Request { id: *id, db: *db, args, whose: emberkv_log::Whose::default() };
+            for (db, key) in names(request).into_iter().flatten() {
+                runs.entry(owner(key)).or_insert_with(blank).keys.push((db, key.into()));
             }
             if id.command().keys.is_empty() {
                 for partition in 0..partitions {
@@ -234,8 +259,8 @@ impl Plan {
                 run.watch = Some(watch.clone());
             }
         }
-        let states = lines.iter().map(|_| State::Open { answers: vec![None], merge: None }).collect();
-        let mut script = Script { protocol, partitions, lines, states, next: 0, asked: BTreeMap::new() };
+        let states = lines.iter().map(|_| State::Open { answers: vec![None], end: End::Only }).collect();
+        let mut script = Script { protocol, extent, lines, is_single, states, next: 0, asked: BTreeMap::new() };
         for (partition, steps) in script.go_on(0) {
             runs.entry(partition).or_insert_with(blank).steps = steps;
         }

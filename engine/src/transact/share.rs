@@ -7,6 +7,7 @@ use emberkv_log::DbId;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol, Reply};
 
+use crate::held::Held;
 use crate::watch::Watch;
 
 /// Many strings, in one piece of memory.
@@ -122,6 +123,24 @@ pub enum Step {
     },
     /// A share of one over several partitions.
     Share(Share),
+    /// Say what a key holds.
+    Fetch {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+    },
+    /// Give a key what another one holds, or what was made of others.
+    Place {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// What it is to hold.
+        held: Held,
+        /// Whether that is refused when memory is full.
+        grows: bool,
+    },
 }
 
 /// What a step comes to.
@@ -131,6 +150,8 @@ pub enum Answer {
     Reply(Vec<u8>),
     /// What a share says.
     Vote(Vote),
+    /// What a key holds, if it exists.
+    Held(Option<Held>),
     /// It was not executed.
     Error(Cow<'static, str>),
 }
@@ -211,6 +232,16 @@ impl Values {
     /// Appends a value that is not copied.
     pub(crate) fn push_shared(&mut self, value: Bytes) {
         self.values.push(Piece::Shared(value));
+    }
+
+    /// All of them, in order; `None` for a key without a value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut start = 0;
+        self.values.iter().map(move |piece| match piece {
+            Piece::Nil => None,
+            Piece::Copied { end } => Some(&self.bytes[std::mem::replace(&mut start, *end)..*end]),
+            Piece::Shared(value) => Some(&value[..]),
+        })
     }
 
     /// Writes them one by one: each call the next one.

@@ -6,7 +6,7 @@ use crossbeam_epoch::Guard;
 use emberkv_engine::{Direct, PartitionReader, Request};
 use emberkv_index::Fingerprint;
 use emberkv_log::{DbId, Whose};
-use emberkv_resp::schema::Flags;
+use emberkv_resp::schema::{CommandId, Flags};
 use emberkv_resp::{Args, Reply};
 
 use crate::core::message::CoreId;
@@ -63,7 +63,9 @@ impl Owned {
             return None;
         }
         let reader = self.reader(core, own)?;
-        let key = has_one_key(command).then(|| reader.fingerprint(request.db, request.args.at(1)));
+        // MOVE's key is of two databases
+        let is_one = has_one_key(command) && command.id != CommandId::Move;
+        let key = is_one.then(|| reader.fingerprint(request.db, request.args.at(1)));
         reader.begin_write(key);
         Some(Written(key))
     }

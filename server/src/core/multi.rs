@@ -10,7 +10,7 @@ use emberkv_resp::{Args, Output, OwnedArgs, Reply, format};
 use crate::acl::{Context, Denied};
 use crate::core::connection::{Access, Connection, Fate};
 use crate::core::pipeline::{Parsed, refusal};
-use crate::core::shard::{Data, Shard};
+use crate::core::shard::{Data, Shard, extent};
 use crate::driver::ConnId;
 
 const DENIED_SINCE: &str = "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
@@ -231,14 +231,14 @@ impl Shard {
         connection.commands += 1 + lines.len() as u64;
         connection.last_command = Some(command.id);
         self.stats.commands += 1 + lines.len() as u64;
-        let (protocol, partitions) = (connection.protocol, owned.map.partitions());
+        let (protocol, extent) = (connection.protocol, extent(&self.config, owned.map.partitions()));
         if lines.is_empty() && watching.is_none() {
             self.with_reply(conn, |reply| reply.array(multi.lines.len()));
             self.finish_lines(conn, &multi, 0, Vec::new().into_iter());
             return Ok(());
         }
         let watch = watching.as_ref().map(|watching| (&watching.watch, &watching.keys[..]));
-        let plan = Plan::script(lines, watch, protocol, partitions);
+        let plan = Plan::script(lines, watch, protocol, extent);
         connection.executing = Some(multi);
         self.meter.count(command.id);
         self.begin(conn, plan, None);

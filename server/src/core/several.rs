@@ -14,7 +14,7 @@ use crate::core::connection::Stall;
 use crate::core::message::{CoreId, Message};
 use crate::core::pipeline::Parsed;
 use crate::core::route::Place;
-use crate::core::shard::{Data, Shard};
+use crate::core::shard::{Data, Shard, extent};
 use crate::driver::ConnId;
 use crate::meter::Slow;
 
@@ -42,8 +42,10 @@ impl Shard {
         else {
             return Routed::Done;
         };
-        let (partitions, db) = (owned.map.partitions(), connection.db);
-        let plan = match Plan::new(Request { id: command.id, db, args, whose: Whose::default() }, partitions) {
+        let (db, protocol) = (connection.db, connection.protocol);
+        let extent = extent(&self.config, owned.map.partitions());
+        let request = Request { id: command.id, db, args, whose: Whose::default() };
+        let plan = match Plan::new(request, protocol, extent) {
             Ok(plan) => plan,
             Err(Stop::Error(text)) => {
                 connection.commands += 1;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use emberkv_engine::transact::Coordinator;
+use emberkv_engine::transact::{Coordinator, Extent};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 
@@ -121,6 +121,12 @@ pub(crate) struct Shard {
 /// The longest argument and value: `proto-max-bulk-len`, as far as a record can hold it.
 pub(crate) fn max_bulk_len(config: &Config) -> u64 {
     config.proto_max_bulk_len.min(1 << 30)
+}
+
+/// What has to be known of the data set to take commands apart.
+pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
+    let max_value_bytes = usize::try_from(max_bulk_len(config)).unwrap_or(usize::MAX);
+    Extent { partitions, databases: config.databases as usize, max_value_bytes }
 }
 
 /// How the server ends.

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use emberkv_engine::transact::ToOwner;
-use emberkv_engine::{Partition, Request, Stop};
+use emberkv_engine::{Partition, Request, Stop, names};
 use emberkv_index::Fingerprint;
 use emberkv_log::PartitionId;
 use emberkv_log::disk::real::RealDisk;
@@ -159,8 +159,7 @@ impl Blocked {
 
 /// All keys of a request. One whose arguments contradict themselves has none: it is answered with an error.
 fn keys_of(partition: &Partition<RealDisk>, request: Request<'_>) -> impl Iterator<Item = Fingerprint> {
-    let keys = request.id.command().keys(request.args).into_iter().flatten();
-    keys.map(move |i| partition.prefetch_row(request.db, request.args.at(i)))
+    names(request).into_iter().flatten().map(move |(db, key)| partition.prefetch_row(db, key))
 }
 
 /// Hash, rows, records, as in a pipeline.

@@ -179,7 +179,7 @@ impl Draw {
     fn valid_command(&mut self) -> (Args, Compare) {
         let exact = Compare::Exact;
         let key = self.key();
-        match self.rng.below(38) {
+        match self.rng.below(43) {
             0..4 => (self.set(), exact),
             4 => (args("GET", [key]), exact),
             5 => (args("GETDEL", [key]), exact),
@@ -226,7 +226,41 @@ impl Draw {
             },
             33 => (args("ECHO", [self.value()]), exact),
             34..36 => (self.bit(), exact),
+            36..41 => (self.of_several(), exact),
             _ => (self.bitfield(), exact),
+        }
+    }
+
+    /// A command that goes by what it finds under several keys.
+    fn of_several(&mut self) -> Args {
+        let (a, b) = (self.key(), self.key());
+        match self.rng.below(8) {
+            0..2 => args(self.word(&["RENAME", "RENAMENX"]), [a, b]),
+            2..5 => {
+                let mut command = args("COPY", [a, b]);
+                for _ in 0..self.rng.below(3) {
+                    // of one database the states are compared
+                    let option = self.word(&["REPLACE", "REPLACE", "replace", "DB 0", "DB 99", "DB x", "DB", "x"]);
+                    command.extend(option.split(' ').map(|word| word.as_bytes().to_vec()));
+                }
+                command
+            }
+            5 => {
+                let mut command = args("LCS", [a, b]);
+                for _ in 0..self.rng.below(3) {
+                    let option = self.word(&["LEN", "IDX", "WITHMATCHLEN", "MINMATCHLEN 2", "MINMATCHLEN x", "x"]);
+                    command.extend(option.split(' ').map(|word| word.as_bytes().to_vec()));
+                }
+                command
+            }
+            n => {
+                let name = self.word(&["AND", "OR", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "ONE", "one", "x"]);
+                let mut command = args("BITOP", [name.as_bytes().to_vec(), a, b]);
+                if n == 7 || self.rng.percent(30) {
+                    command.extend(self.keys());
+                }
+                command
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use emberkv_resp::schema::CommandId;
 use super::misconf;
 use crate::group::Request;
 use crate::locks::{KeyHash, Wants};
+use crate::names::names;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -33,8 +34,8 @@ impl<D: Disk> Partition<D> {
             | CommandId::Keys
             | CommandId::Randomkey
             | CommandId::Scan => Wants::All,
-            id => match id.command().keys(request.args) {
-                Ok(keys) => Wants::keys(keys.map(|i| self.key_hash(request.db, request.args.at(i)))),
+            _ => match names(request) {
+                Ok(names) => Wants::keys(names.map(|(db, key)| self.key_hash(db, key))),
                 Err(_) => return Ok(()), // its arguments are wrong, and it will say so
             },
         };

@@ -7,7 +7,7 @@ use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
 use emberkv_resp::schema::Flags;
 use emberkv_resp::{Output, Reply};
 
-use super::Open;
+use super::{Open, misconf};
 use crate::group::Request;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
@@ -15,6 +15,11 @@ use crate::stop::Stop;
 use crate::transact::share::{Action, Answer, Ran, Run, Step, Strings, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
+
+/// A step that ends with an error has been executed; one that has to wait has not.
+fn refused(stop: Stop) -> Result<Answer, Stop> {
+    if let Stop::Error(text) = stop { Ok(Answer::Error(text)) } else { Err(stop) }
+}
 
 impl<D: Disk> Partition<D> {
     /// Watches keys from now on; what has expired is gone before that.
@@ -29,6 +34,18 @@ impl<D: Disk> Partition<D> {
     /// Executes the steps that have come, and holds room for all that the transaction has changed here so far. One that is in this
     /// partition alone ends here: what it has changed is appended in one frame, and nothing of X is needed.
     pub(super) fn run(&mut self, ticket: TxId, open: &mut Open, run: &Run) -> Result<Vote, Stop> {
+        if !run.alone
+            && let Some(reason) = self.log.read_only()
+        {
+            #[cfg(any(test, feature = "sim"))]
+            let is_let_on = plant::is(Plant::X2Stage);
+            #[cfg(not(any(test, feature = "sim")))]
+            let is_let_on = false;
+            // an error of one step would leave what others have done: RENAME's value under both names
+            if !is_let_on {
+                return Err(Stop::Error(misconf(reason)));
+            }
+        }
         if open.overlay.is_none() {
             for (db, key) in &run.watched {
                 self.lookup(self.key(*db, key))?; // one that has expired is changed by that
@@ -105,11 +122,21 @@ impl<D: Disk> Partition<D> {
                 }
                 Ok(Answer::Reply(output.to_vec()))
             }
-            Step::Share(share) => match self.execute_share(open, share.db, &share.action) {
-                Ok(vote) => Ok(Answer::Vote(vote)),
-                Err(Stop::Error(text)) => Ok(Answer::Error(text)),
-                Err(stop) => Err(stop),
+            Step::Fetch { db, key } => match self.lookup(self.key(*db, key)) {
+                Ok(lookup) => {
+                    self.count_read(lookup);
+                    Ok(Answer::Held(lookup.live().map(|found| self.held(found))))
+                }
+                Err(stop) => refused(stop),
             },
+            Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
+            Step::Place { db, key, held, .. } => {
+                let key = self.key(*db, key);
+                let old = self.lookup_to_replace(key);
+                self.put(key, held.value(), held.expires_at_ms(), old);
+                Ok(Answer::Vote(Vote::Ready))
+            }
+            Step::Share(share) => self.execute_share(open, share.db, &share.action).map(Answer::Vote).or_else(refused),
         }
     }
 

@@ -4,6 +4,7 @@ use emberkv_log::{DbId, PartitionId, TxId, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Output, Protocol, Reply};
 
+use super::world::extent;
 use crate::slots::partition_of;
 use crate::tests::rig::with_args;
 use crate::transact::{
@@ -23,7 +24,7 @@ pub fn with_request<T>(db: u8, words: &[&[u8]], use_it: impl FnOnce(Request<'_>)
 
 fn plan_of(line: &str, partitions: u16) -> Result<Plan, Stop> {
     let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
-    with_request(0, &words, |request| Plan::new(request, partitions))
+    with_request(0, &words, |request| Plan::new(request, Protocol::Resp2, extent(partitions)))
 }
 
 fn route_of(line: &str, partitions: u16) -> Route {

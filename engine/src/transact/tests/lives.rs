@@ -25,6 +25,21 @@ fn value(choices: &mut Choices, n: u64, heavy: bool) -> String {
     format!("v{n}{}", "x".repeat(len as usize))
 }
 
+/// One of those that go by what they find under several keys, or in two databases.
+fn several(choices: &mut Choices) -> String {
+    let (a, b) = (key(choices), key(choices));
+    let db = choices.below(2);
+    match choices.below(9) {
+        0..3 => format!("RENAME {a} {b}"),
+        3 => format!("RENAMENX {a} {b}"),
+        4 => format!("COPY {a} {b} REPLACE"),
+        5 => format!("COPY {a} {b} DB {db}"),
+        6 => format!("MOVE {a} {db}"),
+        7 => format!("LCS {a} {b} LEN"),
+        _ => format!("BITOP {} {a} {b} {}", ["AND", "XOR", "DIFF1", "ONE"][choices.below(4) as usize], key(choices)),
+    }
+}
+
 /// A command of any kind; `n` makes its values unlike all others.
 fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     let many = |choices: &mut Choices| {
@@ -53,7 +68,8 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
         65 => "FLUSHALL".to_owned(),
         66..68 => "FLUSHDB".to_owned(),
         68 => format!("SCAN {} COUNT 100", choices.below(3) << 32),
-        69..80 => format!("GET {}", key(choices)),
+        69..73 => several(choices),
+        73..80 => format!("GET {}", key(choices)),
         80..92 => format!("SET {} {}", key(choices), value(choices, n * 10, heavy)),
         92..95 => format!("DEL {}", key(choices)),
         95..98 => format!("APPEND {} {n}", key(choices)),
@@ -71,7 +87,8 @@ fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
             0..4 => format!("SET {} {}", key(choices), value(choices, unique, heavy)),
             4..7 => format!("APPEND {} {unique}", key(choices)),
             7..9 => format!("DEL {} {}", key(choices), key(choices)),
-            9..12 => format!("GET {}", key(choices)),
+            9..11 => format!("GET {}", key(choices)),
+            11 => several(choices),
             12 => format!("MGET {} {} {}", key(choices), key(choices), key(choices)),
             13..15 => format!("MSET {} s{unique} {} t{unique}", key(choices), key(choices)),
             15..19 => format!("MSETNX {} s{unique} {} t{unique}", key(choices), key(choices)),
@@ -230,7 +247,18 @@ fn is_noticed(plant: Plant, seeds: u64) -> bool {
 
 #[test]
 fn a_life_over_partitions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::X1, Plant::X3Durable, Plant::X3Publish, Plant::L2Vote, Plant::D6, Plant::C5, Plant::K1Parts] {
+    for plant in [
+        Plant::X1,
+        Plant::X1Names,
+        Plant::X2Stage,
+        Plant::X3Durable,
+        Plant::X3Publish,
+        Plant::L2Vote,
+        Plant::D6,
+        Plant::C5,
+        Plant::C6,
+        Plant::K1Parts,
+    ] {
         assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
     }
 }

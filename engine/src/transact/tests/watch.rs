@@ -8,7 +8,7 @@ use emberkv_log::{DbId, SyncPolicy};
 use emberkv_resp::{Args, Protocol, Span};
 
 use super::coordinator::with_request;
-use super::world::World;
+use super::world::{World, extent};
 use crate::transact::{CoordinatorId, Plan, ToCoordinator, ToOwner, Vote};
 use crate::{Partition, Watch};
 
@@ -26,7 +26,7 @@ fn is_dirty(between: &[(u8, &[&str])], watched: &[u8]) -> bool {
         execute(&mut world.partitions[0], *db, words);
     }
     let keys = [(DbId(0), watched.into())];
-    let plan = Plan::script(Vec::new(), Some((&watch, &keys)), Protocol::Resp2, 1);
+    let plan = Plan::script(Vec::new(), Some((&watch, &keys)), Protocol::Resp2, extent(1));
     ask(&mut world, plan) == Vote::Changed
 }
 

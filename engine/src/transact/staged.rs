@@ -1,0 +1,215 @@
+//! Commands over several partitions whose second stage depends on what the first one has found, perhaps elsewhere. Both run under
+//! the same locks, as steps of a script.
+//!
+//! ```text
+//!  RENAME a b, a in A, b in B
+//!
+//!             A                       B
+//!  first      say what a holds        is b there?       with the locks
+//!  second     delete a                place it as b     if a holds anything
+//! ```
+
+use emberkv_log::{DbId, PartitionId};
+use emberkv_resp::schema::CommandId;
+use emberkv_resp::{Args, Protocol, Reply};
+
+use super::plan::{Extent, Plan, split};
+use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
+use crate::commands::{CopyOptions, Lcs, NO_SUCH_KEY, Operation};
+use crate::group::Request;
+use crate::held::Held;
+use crate::slots::partition_of;
+use crate::stop::Stop;
+
+/// A key, in its database and partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Placed {
+    partition: PartitionId,
+    db: DbId,
+    key: Box<[u8]>,
+}
+
+/// What is done with what a key holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// RENAME.
+    Move,
+    /// RENAMENX.
+    MoveIfNew,
+    /// COPY.
+    Copy { replace: bool },
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Staged {
+    /// MSETNX: has asked which of its keys there are.
+    PutIfAbsent { puts: Vec<(PartitionId, Share)> },
+    /// RENAME, RENAMENX, COPY: has asked what there is under both names.
+    Transfer { way: Way, from: Placed, to: Placed },
+    /// BITOP: has asked for the strings; `order` says for each in turn whose share has it.
+    Combine { operation: Operation, to: Placed, order: Vec<u16> },
+    /// LCS: has asked for the strings.
+    Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
+}
+
+/// Steps for owners.
+pub(super) type Steps = Vec<(PartitionId, Step)>;
+
+/// Whether a command over several partitions is of that kind outside of a transaction too. (MSETNX is not: its owners' votes are enough.)
+pub(super) fn is_staged(id: CommandId) -> bool {
+    matches!(id, CommandId::Bitop | CommandId::Copy | CommandId::Lcs | CommandId::Rename | CommandId::Renamenx)
+}
+
+impl Placed {
+    fn new(db: DbId, key: &[u8], partitions: u16) -> Self {
+        Self { partition: partition_of(key, partitions), db, key: key.into() }
+    }
+}
+
+impl Staged {
+    /// Begins a command: what it is, and its first steps. `None` if it is none of those.
+    ///
+    /// # Errors
+    /// The answer, if its arguments are wrong.
+    pub fn new(request: Request<'_>, extent: Extent) -> Result<Option<(Self, Steps)>, Stop> {
+        let Request { id, db, args, .. } = request;
+        let partitions = extent.partitions;
+        let transfer = |way, to_db| {
+            let from = Placed::new(db, args.at(1), partitions);
+            let to = Placed::new(to_db, args.at(2), partitions);
+            let mut key = Strings::default();
+            key.push(&to.key);
+            let fetch = Step::Fetch { db, key: from.key.clone() };
+            let count = Step::Share(Share { db: to_db, action: Action::Count(key) });
+            let steps = vec![(from.partition, fetch), (to.partition, count)];
+            (Self::Transfer { way, from, to }, steps)
+        };
+        Ok(Some(match id {
+            CommandId::Msetnx => {
+                let puts = Plan::new(request, Protocol::Resp2, extent)?.shares;
+                let steps = puts.iter().map(|(partition, Share { db, action })| {
+                    let Action::Put { pairs, .. } = action else { unreachable!("it puts") };
+                    let mut keys = Strings::default();
+                    pairs.iter().step_by(2).for_each(|key| keys.push(key));
+                    (*partition, Step::Share(Share { db: *db, action: Action::Count(keys) }))
+                });
+                let steps = steps.collect();
+                (Self::PutIfAbsent { puts }, steps)
+            }
+            CommandId::Rename => transfer(Way::Move, db),
+            CommandId::Renamenx => transfer(Way::MoveIfNew, db),
+            CommandId::Copy => {
+                let CopyOptions { db: to_db, replace } = CopyOptions::parse(args, db, extent.databases)?;
+                transfer(Way::Copy { replace }, to_db)
+            }
+            CommandId::Bitop => {
+                let operation = Operation::parse(args)?;
+                let to = Placed::new(db, args.at(2), partitions);
+                let (steps, order) = read(db, args.from(3), partitions);
+                (Self::Combine { operation, to, order }, steps)
+            }
+            CommandId::Lcs => {
+                let options = Lcs::parse(args)?;
+                let (steps, order) = read(db, args.to(3).from(1), partitions);
+                (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done.
+    ///
+    /// # Errors
+    /// The answer, if it ends with one.
+    pub fn go_on(self, answers: Vec<Answer>, reply: &mut Reply<'_>) -> Result<Steps, Stop> {
+        match self {
+            Self::PutIfAbsent { puts } => {
+                let is_there = answers.iter().any(|answer| counted(answer) > 0);
+                reply.integer(i64::from(!is_there));
+                let steps = puts.into_iter().map(|(partition, share)| (partition, Step::Share(share)));
+                Ok(if is_there { Steps::new() } else { steps.collect() })
+            }
+            Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
+            Self::Combine { operation, to, order } => {
+                let shares = values(answers);
+                let result = operation.combine(&texts(&order, &shares));
+                reply.integer(result.len() as i64);
+                let step = if result.is_empty() {
+                    delete(to.db, &to.key)
+                } else {
+                    Step::Place { db: to.db, key: to.key, held: Held::text(result, None), grows: true }
+                };
+                Ok(vec![(to.partition, step)])
+            }
+            Self::Common { options, order, max_bytes } => {
+                let shares = values(answers);
+                let texts = texts(&order, &shares);
+                options.answer(texts[0], texts[1], max_bytes, reply)?;
+                Ok(Steps::new())
+            }
+        }
+    }
+}
+
+fn transfer(way: Way, from: Placed, to: Placed, answers: Vec<Answer>, reply: &mut Reply<'_>) -> Result<Steps, Stop> {
+    let mut answers = answers.into_iter();
+    let (Some(Answer::Held(held)), Some(count)) = (answers.next(), answers.next()) else {
+        unreachable!("it has asked for what there is under both names")
+    };
+    let is_there = counted(&count) > 0;
+    let Some(held) = held else {
+        return match way {
+            Way::Copy { .. } => {
+                reply.integer(0);
+                Ok(Steps::new())
+            }
+            Way::Move | Way::MoveIfNew => Err(NO_SUCH_KEY),
+        };
+    };
+    if is_there && matches!(way, Way::MoveIfNew | Way::Copy { replace: false }) {
+        reply.integer(0);
+        return Ok(Steps::new());
+    }
+    let is_copy = matches!(way, Way::Copy { .. });
+    if way == Way::Move {
+        reply.ok()
+    } else {
+        reply.integer(1)
+    }
+    let mut steps = vec![(to.partition, Step::Place { db: to.db, key: to.key, held, grows: is_copy })];
+    if !is_copy {
+        steps.push((from.partition, delete(from.db, &from.key)));
+    }
+    Ok(steps)
+}
+
+fn delete(db: DbId, key: &[u8]) -> Step {
+    let mut keys = Strings::default();
+    keys.push(key);
+    Step::Share(Share { db, action: Action::Delete(keys) })
+}
+
+/// Reads keys, wherever they are.
+fn read(db: DbId, keys: Args<'_>, partitions: u16) -> (Steps, Vec<u16>) {
+    let (shares, order) = split(keys, 1, partitions);
+    let steps =
+        shares.into_iter().map(|(partition, keys)| (partition, Step::Share(Share { db, action: Action::Get(keys) })));
+    (steps.collect(), order)
+}
+
+fn counted(answer: &Answer) -> u64 {
+    if let Answer::Vote(Vote::Count(count)) = answer { *count } else { 0 }
+}
+
+fn values(answers: Vec<Answer>) -> Vec<Values> {
+    let values = |answer| if let Answer::Vote(Vote::Values(values)) = answer { values } else { Values::default() };
+    answers.into_iter().map(values).collect()
+}
+
+/// The strings, in their order; those that are not there are empty.
+fn texts<'a>(order: &[u16], shares: &'a [Values]) -> Vec<&'a [u8]> {
+    let mut iters: Vec<_> = shares.iter().map(Values::iter).collect();
+    let next = |share: &u16| iters[usize::from(*share)].next().flatten().unwrap_or_default();
+    order.iter().map(next).collect()
+}
