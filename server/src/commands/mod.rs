@@ -1,5 +1,6 @@
 //! The commands on connections and on the server: one short function each.
 
+mod acl;
 mod client;
 mod config;
 mod connection;
@@ -9,6 +10,7 @@ mod latency;
 mod pubsub;
 mod slowlog;
 
+pub(crate) use acl::users_at_start;
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
 pub(crate) use info::{Snapshot, metrics_text};
@@ -55,6 +57,18 @@ impl Shard {
 
     fn administer_inner(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Outcome {
         match command.id {
+            CommandId::AclCat
+            | CommandId::AclDeluser
+            | CommandId::AclDryrun
+            | CommandId::AclGenpass
+            | CommandId::AclGetuser
+            | CommandId::AclList
+            | CommandId::AclLoad
+            | CommandId::AclLog
+            | CommandId::AclSave
+            | CommandId::AclSetuser
+            | CommandId::AclUsers
+            | CommandId::AclWhoami => self.acl(conn, command.id, args),
             CommandId::Auth => self.auth(conn, args),
             CommandId::Bgrewriteaof => {
                 self.ask_all(conn, Question::Compact);
@@ -80,7 +94,8 @@ impl Shard {
                 Ok(())
             }
             CommandId::ConfigSet => self.config_set(conn, args),
-            CommandId::ClientHelp
+            CommandId::AclHelp
+            | CommandId::ClientHelp
             | CommandId::ConfigHelp
             | CommandId::LatencyHelp
             | CommandId::ObjectHelp
