@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, Bring, DbId, Kind};
-use emberkv_resp::schema::{CommandId, Flags};
+use emberkv_resp::schema::CommandId;
 
 use crate::group::Request;
 use crate::names::names;

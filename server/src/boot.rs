@@ -16,8 +16,9 @@ use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
 use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
 
+use crate::acl::Users;
 use crate::clock::{Clock, wall_clock_ms};
-use crate::commands::{allowed_clients, sync_policy};
+use crate::commands::{allowed_clients, sync_policy, users_at_start};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
 use crate::core::budget;
 use crate::core::cron::Cron;
@@ -67,6 +68,9 @@ pub enum ServeError {
     /// There is nothing to listen on.
     #[error("there is nothing to listen on: set a port, or a unixsocket")]
     Nowhere,
+    /// The users.
+    #[error("{0}")]
+    Users(String),
     /// io_uring was asked for.
     #[error("--io uring: {0}")]
     NoUring(String),
@@ -98,9 +102,10 @@ pub fn serve(loaded: Loaded, set_log_level: fn(LogLevel)) -> Result<(), ServeErr
         );
         config.maxclients = allowed;
     }
+    let users = Arc::new(users_at_start(&config).map_err(ServeError::Users)?);
     let disk = Arc::new(RealDisk::open(&config.dir)?);
     let (sockets, doors) = listeners(&config)?;
-    let server = Server { loaded, config, disk, sockets, doors, terminate, set_log_level };
+    let server = Server { loaded, config, users, disk, sockets, doors, terminate, set_log_level };
     match server.config.io {
         IoDriver::Epoll => server.run_epoll(),
         #[cfg(target_os = "linux")]
@@ -130,6 +135,7 @@ pub fn serve(loaded: Loaded, set_log_level: fn(LogLevel)) -> Result<(), ServeErr
 struct Server {
     loaded: Loaded,
     config: Config,
+    users: Arc<Users>,
     disk: Arc<RealDisk>,
     sockets: Vec<OwnedFd>,
     doors: Vec<Door>,
@@ -180,7 +186,7 @@ impl Server {
         for (i, socket) in self.sockets.into_iter().enumerate() {
             driver.listen(ListenerId(i as u8), socket)?;
         }
-        let peers = Arc::new(Peers::new(wakers, self.config.clone()));
+        let peers = Arc::new(Peers::new(wakers, self.config.clone(), Arc::clone(&self.users)));
         let housekeeping = Housekeeping::start(Arc::clone(&self.disk), Arc::clone(&peers), uring)?;
         metrics::start(metrics_listeners(&self.config)?, &peers)?;
         let progress = Arc::new(Progress::default());
@@ -190,6 +196,7 @@ impl Server {
             me: core,
             peers: Arc::clone(&peers),
             config: self.config.clone(),
+            users: Arc::clone(&self.users),
             facts: Arc::clone(&facts),
             clock: clock.clone(),
             progress: Arc::clone(&progress),
@@ -259,6 +266,7 @@ struct Seed {
     me: CoreId,
     peers: Arc<Peers>,
     config: Config,
+    users: Arc<Users>,
     facts: Arc<Facts>,
     clock: Clock,
     progress: Arc<Progress>,
@@ -278,6 +286,7 @@ impl Seed {
             meter: Meter::new(&self.config),
             config: self.config,
             config_version: 0,
+            users: self.users,
             facts: self.facts,
             clock: self.clock,
             now_ms,

@@ -1,5 +1,6 @@
 //! The cores of emberkv: the event loop, connections, configuration and administration.
 
+mod acl;
 mod boot;
 mod clock;
 mod commands;

@@ -14,6 +14,8 @@ pub(crate) struct ServerStats {
     pub query_buffer_disconnections: u64,
     pub output_buffer_disconnections: u64,
     pub turns: u64,
+    /// Denials: of commands, keys, channels, and to come in.
+    pub denied: [u64; 4],
     /// Commands over several partitions.
     pub transactions: u64,
     /// Requests that were sent to other cores.

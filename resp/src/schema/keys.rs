@@ -38,6 +38,17 @@ impl Command {
         of(self.keys, args)
     }
 
+    /// The indexes of the keys in a request, each with what the request does to it. There are none if its arguments contradict
+    /// themselves; what is no key, though routed like one, is left out.
+    pub fn keys_with_flags<'a>(&'static self, args: Args<'a>) -> impl Iterator<Item = (usize, KeyFlags)> + use<'a> {
+        let is_valid = self.keys(args).is_ok();
+        let specs = self.keys.iter().filter(move |spec| is_valid && !spec.flags.contains(KeyFlags::NOT_KEY));
+        specs.flat_map(move |spec| {
+            let flags = spec.flags_in(args);
+            of(std::slice::from_ref(spec), args).into_iter().flatten().map(move |i| (i, flags))
+        })
+    }
+
     /// First key, last key and step as COMMAND has always told them: what one range can say of all the
     /// specifications; all 0 when there are no keys at fixed places.
     #[must_use]
@@ -63,10 +74,16 @@ impl Command {
 }
 
 impl KeySpec {
-    /// What a request does to these keys: where that depends on its arguments, as with SET alone so far, by them.
+    /// What a request does to these keys: where that depends on its arguments, as with SET and BITFIELD, by them.
     pub(super) fn flags_in(&self, args: Args<'_>) -> KeyFlags {
         if !self.flags.contains(KeyFlags::VARIABLE_FLAGS) {
             return self.flags;
+        }
+        if args.at(0).eq_ignore_ascii_case(b"BITFIELD") {
+            let changes = |i| args.at(i).eq_ignore_ascii_case(b"SET") || args.at(i).eq_ignore_ascii_case(b"INCRBY");
+            let reads = KeyFlags::RO.and(KeyFlags::ACCESS);
+            let writes = KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE);
+            return if (2..args.len()).any(changes) { writes } else { reads };
         }
         let gets = (3..args.len()).any(|i| args.at(i).eq_ignore_ascii_case(b"GET"));
         let how = if gets { KeyFlags::RW.and(KeyFlags::ACCESS) } else { KeyFlags::OW };

@@ -27,7 +27,7 @@ pub(crate) enum Clients {
 
 impl Connection {
     /// The line of CLIENT LIST.
-    fn describe(&self, now_ms: u64) -> Vec<u8> {
+    pub(crate) fn describe(&self, now_ms: u64) -> Vec<u8> {
         let seconds = |since_ms: u64| now_ms.saturating_sub(since_ms) / 1000;
         let mut line =
             format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
@@ -46,8 +46,7 @@ impl Connection {
         line.extend_from_slice(
             format!(
                 " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={multi} watch={watch} qbuf={} qbuf-free={} \
-                 argv-mem=0 multi-mem={multi_bytes} rbs={} rbp=0 obl={unsent} oll={} omem=0 tot-mem={memory} events=r cmd={} \
-                 user=default redir=-1 resp={} lib-name=",
+                 argv-mem=0 multi-mem={multi_bytes} rbs={} rbp=0 obl={unsent} oll={} omem=0 tot-mem={memory} events=r cmd={} user=",
                 seconds(self.created_ms),
                 seconds(self.last_seen_ms),
                 self.db.0,
@@ -59,10 +58,11 @@ impl Connection {
                 self.output.bytes_capacity(),
                 self.pieces.len(),
                 self.last_command.map_or("NULL", |id| id.command().name),
-                self.protocol.version(),
             )
             .as_bytes(),
         );
+        line.extend_from_slice(&self.user.name);
+        line.extend_from_slice(format!(" redir=-1 resp={} lib-name=", self.protocol.version()).as_bytes());
         line.extend_from_slice(&self.library);
         line.extend_from_slice(b" lib-ver=");
         line.extend_from_slice(&self.library_version);

@@ -6,6 +6,7 @@ use emberkv_log::SyncPolicy;
 use emberkv_resp::Args;
 
 use super::{Outcome, SYNTAX};
+use crate::acl::Users;
 use crate::config::{AppendFsync, Config, Field, SetError};
 use crate::core::Question;
 use crate::core::shard::Shard;
@@ -79,14 +80,18 @@ impl Shard {
         if changes.contains(Field::LogLevel) {
             (self.set_log_level)(config.loglevel);
         }
+        if changes.contains(Field::RequirePass) {
+            Arc::make_mut(&mut shared.users).set_default_password(config.requirepass.bytes());
+        }
         shared.config.clone_from(&config);
         shared.version += 1;
-        self.ask_all(conn, Question::Config { config: Box::new(config), version: shared.version });
+        let (users, version) = (Arc::clone(&shared.users), shared.version);
+        self.ask_all(conn, Question::Config { config: Box::new(config), users, version, count: None });
         Ok(())
     }
 
     /// Does from now on as the configuration says, unless this core has heard of a later one already.
-    pub(crate) fn take_over(&mut self, config: &Config, version: u64) {
+    pub(crate) fn take_over(&mut self, config: &Config, users: &Arc<Users>, version: u64) {
         if version <= self.config_version {
             return;
         }
@@ -99,12 +104,8 @@ impl Shard {
         }
         self.config.clone_from(config);
         self.meter.configure(config);
-        if config.requirepass.is_empty() {
-            for conn in self.connections.ids() {
-                if let Some(connection) = self.connections.get_mut(conn) {
-                    connection.authenticated = true;
-                }
-            }
+        if !Arc::ptr_eq(users, &self.users) {
+            self.take_over_users(users);
         }
         self.apply_limits();
     }

@@ -5,8 +5,9 @@ use emberkv_resp::schema::arity_error;
 use emberkv_resp::{Args, Protocol, format};
 
 use super::{Outcome, REDIS_VERSION, SYNTAX};
+use crate::acl::{Context, DEFAULT, Reason};
 use crate::commands::client::{BAD_NAME, is_printable};
-use crate::core::connection::Fate;
+use crate::core::connection::{Access, Fate};
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
 
@@ -49,22 +50,27 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether this user may come in with this password.
-    fn check_password(&self, user: &[u8], password: &[u8]) -> Outcome {
-        let known =
-            user == b"default" && (self.config.requirepass.is_empty() || self.config.requirepass.is_equal_to(password));
-        if known { Ok(()) } else { Err(WRONG_PASSWORD.into()) }
+    /// Makes a connection a user's, if that may come in with this password.
+    fn let_in(&mut self, conn: ConnId, command: &[u8], name: &[u8], password: &[u8]) -> Outcome {
+        let user = self.users.get(name).filter(|user| user.is_let_in_with(password)).cloned();
+        let Some(user) = user else {
+            let is_multi = self.connections.get(conn).is_some_and(|connection| connection.multi.is_some());
+            let context = if is_multi { Context::Multi } else { Context::TopLevel };
+            self.note_denied(conn, Reason::Auth, command, name, context);
+            return Err(WRONG_PASSWORD.into());
+        };
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.be(user, &self.users);
+        }
+        Ok(())
     }
 
     pub(super) fn auth(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         match args.len() {
-            2 if self.config.requirepass.is_empty() => return Err(NO_PASSWORD.into()),
-            2 => self.check_password(b"default", args.at(1))?,
-            3 => self.check_password(args.at(1), args.at(2))?,
+            2 if self.users.default().needs_no_password() => return Err(NO_PASSWORD.into()),
+            2 => self.let_in(conn, args.at(0), DEFAULT, args.at(1))?,
+            3 => self.let_in(conn, args.at(0), args.at(1), args.at(2))?,
             _ => return Err(SYNTAX.into()),
-        }
-        if let Some(connection) = self.connections.get_mut(conn) {
-            connection.authenticated = true;
         }
         self.with_reply(conn, |reply| reply.ok());
         Ok(())
@@ -100,11 +106,10 @@ impl Shard {
             }
         }
         if let Some((user, password)) = user {
-            self.check_password(user, password)?;
+            self.let_in(conn, args.at(0), user, password)?;
         }
         let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
-        connection.authenticated |= user.is_some();
-        if !connection.authenticated {
+        if connection.access == Access::None {
             return Err(HELLO_NEEDS_AUTH.into());
         }
         if let Some(name) = name {
@@ -142,14 +147,13 @@ impl Shard {
     }
 
     pub(super) fn reset(&mut self, conn: ConnId) -> Outcome {
-        let authenticated = self.config.requirepass.is_empty();
         self.unsubscribe_all(conn);
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.db = DbId(0);
             connection.protocol = Protocol::Resp2;
             connection.name.clear();
             connection.no_evict = false;
-            connection.authenticated = authenticated;
+            connection.be_default(&self.users);
             (connection.multi, connection.watching) = (None, None);
         }
         self.with_reply(conn, |reply| reply.simple("RESET"));

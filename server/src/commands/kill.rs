@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use emberkv_resp::{Args, Reply, format};
 
 use super::{Outcome, SYNTAX};
+use crate::acl::Users;
 use crate::core::connection::{Connection, Fate};
 use crate::core::shard::Shard;
 use crate::core::{Question, Told};
@@ -19,6 +20,7 @@ pub(crate) struct Killed {
     /// Whether it listens; what has neither is nobody.
     listens: Option<bool>,
     is_nobody: bool,
+    user: Option<Vec<u8>>,
     age_s: Option<u64>,
     /// All but this one.
     but: Option<u64>,
@@ -27,7 +29,7 @@ pub(crate) struct Killed {
 }
 
 impl Killed {
-    fn parse(args: Args<'_>) -> Result<(Self, bool), String> {
+    fn parse(args: Args<'_>, users: &Users) -> Result<(Self, bool), String> {
         let (mut killed, mut skip_me) = (Self::default(), true);
         if args.len() == 3 {
             killed.address = Some(args.at(2).to_vec());
@@ -51,7 +53,7 @@ impl Killed {
                     b"master" | b"replica" | b"slave" => killed.is_nobody = true,
                     _ => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value))),
                 },
-                b"USER" if *value == b"default" => {}
+                b"USER" if users.get(value).is_some() => killed.user = Some(value.to_vec()),
                 b"USER" => return Err(format!("ERR No such user '{}'", String::from_utf8_lossy(value))),
                 b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
                 b"SKIPME" if value.eq_ignore_ascii_case(b"no") => skip_me = false,
@@ -76,24 +78,19 @@ impl Killed {
             && self.address.as_ref().is_none_or(|address| *address == connection.address.as_bytes())
             && self.local_address.as_ref().is_none_or(|address| *address == connection.local_address.as_bytes())
             && self.listens.is_none_or(|listens| listens == connection.listening.is_some())
+            && self.user.as_ref().is_none_or(|user| *user == connection.user.name)
             && self.age_s.is_none_or(|least| age_s >= least)
     }
 }
 
 impl Shard {
     pub(super) fn client_kill(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
-        let (mut killed, skip_me) = Killed::parse(args)?;
+        let (mut killed, skip_me) = Killed::parse(args, &self.users)?;
         if skip_me {
             killed.but = self.connections.get(conn).map(|connection| connection.id);
         }
         self.ask_all(conn, Question::Kill(killed));
-        if let Some(connection) = self.connections.get_mut(conn)
-            && self.condemned.iter().any(|(other, id)| *other == conn && *id == connection.id)
-        {
-            // it has its own reply yet to get, but what it has sent behind is not executed
-            connection.fate = Fate::CloseAfterReply;
-            self.condemned.retain(|(other, _)| *other != conn);
-        }
+        self.end_after_reply(conn);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The commands on connections and on the server: one short function each.
 
+mod acl;
 mod client;
 mod config;
 mod connection;
@@ -10,6 +11,7 @@ mod memory;
 mod pubsub;
 mod slowlog;
 
+pub(crate) use acl::users_at_start;
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
 pub(crate) use info::{Snapshot, metrics_text};
@@ -56,6 +58,18 @@ impl Shard {
 
     fn administer_inner(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Outcome {
         match command.id {
+            CommandId::AclCat
+            | CommandId::AclDeluser
+            | CommandId::AclDryrun
+            | CommandId::AclGenpass
+            | CommandId::AclGetuser
+            | CommandId::AclList
+            | CommandId::AclLoad
+            | CommandId::AclLog
+            | CommandId::AclSave
+            | CommandId::AclSetuser
+            | CommandId::AclUsers
+            | CommandId::AclWhoami => self.acl(conn, command.id, args),
             CommandId::Auth => self.auth(conn, args),
             CommandId::Bgrewriteaof => {
                 self.ask_all(conn, Question::Compact);
@@ -85,7 +99,8 @@ impl Shard {
             | CommandId::MemoryMallocStats
             | CommandId::MemoryPurge
             | CommandId::MemoryStats => self.memory(conn, command.id),
-            CommandId::ClientHelp
+            CommandId::AclHelp
+            | CommandId::ClientHelp
             | CommandId::ConfigHelp
             | CommandId::LatencyHelp
             | CommandId::MemoryHelp

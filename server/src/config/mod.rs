@@ -22,6 +22,8 @@ pub use help::help;
 pub use load::{LoadError, Loaded, Loader, Place, Warning, load};
 pub use table::{Config, Field};
 pub use values::{
-    AppendFsync, BindAddress, BindHost, EvictionPolicy, IoDriver, LogLevel, OutputLimit, OutputLimits, Reason,
-    SavePoint, Secret,
+    AclChannels, AppendFsync, BindAddress, BindHost, EvictionPolicy, IoDriver, LogLevel, OutputLimit, OutputLimits,
+    Reason, SavePoint, Secret, UserLine,
 };
+
+pub(crate) use words::split_words;

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use super::foreign::Given;
 use super::values::{
-    APPEND_FSYNC, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, CpuList, EVICTION_POLICY, EvictionPolicy,
-    Folder, GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal, OptionalPath, OutputLimits,
-    Password, Put, Reason, SaveLine, SavePoint, Secret, YesNo, every_address, stock_save_points,
+    ACL_CHANNELS, APPEND_FSYNC, AclChannels, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, CpuList,
+    EVICTION_POLICY, EvictionPolicy, Folder, GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal,
+    OptionalPath, OutputLimits, Password, Put, Reason, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo,
+    every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -123,9 +124,20 @@ directives! {
         Timeout timeout: u32 = 0, "timeout", Runtime, Number::<u32>::new(0, INT),
             "seconds after which an idle client is disconnected, 0 for never";
         ProtectedMode protected_mode: bool = true, "protected-mode", Runtime, YesNo,
-            "without a password, take only clients of this machine";
+            "while the default user needs no password, take only clients of this machine";
         RequirePass requirepass: Secret = Secret::default(), "requirepass", Runtime, Password,
-            "the password that AUTH asks for, empty for none";
+            "the password of the default user, empty for none";
+    }
+    "users" {
+        Users users: Vec<UserLine> = Vec::new(), "user", FileOnly, UserLines,
+            "a user and what it may do, in the words of ACL SETUSER; a line for each";
+        AclFile aclfile: Option<PathBuf> = None, "aclfile", Start, OptionalPath,
+            "file of users, a line for each, instead of user lines; for ACL LOAD and ACL SAVE";
+        AclPubsubDefault acl_pubsub_default: AclChannels = AclChannels::None, "acl-pubsub-default", Runtime,
+            ACL_CHANNELS,
+            "which channels a new user may use";
+        AclLogMaxLen acllog_max_len: i64 = 128, "acllog-max-len", Runtime, Number::<i64>::new(0, i64::MAX),
+            "how many denials ACL LOG keeps";
     }
     "limits" {
         MaxClients maxclients: u32 = 10_000, "maxclients", Runtime,

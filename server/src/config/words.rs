@@ -2,11 +2,11 @@
 
 /// A quote that is not closed, or that has something right behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UnbalancedQuotes;
+pub(crate) struct UnbalancedQuotes;
 
 /// The words of `line`. `"..."` knows `\n \r \t \b \a \xHH` and takes any other byte after a
 /// backslash as it is, `'...'` knows `\'` only. A NUL ends the line.
-pub(super) fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, UnbalancedQuotes> {
+pub(crate) fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, UnbalancedQuotes> {
     let end = line.iter().position(|&byte| byte == 0).unwrap_or(line.len());
     let mut rest = &line[..end];
     let mut words = Vec::new();

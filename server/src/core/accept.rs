@@ -62,8 +62,7 @@ impl Shard {
             None
         };
         let id = self.peers.next_client();
-        let mut connection = Connection::new(id, address, local_address, is_unix, self.now_ms);
-        connection.authenticated = self.config.requirepass.is_empty();
+        let mut connection = Connection::new(id, address, local_address, is_unix, self.now_ms, &self.users);
         if let Some(text) = refusal {
             Reply::new(&mut connection.output, Protocol::Resp2).error(text);
             connection.fate = Fate::CloseAfterReply;
@@ -86,8 +85,8 @@ impl Shard {
     /// Serves a new connection.
     pub fn adopt<D: Driver>(&mut self, adopt: Adopt, driver: &mut D) {
         let mut connection = adopt.connection;
-        // the core that accepted it may not have heard yet that there is no password any more
-        connection.authenticated |= self.config.requirepass.is_empty();
+        // the core that accepted it may not have heard yet what has become of the default user
+        connection.be_default(&self.users);
         let conn = self.connections.insert(connection);
         if let Err(error) = driver.attach(conn, adopt.socket) {
             tracing::warn!(%error, "a new connection can't be served");
@@ -108,7 +107,7 @@ impl Shard {
 
     fn is_protected_from(&self, is_unix: bool, peer: Option<IpAddr>) -> bool {
         self.config.protected_mode
-            && self.config.requirepass.is_empty()
+            && self.users.default().needs_no_password()
             && !is_unix
             && !peer.is_some_and(|ip| ip.to_canonical().is_loopback())
     }

@@ -161,7 +161,7 @@ impl Shard {
         let Some(command) = parsed.command.filter(|command| command.runs == Runs::Data) else {
             return Routed::Here(0);
         };
-        if !connection.authenticated
+        if !connection.may(command, args)
             || connection.multi.is_some()
             || connection.only_listens
             || connection.fate != Fate::Open

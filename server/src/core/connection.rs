@@ -1,9 +1,12 @@
 //! A client's connection, as its core sees it.
 
-use emberkv_log::DbId;
-use emberkv_resp::schema::CommandId;
-use emberkv_resp::{Output, Parser, Protocol};
+use std::sync::Arc;
 
+use emberkv_log::DbId;
+use emberkv_resp::schema::{Command, CommandId};
+use emberkv_resp::{Args, Output, Parser, Protocol};
+
+use crate::acl::{User, Users};
 use crate::core::away::{Load, Open};
 use crate::core::depends::Depends;
 use crate::core::expected::Expected;
@@ -43,6 +46,17 @@ pub(crate) enum Fate {
     Closing,
 }
 
+/// Which of its commands are looked at before they are executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// It has not said who it is: only those that need no user are executed.
+    None,
+    /// Each, by what its user may do.
+    Checked,
+    /// None: its user may do everything.
+    Full,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -60,7 +74,11 @@ pub(crate) struct Connection {
     pub name: Vec<u8>,
     pub library: Vec<u8>,
     pub library_version: Vec<u8>,
-    pub authenticated: bool,
+    /// Who it is. To be changed by [`Connection::be`] alone.
+    pub user: Arc<User>,
+    /// Whether it is so because it has said so, or because nobody has asked when it came.
+    authenticated: bool,
+    pub access: Access,
     pub no_evict: bool,
     /// What it listens to.
     pub listening: Option<Box<Listening>>,
@@ -117,8 +135,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now_ms: u64) -> Self {
-        Self {
+    pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now_ms: u64, users: &Users) -> Self {
+        let mut connection = Self {
             id,
             address,
             local_address,
@@ -130,7 +148,9 @@ impl Connection {
             name: Vec::new(),
             library: Vec::new(),
             library_version: Vec::new(),
+            user: Arc::clone(users.default()),
             authenticated: false,
+            access: Access::None,
             no_evict: false,
             listening: None,
             only_listens: false,
@@ -161,7 +181,45 @@ impl Connection {
             withheld: false,
             holding: false,
             over_soft_since_ms: None,
-        }
+        };
+        connection.be_default(users);
+        connection
+    }
+
+    /// It is this user from now on.
+    pub fn be(&mut self, user: Arc<User>, users: &Users) {
+        self.user = user;
+        self.authenticated = true;
+        self.settle_access(users);
+    }
+
+    /// It is what it was when it came.
+    pub fn be_default(&mut self, users: &Users) {
+        self.user = Arc::clone(users.default());
+        self.authenticated = users.default().is_open();
+        self.settle_access(users);
+    }
+
+    /// To be called when its user has become another one, or the default user has.
+    pub fn settle_access(&mut self, users: &Users) {
+        self.access = if !self.authenticated && !users.default().is_open() {
+            Access::None
+        } else if self.user.is_unrestricted() {
+            Access::Full
+        } else {
+            Access::Checked
+        };
+    }
+
+    /// Whether it may have a command executed.
+    #[inline]
+    pub fn may(&self, command: &'static Command, args: Args<'_>) -> bool {
+        self.access == Access::Full || self.may_slowly(command, args)
+    }
+
+    #[cold]
+    fn may_slowly(&self, command: &'static Command, args: Args<'_>) -> bool {
+        self.access == Access::Checked && self.user.check(command, args).is_ok()
     }
 
     /// To be called when what it listens to, or its protocol, has changed.

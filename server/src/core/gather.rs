@@ -6,6 +6,7 @@ use bytes::Bytes;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Protocol, Reply};
 
+use crate::acl::Users;
 use crate::commands::{
     AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_published,
 };
@@ -33,8 +34,10 @@ pub(crate) enum Question {
     Info(Vec<String>),
     /// CLIENT LIST.
     Clients(Clients),
-    /// The configuration is this one from now on.
-    Config { config: Box<Config>, version: u64 },
+    /// The configuration is this one from now on, and these are the users.
+    ///
+    /// `count`: the reply, instead of OK.
+    Config { config: Box<Config>, users: Arc<Users>, version: u64, count: Option<u64> },
     /// CONFIG RESETSTAT.
     ResetStats,
     /// CLIENT KILL.
@@ -190,8 +193,8 @@ impl Shard {
         match question {
             Question::Info(_) | Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot())),
             Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
-            Question::Config { config, version } => {
-                self.take_over(config, *version);
+            Question::Config { config, users, version, .. } => {
+                self.take_over(config, users, *version);
                 Told::Done
             }
             Question::Kill(killed) => self.kill_clients(killed),
@@ -278,6 +281,7 @@ impl Shard {
             Question::Channels(about) => reply_channels(about, &told, &mut reply),
             Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),
             Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
+            Question::Config { count: Some(count), .. } => reply.integer(*count as i64),
             Question::Config { .. } | Question::Purge | Question::ResetStats => reply.ok(),
         }
     }

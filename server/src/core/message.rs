@@ -8,8 +8,11 @@ use emberkv_engine::OpenError;
 use emberkv_engine::transact::{ToCoordinator, ToOwner};
 use emberkv_log::PartitionId;
 
+use crate::acl::Users;
 use crate::commands::Snapshot;
+use crate::config::Config;
 use crate::core::connection::Connection;
+use crate::core::errands::Done;
 use crate::core::gather::{GatherId, Question, Told};
 use crate::core::owned::Owned;
 use crate::core::parcel::Parcel;
@@ -52,6 +55,10 @@ pub(crate) enum Message {
     Measure(SyncSender<Box<Snapshot>>),
     /// And the answer of one.
     Told { gather: GatherId, told: Told },
+    /// What counts from now on, unless that of another version does already.
+    TakeOver { config: Box<Config>, users: Arc<Users>, version: u64 },
+    /// To the core that has sent a thread on an errand.
+    Errand(Box<Done>),
     /// From the first core: a checkpoint is due.
     Save,
     /// To the first core: the server is to end.

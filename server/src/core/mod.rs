@@ -12,6 +12,7 @@ pub(crate) mod cron;
 mod depends;
 pub(crate) mod direct;
 mod ending;
+mod errands;
 mod expected;
 mod foreign;
 mod gather;

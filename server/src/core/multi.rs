@@ -7,11 +7,14 @@ use emberkv_log::DbId;
 use emberkv_resp::schema::{Command, CommandId, Flags, Runs, resolve};
 use emberkv_resp::{Args, Output, OwnedArgs, Reply, format};
 
-use crate::core::connection::{Connection, Fate};
+use crate::acl::{Context, Denied};
+use crate::core::connection::{Access, Connection, Fate};
 use crate::core::pipeline::{Parsed, refusal};
 use crate::core::shard::{Data, Shard, extent};
 use crate::driver::ConnId;
 
+const DENIED_SINCE: &str = "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+    This command is no longer allowed for the following reason: ";
 const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
 
 /// The commands since MULTI.
@@ -27,6 +30,15 @@ pub(crate) struct Multi {
 struct Queued {
     command: &'static Command,
     args: OwnedArgs,
+    /// Why it is not executed after all: what the user may do has become less since it was kept.
+    denied: Option<Denied>,
+}
+
+impl Queued {
+    /// Whether it is a line of the script.
+    fn is_on_data(&self) -> bool {
+        self.command.runs == Runs::Data && self.denied.is_none()
+    }
 }
 
 impl Multi {
@@ -74,14 +86,14 @@ impl Shard {
             if let Some(multi) = &mut connection.multi {
                 multi.is_broken = true;
             }
-            if is_exec && refusal(connection, command_of(CommandId::Exec), is_loading).is_none() {
+            if is_exec && refusal(connection, command_of(CommandId::Exec), args, is_loading).is_none() {
                 (connection.multi, connection.watching) = (None, None);
                 let text = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
                 return Some(self.answer(conn, command_of(CommandId::Exec), |reply| reply.error(text)));
             }
             return None;
         };
-        if refusal(connection, command, is_loading).is_some() {
+        if refusal(connection, command, args, is_loading).is_some() {
             if let Some(multi) = &mut connection.multi {
                 multi.is_broken = true;
             }
@@ -120,6 +132,14 @@ impl Shard {
         }
     }
 
+    /// EXEC is refused: there is no transaction any more. Returns what the client is told.
+    pub(super) fn abort_exec(&mut self, conn: ConnId, refusal: &[u8]) -> Vec<u8> {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            (connection.multi, connection.watching) = (None, None);
+        }
+        [b"EXECABORT Transaction discarded because of: ", refusal].concat()
+    }
+
     fn answer(
         &mut self,
         conn: ConnId,
@@ -154,7 +174,7 @@ impl Shard {
             self.condemned.push((conn, id));
             return Ok(());
         }
-        multi.lines.push(Queued { command, args: args.into() });
+        multi.lines.push(Queued { command, args: args.into(), denied: None });
         self.answer(conn, command, |reply| reply.simple("QUEUED"))
     }
 
@@ -191,14 +211,20 @@ impl Shard {
         let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else {
             return Ok(());
         };
-        let (multi, watching) = (connection.multi.take().unwrap_or_default(), connection.watching.take());
+        let (mut multi, watching) = (connection.multi.take().unwrap_or_default(), connection.watching.take());
+        if connection.access != Access::Full {
+            for queued in &mut multi.lines {
+                queued.denied = connection.user.check(queued.command, queued.args.args()).err();
+            }
+        }
         let mut db = connection.db;
         let mut lines = Vec::with_capacity(multi.lines.len());
-        for Queued { command, args } in &multi.lines {
-            if command.runs == Runs::Data {
+        for queued in &multi.lines {
+            let Queued { command, args, denied } = queued;
+            if queued.is_on_data() {
                 self.meter.count(command.id);
                 lines.push(Line { id: command.id, db, args: args.clone() });
-            } else if command.id == CommandId::Select {
+            } else if command.id == CommandId::Select && denied.is_none() {
                 db = selected(args.args(), databases).unwrap_or(db);
             }
         }
@@ -231,7 +257,7 @@ impl Shard {
         };
         reply.array(multi.lines.len());
         let mut replies = replies.into_iter();
-        let first = multi.lines.iter().take_while(|line| line.command.runs == Runs::Data).count();
+        let first = multi.lines.iter().take_while(|line| line.is_on_data()).count();
         replies.by_ref().take(first).for_each(|bytes| output.push(&bytes));
         connection.pieces.answer(piece, output);
         self.finish_lines(conn, multi, first, replies);
@@ -239,8 +265,19 @@ impl Shard {
 
     /// Replies to what is left, and executes what is not on data. Nothing of this connection came in between.
     fn finish_lines(&mut self, conn: ConnId, multi: &Multi, from: usize, mut replies: impl Iterator<Item = Vec<u8>>) {
-        for Queued { command, args } in &multi.lines[from..] {
-            if command.runs != Runs::Data {
+        for queued in &multi.lines[from..] {
+            let Queued { command, args, denied } = queued;
+            if let Some(denied) = denied {
+                self.deny(conn, command, args.args(), *denied, Context::Multi);
+                let reason = match denied {
+                    Denied::Command => "no permission to execute the command or subcommand",
+                    Denied::Key(_) => "no permission to touch the specified keys",
+                    Denied::Channel(_) => "no permission to access one of the channels used as argument to the command",
+                };
+                let text = format!("{DENIED_SINCE}{reason}");
+                self.with_reply(conn, |reply| reply.error(&text));
+                self.meter.fail(command.id, text.as_bytes());
+            } else if !queued.is_on_data() {
                 self.stats.commands += 1;
                 self.administer(conn, command, args.args());
             } else if let (Some(connection), Some(bytes)) = (self.connections.get_mut(conn), replies.next()) {

@@ -1,8 +1,9 @@
 //! What all cores share: each other's inboxes, and a few counts.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use crate::acl::{Journal, Users};
 use crate::config::Config;
 use crate::core::inbox::{Inbox, Owner};
 use crate::core::message::{CoreId, Message};
@@ -27,15 +28,18 @@ pub(crate) struct Peers {
     pub tickets: Mutex<()>,
     /// What is known of checkpoints.
     pub saves: SharedSaves,
-    /// What CONFIG SET changes. Held while the change is told to all cores, so that they hear of all changes in one
+    /// What CONFIG SET and ACL change. Held while the change is told to all cores, so that they hear of all changes in one
     /// order.
     pub config: Mutex<Shared>,
+    /// What was denied to connections of all cores.
+    pub denials: Mutex<Journal>,
 }
 
 /// The configuration that counts.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub config: Config,
+    pub users: Arc<Users>,
     /// Goes up with each change.
     pub version: u64,
 }
@@ -57,7 +61,7 @@ struct Peer {
 
 impl Peers {
     /// One core for each waker.
-    pub fn new(wakers: Vec<Waker>, config: Config) -> Self {
+    pub fn new(wakers: Vec<Waker>, config: Config, users: Arc<Users>) -> Self {
         let peer = |waker| Peer {
             inbox: Inbox::new(),
             waker,
@@ -76,13 +80,19 @@ impl Peers {
             read_only: AtomicBool::new(false),
             tickets: Mutex::new(()),
             saves: SharedSaves::default(),
-            config: Mutex::new(Shared { config, version: 0 }),
+            config: Mutex::new(Shared { config, users, version: 0 }),
+            denials: Mutex::default(),
         }
     }
 
     /// How many cores there are.
     pub fn len(&self) -> u16 {
         self.cores.len() as u16
+    }
+
+    /// All cores.
+    pub fn all(&self) -> impl Iterator<Item = CoreId> + use<> {
+        (0..self.len()).map(CoreId)
     }
 
     /// All cores but one.

@@ -9,9 +9,10 @@ use emberkv_log::{DbId, Whose};
 use emberkv_resp::schema::{Command, CommandId, Flags, Runs, Unresolved, resolve};
 use emberkv_resp::{Args, Limits, Parsed as Found, Parser, ProtocolError, Reply, Span};
 
+use crate::acl::{Context, Denied};
 use crate::core::away::Routed;
 use crate::core::cold::Awaits;
-use crate::core::connection::{Connection, Fate, Stall};
+use crate::core::connection::{Access, Connection, Fate, Stall};
 use crate::core::owned::{Own, Owned};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard};
@@ -158,7 +159,7 @@ impl Shard {
                 Some(Ok(Found::Command { .. } | Found::Empty { .. })) => unreachable!("they go on"),
                 Some(Err(error)) => {
                     let Some(connection) = self.connections.get_mut(conn) else { break };
-                    if work.limits.unauthenticated && connection.authenticated {
+                    if work.limits.unauthenticated && connection.access != Access::None {
                         // an AUTH of this very group has lifted the limits that it was parsed under
                         connection.parser = Parser::new();
                         continue;
@@ -197,7 +198,7 @@ impl Shard {
             return false;
         }
         work.limits = self.limits;
-        work.limits.unauthenticated = !connection.authenticated;
+        work.limits.unauthenticated = connection.access == Access::None;
         while work.group.len() < GROUP && work.end.is_none() {
             let first = work.spans.len();
             match connection.parser.parse(buf, work.at, &mut work.spans, &work.limits) {
@@ -286,8 +287,8 @@ impl Shard {
         }
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
-            && connection.authenticated
             && connection.is_plain()
+            && connection.may(command, args)
             && !connection.only_listens
             && let Data::Ready(owned) = &mut self.data
             && let Some(Own { partition, .. }) = owned.list.get_mut(own)
@@ -369,13 +370,19 @@ impl Shard {
             Err(unresolved) => unresolved.reply(args),
             Ok(command) => {
                 connection.last_command = Some(command.id);
-                match refusal(connection, command, matches!(self.data, Data::Loading { .. })) {
-                    Some(text) => text.as_bytes().to_vec(),
+                match refusal(connection, command, args, matches!(self.data, Data::Loading { .. })) {
+                    Some(Refusal::Text(text)) => text.as_bytes().to_vec(),
+                    Some(Refusal::Denied(denied)) => {
+                        let context = if connection.multi.is_some() { Context::Multi } else { Context::TopLevel };
+                        self.deny(conn, command, args, denied, context)
+                    }
                     None => return self.administer_timed(conn, command, parsed, args),
                 }
             }
         };
-        Reply::new(&mut connection.output, connection.protocol).error_bytes(&refusal);
+        let is_exec = parsed.command.is_some_and(|command| command.id == CommandId::Exec);
+        let refusal = if is_exec { self.abort_exec(conn, &refusal) } else { refusal };
+        self.with_reply(conn, |reply| reply.error_bytes(&refusal));
         let known = match resolve(args) {
             Ok(command) | Err(Unresolved::Arity(command)) => Some(command.id),
             Err(Unresolved::Command | Unresolved::Subcommand(_)) => None,
@@ -422,9 +429,26 @@ fn prefetch_placed(owned: &Owned, guard: Option<&Guard>, db: DbId, buf: &[u8], s
     }
 }
 
-pub(super) fn refusal(connection: &Connection, command: &Command, loading: bool) -> Option<Cow<'static, str>> {
-    if !connection.authenticated && !command.flags.contains(Flags::NO_AUTH) {
-        return Some("NOAUTH Authentication required.".into());
+/// Why a command is not executed.
+pub(super) enum Refusal {
+    Text(Cow<'static, str>),
+    /// The connection's user may not.
+    Denied(Denied),
+}
+
+pub(super) fn refusal(
+    connection: &Connection,
+    command: &'static Command,
+    args: Args<'_>,
+    loading: bool,
+) -> Option<Refusal> {
+    if connection.access == Access::None && !command.flags.contains(Flags::NO_AUTH) {
+        return Some(Refusal::Text("NOAUTH Authentication required.".into()));
+    }
+    if connection.access == Access::Checked
+        && let Err(denied) = connection.user.check(command, args)
+    {
+        return Some(Refusal::Denied(denied));
     }
     let is_about_listening = matches!(
         command.id,
@@ -440,9 +464,9 @@ pub(super) fn refusal(connection: &Connection, command: &Command, loading: bool)
     );
     if connection.only_listens && !is_about_listening {
         let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
-        return Some(format!("ERR Can't execute '{}': {allowed}", command.name).into());
+        return Some(Refusal::Text(format!("ERR Can't execute '{}': {allowed}", command.name).into()));
     }
-    (loading && !command.flags.contains(Flags::LOADING)).then_some(LOADING.into())
+    (loading && !command.flags.contains(Flags::LOADING)).then_some(Refusal::Text(LOADING.into()))
 }
 
 impl Parsed {

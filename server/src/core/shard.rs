@@ -7,6 +7,7 @@ use emberkv_engine::transact::{Coordinator, Extent};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 
+use crate::acl::Users;
 use crate::clock::Clock;
 use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
@@ -57,6 +58,7 @@ pub(crate) struct Shard {
     pub config: Config,
     /// Which of [`crate::core::peers::Shared`]'s configurations that is.
     pub config_version: u64,
+    pub users: Arc<Users>,
     pub facts: Arc<Facts>,
     pub clock: Clock,
     pub now_ms: u64,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use emberkv_resp::{Output, Protocol, Reply, glob};
 
+use crate::acl::User;
 use crate::core::connection::{Connection, Fate};
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
@@ -53,6 +54,13 @@ impl Listening {
             Kind::Shard => self.names(kind).len(),
             Kind::Channel | Kind::Pattern => self.names(Kind::Channel).len() + self.names(Kind::Pattern).len(),
         }
+    }
+
+    /// Whether a user may listen to all of it.
+    pub fn is_permitted_to(&self, user: &User) -> bool {
+        let permits =
+            |kind: Kind| self.names(kind).iter().all(|name| user.permits_channel(name, kind == Kind::Pattern));
+        Kind::ALL.into_iter().all(permits)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -233,6 +241,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::Users;
 
     fn name(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
@@ -256,7 +265,7 @@ mod tests {
     #[test]
     fn a_message_is_written_in_each_receivers_protocol() {
         let mut letter = Letter::new(&[b"message", b"c", b"hi"]);
-        let mut connection = Connection::new(1, String::new(), String::new(), false, 0);
+        let mut connection = Connection::new(1, String::new(), String::new(), false, 0, &Users::new());
         letter.write(&mut connection);
         connection.protocol = Protocol::Resp3;
         letter.write(&mut connection);

@@ -188,6 +188,8 @@ impl<D: Driver> Core<D> {
                     let _ = asker.try_send(Box::new(self.shard.snapshot()));
                 }
                 Message::Told { gather, told } => self.shard.told(gather, told),
+                Message::TakeOver { config, users, version } => self.shard.take_over(&config, &users, version),
+                Message::Errand(done) => self.shard.errand_done(*done),
                 Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
                 Message::Save => {

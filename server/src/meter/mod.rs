@@ -6,6 +6,7 @@
 
 mod errors;
 mod latency;
+mod redact;
 mod slow;
 
 use std::time::{Duration, Instant};

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use emberkv_resp::Args;
 
+use super::redact::redacted;
+
 /// Arguments that are kept of a command, and bytes of each.
 const KEPT_ARGUMENTS: usize = 32;
 const KEPT_BYTES: usize = 128;
@@ -29,9 +31,7 @@ impl Slow {
 /// What is kept of the arguments: the beginning of each, and the first of them.
 fn shorten(args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > KEPT_ARGUMENTS { KEPT_ARGUMENTS - 1 } else { args.len() };
-    let mut short: Vec<Vec<u8>> = args
-        .from(0)
-        .iter()
+    let mut short: Vec<Vec<u8>> = redacted(args)
         .take(kept)
         .map(|arg| {
             if arg.len() <= KEPT_BYTES {

@@ -4,7 +4,6 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
-use emberkv_resp::schema::Flags;
 use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};

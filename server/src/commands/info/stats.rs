@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::snapshot::{Snapshot, sum, total};
+use crate::acl::Reason;
 use crate::core::Kind;
 use crate::core::shard::Shard;
 
@@ -54,6 +55,10 @@ pub(super) fn write(text: &mut String, _: &Shard, cores: &[Snapshot]) {
         "client_query_buffer_limit_disconnections": sum(cores, |core| core.stats.query_buffer_disconnections),
         "client_output_buffer_limit_disconnections": sum(cores, |core| core.stats.output_buffer_disconnections),
         "eventloop_cycles": sum(cores, |core| core.stats.turns),
+        "acl_access_denied_auth": sum(cores, |core| core.stats.denied[Reason::Auth as usize]),
+        "acl_access_denied_cmd": sum(cores, |core| core.stats.denied[Reason::Command as usize]),
+        "acl_access_denied_key": sum(cores, |core| core.stats.denied[Reason::Key as usize]),
+        "acl_access_denied_channel": sum(cores, |core| core.stats.denied[Reason::Channel as usize]),
         "total_turns": sum(cores, |core| core.stats.turns),
     }
 }

@@ -121,9 +121,7 @@ mod tests {
     #[test]
     fn what_would_leave_the_server_open_is_refused() {
         for (name, words) in [
-            ("aclfile", &[b"/etc/redis/users.acl".as_slice()][..]),
-            ("user", &[b"default", b"off"]),
-            ("rename-command", &[b"FLUSHALL", b""]),
+            ("rename-command", &[b"FLUSHALL".as_slice(), b""][..]),
             ("replicaof", &[b"10.0.0.1", b"6379"]),
             ("cluster-enabled", &[b"yes"]),
         ] {

@@ -166,11 +166,8 @@ pub(super) static BLOCKS: &[Block] = &[
         ],
     ),
     ignored(
-        "there is no acl log, and INFO latencystats shows percentiles 50, 99 and 99.9",
-        &[
-            row("latency-tracking-info-percentiles", Runtime, List, "50 99 99.9"),
-            row("acllog-max-len", Runtime, Int(0, I64), "128"),
-        ],
+        "INFO latencystats shows percentiles 50, 99 and 99.9",
+        &[row("latency-tracking-info-percentiles", Runtime, List, "50 99 99.9")],
     ),
     ignored(
         "this version sends no keyspace events and does not track keys for clients",
@@ -289,15 +286,6 @@ pub(super) static BLOCKS: &[Block] = &[
             row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
             row("tls-session-caching", Runtime, YesNo, "yes"),
         ],
-    ),
-    ignored(
-        "there are no acl users, only requirepass",
-        &[row("acl-pubsub-default", Runtime, OneOf(&["allchannels", "resetchannels"]), "resetchannels")],
-    ),
-    refused(
-        "this version has no acl users; without them the server would be open to more than \
-             was meant: take the line out and set requirepass",
-        &[row("aclfile", Start, Text, ""), row("user", FileOnly, List, "")],
     ),
     refused(
         "commands can't be renamed or taken away here; take the line out if every client may \

@@ -14,6 +14,16 @@ pub enum AppendFsync {
     No,
 }
 
+/// Which channels a new user may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AclChannels {
+    /// All.
+    All,
+    /// None.
+    #[default]
+    None,
+}
+
 /// How much is logged. Each level includes those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogLevel {
@@ -73,6 +83,10 @@ pub(in crate::config) struct Choice<T: 'static>(&'static [(&'static str, T)]);
 /// `appendfsync`.
 pub(in crate::config) const APPEND_FSYNC: Choice<AppendFsync> =
     Choice(&[("everysec", AppendFsync::EverySec), ("always", AppendFsync::Always), ("no", AppendFsync::No)]);
+
+/// `acl-pubsub-default`.
+pub(in crate::config) const ACL_CHANNELS: Choice<AclChannels> =
+    Choice(&[("allchannels", AclChannels::All), ("resetchannels", AclChannels::None)]);
 
 /// `loglevel`.
 pub(in crate::config) const LOG_LEVEL: Choice<LogLevel> = Choice(&[
@@ -180,6 +194,7 @@ mod tests {
             }
         }
         all(&APPEND_FSYNC);
+        all(&ACL_CHANNELS);
         all(&LOG_LEVEL);
         all(&IO_DRIVER);
         all(&EVICTION_POLICY);

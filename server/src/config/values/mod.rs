@@ -9,18 +9,20 @@ mod output_limits;
 mod path;
 mod save_points;
 mod secret;
+mod users;
 
 use std::borrow::Cow;
 use std::fmt;
 
 pub use bind::{BindAddress, BindHost};
-pub use choice::{AppendFsync, EvictionPolicy, IoDriver, LogLevel};
+pub use choice::{AclChannels, AppendFsync, EvictionPolicy, IoDriver, LogLevel};
 pub use output_limits::{OutputLimit, OutputLimits};
 pub use save_points::SavePoint;
 pub use secret::Secret;
+pub use users::UserLine;
 
 pub(super) use bind::{Addresses, every_address};
-pub(super) use choice::{APPEND_FSYNC, EVICTION_POLICY, IO_DRIVER, LOG_LEVEL, YesNo, one_of};
+pub(super) use choice::{ACL_CHANNELS, APPEND_FSYNC, EVICTION_POLICY, IO_DRIVER, LOG_LEVEL, YesNo, one_of};
 pub(super) use cpus::CpuList;
 pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
@@ -28,6 +30,7 @@ pub(super) use output_limits::BufferLimits;
 pub(super) use path::{Folder, OptionalPath};
 pub(super) use save_points::{SaveLine, stock_save_points};
 pub(super) use secret::Password;
+pub(super) use users::UserLines;
 
 /// Why a value was refused, in redis's words where redis has some.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,11 @@ impl Secret {
         self.0.is_empty()
     }
 
+    /// The password.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether `given` is the password, in a time that depends on the length of `given` only.
     #[must_use]
     pub fn is_equal_to(&self, given: &[u8]) -> bool {
