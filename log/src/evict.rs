@@ -5,6 +5,8 @@
 //!   | gone, copied or evicted | upto   not judged yet    |        ... copies | evicted(upto) | ...
 //! ```
 
+use std::sync::Arc;
+
 use crate::address::{Address, LogPosition, SegmentSequence};
 use crate::disk::Disk;
 use crate::header::SEGMENT_HEADER_BYTES;
@@ -76,31 +78,34 @@ pub(crate) struct Followed {
     cursor: Cursor,
 }
 
-/// Shows `evict` the records that an `evicted` record speaks of and that none before it did. Returns the segment, if it is there.
+/// The segment that an `evicted` record speaks of.
+pub(crate) fn segment_of<F>(scanned: &[Scanned<F>], upto: LogPosition) -> Option<usize> {
+    scanned.iter().position(|found| {
+        let base = found.header.map(|header| header.base);
+        base.is_some_and(|base| base < upto && upto <= base.plus(found.valid_end))
+    })
+}
+
+/// Shows `evict` the records of a segment, which is in memory, that an `evicted` record speaks of and that none before it did.
 pub(crate) fn follow<F>(
     followed: &mut Option<Followed>,
-    scanned: &[Scanned<F>],
+    segment: usize,
+    found: &Scanned<F>,
     table: &mut SegmentTable,
     upto: LogPosition,
     mut evict: impl FnMut(&mut SegmentTable, Address, &Record<'_>),
-) -> Option<SegmentSequence> {
-    let holds = |found: &Scanned<F>| {
-        let base = found.header.map(|header| header.base);
-        base.is_some_and(|base| base < upto && upto <= base.plus(found.valid_end))
-    };
-    let segment = scanned.iter().position(holds)?; // it may be gone
+) {
     let followed = match followed {
         Some(followed) if followed.segment == segment => followed,
         _ => followed.insert(Followed { segment, cursor: Cursor { at: SEGMENT_HEADER_BYTES, left: 0 } }),
     };
-    let found = &scanned[segment];
-    let base = found.header.map(|header| header.base)?;
-    let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
+    let memory = Arc::clone(table.memory(found.entry.slot));
+    let base = found.header.map_or(LogPosition(0), |header| header.base);
+    let bytes = memory.closed_bytes(0..found.valid_end);
     while followed.cursor.seek(bytes) && base.plus(followed.cursor.at) < upto {
         let record = followed.cursor.record(bytes);
         let address = table.split().address(found.entry.slot, followed.cursor.at);
         evict(table, address, &record);
         followed.cursor.advance(record);
     }
-    Some(found.entry.sequence)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use crate::address::{Address, LogPosition, SegmentSequence};
-use crate::checkpoint::{Candidate, ChunkMeta, Refused, SavedPages};
+use crate::checkpoint::{Candidate, Refused, SavedPages};
 use crate::disk::Disk;
 use crate::evict::{self, Evictions, Followed};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
@@ -13,6 +13,7 @@ use crate::horizon::TxId;
 use crate::job::segment_name;
 use crate::manifest::Section;
 use crate::record::{Entry, Kind, Record};
+use crate::recover::cold::{ColdReplay, Loaded};
 use crate::recover::scan::Scanned;
 use crate::recover::start::{Progress, StartError};
 use crate::recover::transactions::Outcomes;
@@ -25,6 +26,15 @@ pub trait Replay: Send {
     /// # Errors
     /// In words: what keeps the data set from being served.
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String>;
+
+    /// The records that [`Replay::apply`] will look at for this one, added to `addresses`: they are brought if they are not in
+    /// memory.
+    fn looks_at(&self, _record: &Record<'_>, _addresses: &mut Vec<Address>) {}
+
+    /// Whether the record that was brought for this address may be the one that is there (M2).
+    fn is_its_own(&self, _address: Address, _record: &Record<'_>) -> bool {
+        true
+    }
 
     /// Forgets everything, so that another attempt may be made.
     ///
@@ -39,6 +49,7 @@ pub trait Replay: Send {
     fn restore(&mut self, _table: &SegmentTable, _pages: &mut SavedPages<'_>) -> Result<(), String> {
         Err("checkpoints are not read".to_owned())
     }
+
     /// A record that was applied is evicted, if the key's newest is still this one.
     fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>);
 
@@ -63,6 +74,8 @@ pub(crate) struct Replayed {
     pub began_at: Option<LogPosition>,
     /// What was evicted out of segments that still exist.
     pub evictions: Vec<Evictions>,
+    /// Segments that were not read at first, and then were.
+    pub loaded: Loaded,
 }
 
 /// Why a log was not replayed.
@@ -88,6 +101,10 @@ pub(crate) fn replay_log<D: Disk, R: Replay>(
             None => replay_from(disk, scanned, candidate, context, table, replay),
         };
         match result {
+            Err(Stopped::Refused(reason)) if context.is_cold => {
+                // what would have to be begun with now was not read
+                return Err(StartError::Inconsistent { file: candidate.name.clone(), reason });
+            }
             Ok(replayed) => return Ok(Replayed { refused, ..replayed }),
             Err(Stopped::Failed(error)) => return Err(error),
             Err(Stopped::Refused(reason)) => {
@@ -98,7 +115,7 @@ pub(crate) fn replay_log<D: Disk, R: Replay>(
         }
     }
     install_all(scanned, table);
-    let replayed = replay_all(scanned, &Begin::default(), context, table, replay)?;
+    let replayed = replay_all(disk, scanned, &Begin::default(), context, table, replay)?;
     Ok(Replayed { refused, ..replayed })
 }
 
@@ -108,6 +125,8 @@ pub(crate) struct Context<'a> {
     pub progress: &'a Progress,
     pub section: &'a Section,
     pub tail: LogPosition,
+    /// Whether what lies before the newest checkpoint was not read.
+    pub is_cold: bool,
 }
 
 /// Where replay begins.
@@ -126,7 +145,10 @@ struct Begin {
 fn install_all<F>(scanned: &[Scanned<F>], table: &mut SegmentTable) {
     for found in scanned {
         let Some(header) = found.header else { unreachable!("a segment with valid bytes has a header") };
-        table.install(found.entry.slot, found.writer.memory(), header.base);
+        match &found.writer {
+            Some(writer) => table.install(found.entry.slot, writer.memory(), header.base),
+            None => table.install_cold(found.entry.slot, found.entry.size, header.base),
+        }
     }
 }
 
@@ -144,12 +166,17 @@ fn replay_from<D: Disk, R: Replay>(
     for entry in entries() {
         candidate.restore_counts(entry, table);
     }
-    let read = |chunk: &ChunkMeta| chunk.read(disk, &candidate.file).map_err(|error| error.to_string());
+    let mut chunks = meta.chunks.iter();
+    let mut read = |bytes: &mut Vec<u8>| {
+        let Some(chunk) = chunks.next() else { return Ok(false) };
+        chunk.read(disk, &candidate.file, bytes).map_err(|error| error.to_string())?;
+        Ok(true)
+    };
     let mut pages = SavedPages {
         split: table.split(),
         slots_left: candidate.slots_left(table.split(), entries()),
         floors: &meta.floors,
-        chunks: &mut meta.chunks.iter().map(read),
+        chunks: &mut read,
     };
     replay.restore(table, &mut pages).map_err(Stopped::Refused)?;
     #[allow(unused_mut)]
@@ -165,28 +192,31 @@ fn replay_from<D: Disk, R: Replay>(
         freed: candidate.freed(),
         evictions: candidate.restore_evictions(scanned, table),
     };
-    let replayed = replay_all(scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
+    let replayed = replay_all(disk, scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
     Ok(Replayed { began_at: Some(begin.upto), ..replayed })
 }
 
 /// Replays the records of one log from `begin` on, but those of transactions that did not happen.
-fn replay_all<F>(
-    scanned: &[Scanned<F>],
+fn replay_all<D: Disk>(
+    disk: &D,
+    scanned: &[Scanned<D::File>],
     begin: &Begin,
     context: &Context<'_>,
     table: &mut SegmentTable,
     replay: &mut impl Replay,
 ) -> Result<Replayed, StartError> {
     let replayed = Replayed { freed: begin.freed.clone(), evictions: begin.evictions.clone(), ..Replayed::default() };
-    let mut taker = Taker { scanned, table, replay, followed: None, replayed };
+    let cold = ColdReplay::new(disk, scanned);
+    let mut taker = Taker { scanned, table, replay, cold, followed: None, replayed };
     let progress = context.progress;
     for (nth, found) in scanned.iter().enumerate() {
         let base = found.header.map_or(LogPosition(0), |header| header.base);
         if base.plus(found.valid_end) <= begin.from {
-            progress.replayed_bytes.fetch_add(found.entry.size, Ordering::Relaxed);
+            let bytes = if found.writer.is_some() { found.entry.size } else { 0 };
+            progress.replayed_bytes.fetch_add(bytes, Ordering::Relaxed);
             continue;
         }
-        let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
+        let bytes = found.bytes();
         let mut at = SEGMENT_HEADER_BYTES;
         while at < found.valid_end {
             let Some(frame) = FrameHeader::peek(bytes, at) else { break };
@@ -213,7 +243,7 @@ fn replay_all<F>(
                     }
                 }
                 if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
-                    taker.take(nth, address, &record).map_err(StartError::Replay)?;
+                    taker.take(nth, address, &record)?;
                 }
                 (skipped, wanted) = (skipped.saturating_sub(1), wanted.saturating_sub(1));
                 offset += record.encoded_len() as u64;
@@ -225,21 +255,27 @@ fn replay_all<F>(
         progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
     taker.replay.check().map_err(StartError::Replay)?;
-    Ok(taker.replayed)
+    let Taker { table, cold, mut replayed, .. } = taker;
+    replayed.loaded = cold.ended(table);
+    Ok(replayed)
 }
 
 /// Hands records on, and notes what the table and the log have to know of them.
-struct Taker<'a, F, R> {
-    scanned: &'a [Scanned<F>],
+struct Taker<'a, D: Disk, R> {
+    scanned: &'a [Scanned<D::File>],
     table: &'a mut SegmentTable,
     replay: &'a mut R,
+    cold: ColdReplay<'a, D>,
     followed: Option<Followed>,
     replayed: Replayed,
 }
 
-impl<F, R: Replay> Taker<'_, F, R> {
+impl<D: Disk, R: Replay> Taker<'_, D, R> {
     /// A record of the `nth` segment.
-    fn take(&mut self, nth: usize, address: Address, record: &Record<'_>) -> Result<(), String> {
+    fn take(&mut self, nth: usize, address: Address, record: &Record<'_>) -> Result<(), StartError> {
+        if self.table.has_cold() {
+            self.cold.bring_for(record, self.table, self.replay)?;
+        }
         match record.kind() {
             Kind::Part | Kind::Seal | Kind::Mark => return Ok(()),
             Kind::Abort => {
@@ -254,7 +290,7 @@ impl<F, R: Replay> Taker<'_, F, R> {
             }
             Kind::Evicted => {
                 if let Some(Entry::Evicted { upto }) = record.entry() {
-                    self.evict(nth, address, upto);
+                    self.evict(nth, address, upto)?;
                 }
                 return Ok(());
             }
@@ -262,16 +298,20 @@ impl<F, R: Replay> Taker<'_, F, R> {
             Kind::Floor => self.table.add_floor(address),
             Kind::Put | Kind::PutInt | Kind::PutPacked => {}
         }
-        self.replay.apply(self.table, address, record)
+        self.replay.apply(self.table, address, record).map_err(StartError::Replay)
     }
 
-    /// What the index refers to of a segment that is still there, before `upto`, is gone (T5).
-    fn evict(&mut self, nth: usize, address: Address, upto: LogPosition) {
+    /// What the index refers to of a segment that is still there, before `upto`, is gone (T5). Its records are looked at, all of
+    /// them, so it is read if it was not.
+    fn evict(&mut self, nth: usize, address: Address, upto: LogPosition) -> Result<(), StartError> {
+        let scanned = &self.scanned[..=nth];
+        let Some(of) = evict::segment_of(scanned, upto) else { return Ok(()) }; // it may be gone
+        self.cold.load(scanned[of].entry.slot, self.table)?;
         let replay = &mut *self.replay;
         let evict = |table: &mut SegmentTable, at, record: &Record<'_>| replay.evict(table, at, record);
-        if let Some(of) = evict::follow(&mut self.followed, &self.scanned[..=nth], self.table, upto, evict) {
-            self.table.add_floor(address);
-            evict::note(&mut self.replayed.evictions, of, self.scanned[nth].entry.sequence);
-        }
+        evict::follow(&mut self.followed, of, &scanned[of], self.table, upto, evict);
+        self.table.add_floor(address);
+        evict::note(&mut self.replayed.evictions, scanned[of].entry.sequence, scanned[nth].entry.sequence);
+        Ok(())
     }
 }
