@@ -5,6 +5,7 @@ use emberkv_log::disk::sim::Choices;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, JobKind, SyncPolicy};
 
+use super::checkpoints::load_all;
 use super::rig::{NIL, Rig, bulk};
 use crate::{EvictionOrder, EvictionPolicy, Shortage, Watch};
 
@@ -209,6 +210,7 @@ fn what_was_evicted_before_and_behind_a_checkpoint_stays_gone() {
         assert_eq!(there(&mut again, 0..1000), left);
         rig.check_starts(&mut Choices::new(taken_after.into()));
         // what says so is needed no more when the segment has gone
+        load_all(&mut again);
         load(&mut again, 1000..1400, |_| None);
         again.partition.set_eviction(Some(ALL(EvictionOrder::Random)));
         evict_a_segment(&mut again);
