@@ -57,10 +57,7 @@ fn nothing_comes_back(appendfsync: &str, io: &str, cores: &[u16], rounds: u64) {
     assert!(report.is_clean(), "appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}");
     let died: u64 = report.steps.iter().map(|step| step.died).sum();
     assert!(died * 3 > rounds, "it rarely died where it was to: little was shown\n{report}");
-    assert!(
-        report.gone > 1000 && report.there > 1000,
-        "hardly anything was evicted, or hardly anything kept\n{report}"
-    );
+    assert!(report.gone > 100 && report.there > 100, "hardly anything was evicted, or hardly anything kept\n{report}");
 }
 
 #[test]

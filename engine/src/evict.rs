@@ -15,6 +15,7 @@ use emberkv_log::{
 use emberkv_resp::schema::{CommandId, Flags};
 
 use crate::compact::Slice;
+use crate::databases::RESERVED;
 use crate::history::History;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -243,6 +244,9 @@ impl<D: Disk> Partition<D> {
         slot: SlotRef,
     ) -> bool {
         let Some(policy) = self.eviction.policy.filter(|_| self.eviction.judges) else { return false };
+        if record.db() == RESERVED {
+            return false; // it is nobody's key
+        }
         match record.expires_at_ms() {
             Some(ms) if ms <= self.now_ms => return true,
             None if policy.volatile_only => return false,
@@ -328,7 +332,9 @@ impl<D: Disk> Partition<D> {
             let record = self.log.table().record(address);
             let (db, expires_at_ms) = (record.db(), record.expires_at_ms());
             let found = Found { slot, address, len: record.encoded_len(), expires_at_ms };
-            self.watchers.touch(Key { db, bytes: record.key(), fingerprint });
+            if !self.watchers.is_empty() {
+                self.watchers.touch(self.databases.logical(db), record.key());
+            }
             self.drop_entry(db, found);
             self.count_evicted(expires_at_ms);
         }

@@ -53,6 +53,17 @@ pub trait Replay: Send {
     /// A record that was applied is evicted, if the key's newest is still this one.
     fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>);
 
+    /// Records that it wants to see before any other, once it is restored, added to `addresses`.
+    fn begins_with(&self, _addresses: &mut Vec<Address>) {}
+
+    /// Takes one of those.
+    ///
+    /// # Errors
+    /// As above.
+    fn begin_with(&mut self, _record: &Record<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Looks at the whole, once all is applied and before anything is written.
     ///
     /// # Errors
@@ -176,6 +187,7 @@ fn replay_from<D: Disk, R: Replay>(
         split: table.split(),
         slots_left: candidate.slots_left(table.split(), entries()),
         floors: &meta.floors,
+        bytes: meta.chunks.iter().map(|chunk| u64::from(chunk.len)).sum(),
         chunks: &mut read,
     };
     replay.restore(table, &mut pages).map_err(Stopped::Refused)?;
@@ -206,7 +218,8 @@ fn replay_all<D: Disk>(
     replay: &mut impl Replay,
 ) -> Result<Replayed, StartError> {
     let replayed = Replayed { freed: begin.freed.clone(), evictions: begin.evictions.clone(), ..Replayed::default() };
-    let cold = ColdReplay::new(disk, scanned);
+    let mut cold = ColdReplay::new(disk, scanned);
+    cold.begin(table, replay)?;
     let mut taker = Taker { scanned, table, replay, cold, followed: None, replayed };
     let progress = context.progress;
     for (nth, found) in scanned.iter().enumerate() {
