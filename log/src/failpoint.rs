@@ -69,6 +69,12 @@ points! {
     FloorAppended "floor-appended" "FLUSHALL or FLUSHDB has its floor (T4)."
     PartAppended "part-appended" "A part of a transaction is appended (X2)."
     MarkAppended "mark-appended" "A mark or an abort is appended (X3)."
+    CheckpointCreated "checkpoint-created" "A checkpoint has a file, and nothing in it."
+    CheckpointWritten "checkpoint-written" "A part of a checkpoint's pages is written."
+    CheckpointDescribed "checkpoint-described" "A checkpoint is whole in its file, and not synced (K1)."
+    CheckpointSynced "checkpoint-synced" "A checkpoint is durable, and has no name yet."
+    CheckpointNamed "checkpoint-named" "A checkpoint has its name, and older ones are still there."
+    CheckpointDone "checkpoint-done" "A checkpoint has taken the place of the oldest."
     StartDecided "start-decided" "A start has decided everything, and written nothing (F4)."
     StartRefilled "start-refilled" "A start has refilled what one partition has beyond the durable position."
     StartMarked "start-marked" "A start has appended the marks and aborts that one partition lacks."
@@ -84,6 +90,13 @@ points! {
 /// # Errors
 /// If it can't be understood, or if this build has no failpoints.
 pub fn init() -> Result<Init, String> {
+    let is_set = |variable: &str| std::env::var_os(variable).is_some();
+    if is_set(CLOCK) && !cfg!(feature = "failpoints") {
+        return Err(format!("{CLOCK} is set, and this build has no failpoints"));
+    }
+    if is_set(PLANT) && !cfg!(feature = "sim") {
+        return Err(format!("{PLANT} is set, and this build has no planted bugs"));
+    }
     match std::env::var(VARIABLE) {
         Err(_) => Ok(Init::Run),
         Ok(_) if !cfg!(feature = "failpoints") => Err(format!("{VARIABLE} is set, and this build has no failpoints")),
@@ -105,6 +118,10 @@ pub enum Init {
 }
 
 const VARIABLE: &str = "EMBERKV_FAILPOINTS";
+/// In a build with failpoints: names a file with the ms by which the wall clock is off.
+pub const CLOCK: &str = "EMBERKV_CLOCK";
+/// In a build with the feature `sim`: names a rule of the protocol that is left out (`plant.rs`).
+pub const PLANT: &str = "EMBERKV_PLANT";
 
 /// The process comes to this step: it may die or sleep here.
 #[cfg(not(feature = "failpoints"))]

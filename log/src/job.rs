@@ -291,9 +291,14 @@ impl<F: Clone> Job<F> {
             Self::Prefault { memory, range } => memory.prefault(range.clone()),
             Self::Checkpoint(CheckpointJob::Create { name, size }) => {
                 remove_files(disk, std::slice::from_ref(name))?;
-                return Ok(Done::Files(vec![disk.create(name, *size)?]));
+                let file = disk.create(name, *size)?;
+                failpoint::pass(Point::CheckpointCreated);
+                return Ok(Done::Files(vec![file]));
             }
-            Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => disk.write_at(file, *offset, data)?,
+            Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => {
+                disk.write_at(file, *offset, data)?;
+                failpoint::pass(Point::CheckpointWritten);
+            }
             Self::Checkpoint(CheckpointJob::Publish(publication)) => publication.run(disk)?,
             Self::Checkpoint(CheckpointJob::Remove { names }) => remove_files(disk, names)?,
             Self::Load(load) => return Ok(Done::Memory(load.run(disk)?)),

@@ -56,14 +56,16 @@ pub struct StartReport {
     pub cut: Vec<(String, u64)>,
     /// With `salvage`: what is lost, a line each.
     pub lost: Vec<String>,
+    /// Whether there was damage, and it goes on without what is lost.
+    pub salvaged: bool,
     /// Segments written anew because they were not known to be durable.
     pub refilled: usize,
     /// Transactions over several partitions that had no end in some log, and have one now.
     pub open_transactions: usize,
     /// Whether the data set was created.
     pub created: bool,
-    /// Logs that were replayed from a checkpoint on.
-    pub checkpoints: usize,
+    /// The checkpoints from which logs were replayed on.
+    pub checkpoints: Vec<String>,
     /// Checkpoints that were not used, and why.
     pub refused: Vec<(String, String)>,
 }
@@ -141,6 +143,8 @@ pub type Started<D, R> = Vec<(Log<D>, R)>;
 struct Found<F> {
     scanned: Vec<Scanned<F>>,
     decision: Decision,
+    /// Whether it is what was left after damage.
+    is_salvaged: bool,
 }
 
 /// Opens the logs in `disk`, one for each partition; created, as many as `partitions` says, if there is no data set. Every
@@ -159,19 +163,20 @@ pub fn start<D: Disk, R: Replay>(
     let share = options.share();
     let mut options = share();
     let (manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
+    let names = disk.list().map_err(io_error("the data directory"))?;
+    let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
     let mut found = Vec::new();
     let scanned = scan_all(disk.as_ref(), &manifest, &options, progress, &mut report)?;
     for (p, (scanned, section)) in scanned.into_iter().zip(&manifest.sections).enumerate() {
-        let partition = PartitionId(p as u16);
-        found.push(judge(disk.as_ref(), partition, section, scanned, manifest.horizon, &options, &mut report)?);
+        let place = Place { partition: PartitionId(p as u16), horizon: manifest.horizon, section };
+        found.push(judge(disk.as_ref(), &place, &candidates[p], scanned, &options, &mut report)?);
     }
     // what a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise
     let kept_files: BTreeSet<FileId> =
         found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
-    let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
-    let names = disk.list().map_err(io_error("the data directory"))?;
-    let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
-    if !report.lost.is_empty() {
+    report.salvaged = !report.lost.is_empty() || found.iter().any(|found| found.is_salvaged);
+    let settled = settle_all(&mut found, manifest.horizon, report.salvaged)?;
+    if report.salvaged {
         // what was lost may be what they refer to
         candidates.iter_mut().for_each(Vec::clear);
     }
@@ -185,7 +190,7 @@ pub fn start<D: Disk, R: Replay>(
     let mut replays =
         replay_found(disk.as_ref(), &found_and_saved, &settled.outcomes, &mut replayed, progress, &options)?;
     report.records = replays.iter().map(|replayed| replayed.records).sum();
-    report.checkpoints = replays.iter().filter(|replayed| replayed.began_at.is_some()).count();
+    report.checkpoints = replays.iter().filter_map(|replayed| Some(replayed.began_with.as_ref()?.0.clone())).collect();
 
     // from here on the disk is written to
     failpoint::pass(Point::StartDecided);
@@ -196,14 +201,14 @@ pub fn start<D: Disk, R: Replay>(
     let mut remains = Vec::new();
     for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
         report_cut(&found, &mut report);
-        let Found { scanned, decision } = found;
+        let Found { scanned, decision, .. } = found;
         let Section { next_sequence, incarnations, .. } = manifest.sections[p].clone();
         let partition = PartitionId(p as u16);
         let (segments, writer, refilled) =
             opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
         failpoint::pass(Point::StartRefilled);
         report.refilled += refilled;
-        let newest = replays[p].began_at.unwrap_or_default();
+        let newest = replays[p].began_with.as_ref().map_or(LogPosition(0), |(_, upto)| *upto);
         let checkpoints = Checkpoints::new(kept[p].clone(), newest, last_generation(&names, partition));
         remains.push((Remains { segments, writer, table, incarnations, next_sequence, checkpoints }, replay));
     }
@@ -228,31 +233,43 @@ pub fn start<D: Disk, R: Replay>(
     Ok((logs, report))
 }
 
+/// What the manifest says of a log.
+struct Place<'a> {
+    partition: PartitionId,
+    horizon: TxId,
+    section: &'a Section,
+}
+
 /// Where a partition's log ends, what lies beyond discarded; or why it must not be used (F2).
 fn judge<D: Disk>(
     disk: &D,
-    partition: PartitionId,
-    section: &Section,
+    place: &Place<'_>,
+    checkpoints: &[Candidate<D::File>],
     mut scanned: Vec<Scanned<D::File>>,
-    horizon: TxId,
     options: &Options,
     report: &mut StartReport,
 ) -> Result<Found<D::File>, StartError> {
-    let mut decision = decide(&scanned, section.durable);
+    let mut decision = decide(&scanned, place.section.durable);
+    // a checkpoint has its name only since the log was safe up to it (K1)
+    let durable = checkpoints.iter().filter_map(|candidate| candidate.proves_durable(place.section)).max();
+    decision.durable = decision.durable.max(durable.unwrap_or_default());
     #[cfg(any(test, feature = "sim"))]
     if crate::plant::is(crate::plant::Plant::F2) {
         (decision.durable, decision.broken) = (decision.end.position, false);
     }
+    let mut is_salvaged = false;
     if decision.is_damage() {
         if !options.salvage {
             return Err(damaged(&scanned, &decision));
         }
-        salvage(disk, partition, horizon, &mut scanned, &mut report.lost).map_err(io_error("salvage"))?;
+        salvage(disk, place.partition, place.horizon, decision.durable, &mut scanned, &mut report.lost)
+            .map_err(io_error("salvage"))?;
+        is_salvaged = true;
         decision = decide(&scanned, LogPosition(0));
         decision.durable = LogPosition(0); // everything is written anew
     }
     discard_after(&mut scanned, &decision);
-    Ok(Found { scanned, decision })
+    Ok(Found { scanned, decision, is_salvaged })
 }
 
 /// Decides on the transactions over several partitions, and cuts what must not be there without one that has not
@@ -291,7 +308,7 @@ fn clear_checkpoints<D: Disk>(
     report: &mut StartReport,
 ) -> Result<Vec<Vec<u64>>, StartError> {
     report.refused = refused;
-    if !report.lost.is_empty() {
+    if report.salvaged {
         let all = names.iter().filter(|name| is_checkpoint(name));
         report.refused = all.map(|name| (name.clone(), "data of the log are lost".to_owned())).collect();
     }
