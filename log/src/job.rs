@@ -297,11 +297,14 @@ impl<F: Clone> Job<F> {
             }
             Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => {
                 disk.write_at(file, *offset, data)?;
-                failpoint::pass(Point::CheckpointWritten);
+                failpoint::pass(Point::CheckpointChunk);
             }
             Self::Checkpoint(CheckpointJob::Publish(publication)) => publication.run(disk)?,
             Self::Checkpoint(CheckpointJob::Remove { names }) => remove_files(disk, names)?,
-            Self::Load(load) => return Ok(Done::Memory(load.run(disk)?)),
+            Self::Load(load) => {
+                failpoint::pass(Point::LoadBegin);
+                return Ok(Done::Memory(load.run(disk)?));
+            }
             Self::Read { address: _, file, offset, len } => {
                 let mut bytes = vec![0; *len as usize];
                 let read = disk.read_at(file, *offset, &mut bytes)?;

@@ -81,7 +81,7 @@ impl<F> Candidate<F> {
         if crate::plant::is(crate::plant::Plant::K1) {
             return None;
         }
-        let upto = LogPosition(self.meta.upto);
+        let upto = self.meta.records_end();
         let life = life_of(&section.incarnations, upto)?;
         ((life.term, life.id) == self.meta.life).then_some(upto)
     }
@@ -98,7 +98,7 @@ impl<F> Candidate<F> {
         if from > upto {
             return Some("its positions are impossible".to_owned());
         }
-        let life = life_of(&section.incarnations, LogPosition(upto)).map(|life| (life.term, life.id));
+        let life = life_of(&section.incarnations, self.meta.records_end()).map(|life| (life.term, life.id));
         if life != Some(self.meta.life) {
             return Some("it is of another life of the log".to_owned());
         }
@@ -106,7 +106,7 @@ impl<F> Candidate<F> {
     }
 
     /// Whether this segment is the one that the checkpoint has at its place.
-    fn has(&self, entry: &SegmentEntry) -> bool {
+    pub fn has(&self, entry: &SegmentEntry) -> bool {
         let base = entry.extent.base();
         let mut segments = self.meta.segments.iter();
         segments.any(|s| {
@@ -146,7 +146,8 @@ pub struct SavedPages<'a> {
     pub(crate) split: AddressSplit,
     pub(crate) slots_left: Vec<bool>,
     pub(crate) floors: &'a [u64],
-    pub(crate) chunks: &'a mut dyn Iterator<Item = Result<Vec<u8>, String>>,
+    /// Reads the next chunk in place of what is in the vector; false if there is none.
+    pub(crate) chunks: &'a mut dyn FnMut(&mut Vec<u8>) -> Result<bool, String>,
 }
 
 impl SavedPages<'_> {
@@ -155,9 +156,12 @@ impl SavedPages<'_> {
         self.floors.iter().map(|floor| LogPosition(*floor))
     }
 
-    /// The next chunk, as it was handed over, checked.
-    pub fn next_chunk(&mut self) -> Option<Result<Vec<u8>, String>> {
-        self.chunks.next()
+    /// The next chunk, as it was handed over, checked, in place of what is in `bytes`; false if there is none.
+    ///
+    /// # Errors
+    /// If it can't be read, or is damaged.
+    pub fn next_chunk(&mut self, bytes: &mut Vec<u8>) -> Result<bool, String> {
+        (self.chunks)(bytes)
     }
 
     /// Whether an address in a page still leads to what was there (K3).

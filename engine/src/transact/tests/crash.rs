@@ -5,7 +5,7 @@ use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::{LogPosition, SyncPolicy};
 
 use super::world::{World, start};
-use crate::tests::{State, check_counts, contents};
+use crate::tests::{State, bring_all, check_counts, contents};
 
 /// What the model says is left when the logs end at these positions.
 fn left(world: &World, base: &State, ends: &[LogPosition]) -> State {
@@ -82,6 +82,10 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
     let tails: Vec<_> = opened.iter().map(|partition| partition.log().tail()).collect();
     let old = std::mem::replace(&mut world.partitions, opened);
     drop(old);
+    let mut jobs: Vec<_> = world.partitions.iter().map(|_| Vec::new()).collect();
+    for (partition, jobs) in world.partitions.iter_mut().zip(&mut jobs) {
+        bring_all(partition, jobs, &disk);
+    }
     let contents = world.contents();
     let mut ways: Vec<Vec<LogPosition>> = vec![Vec::new()];
     for p in 0..usize::from(count) {
@@ -121,4 +125,5 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
     world.disk = disk;
     let opened = std::mem::take(&mut world.partitions);
     world.restarted(opened);
+    world.jobs = jobs;
 }
