@@ -293,10 +293,19 @@ fn the_doctor_and_a_start_agree() {
             let (mended, text) = doctor(other.path(), &["--repair"]);
             assert_eq!((mended, doctor(other.path(), &[]).0), (0, 0), "{what}: {text}");
         }
-        let start = spec(dir.path(), &[]);
-        let mut server = Server::spawn(&start).unwrap();
+        // what a start does is not what is mended
+        let tried = common::dir("doctor-tried");
+        copy(dir.path(), tried.path());
+        let mut server = Server::spawn(&spec(tried.path(), &[])).unwrap();
         match (code, server.wait_ready()) {
             (0 | 4, Ok(())) => assert_eq!(field(&json, "keys"), keys(&server), "{what}: {json}"),
+            // what lies before a checkpoint is read when it serves already, and ends writes then (K8)
+            (1, Ok(())) => {
+                let mut client = server.connect().unwrap();
+                let mut refuses =
+                    |key: u64| matches!(client.ask(&format!("SET probe:{key} 1")).unwrap(), Value::Error(_));
+                common::eventually(&what, || (0..20).any(&mut refuses));
+            }
             (1 | 2, Err(_)) => {
                 let status = server.wait_exit(PATIENCE).unwrap();
                 assert_eq!(status.code(), Some(1), "{what}: {}", server.log_text());
@@ -307,7 +316,7 @@ fn the_doctor_and_a_start_agree() {
         if code == 1 {
             let (mended, text) = doctor(dir.path(), &["--repair"]);
             assert_eq!(mended, 0, "{what}: {text}");
-            let server = Server::start(&start).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let server = Server::start(&spec(dir.path(), &[])).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(field(&json, "keys"), keys(&server), "{what}: {json}");
         }
     }

@@ -213,7 +213,7 @@ impl emberkv_log::Replay for Replay {
     }
 
     fn restore(&mut self, table: &SegmentTable, pages: &mut SavedPages<'_>) -> Result<(), String> {
-        let mut loader = Loader::default();
+        let mut loader = Loader::expecting(pages.bytes()).map_err(|error| error.to_string())?;
         let mut chunk = Vec::new();
         while pages.next_chunk(&mut chunk)? {
             loader.load(&chunk, |address| pages.is_there(address)).map_err(|error| error.to_string())?;

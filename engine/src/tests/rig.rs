@@ -81,7 +81,7 @@ impl Rig {
         Ok(Self { disk, partition, policy, jobs: Vec::new(), requests: 0, from_checkpoint, unread, compacts: false })
     }
 
-    /// What a start would find without any checkpoint, and with the newest damaged: law 1.
+    /// What a start would find without any checkpoint, without the newest, and with that one damaged: law 1.
     pub fn check_starts(&mut self, choices: &mut Choices) {
         let checkpoints = |disk: &SimDisk| -> Vec<String> {
             let mut names: Vec<_> = disk.list().unwrap();
@@ -96,7 +96,11 @@ impl Rig {
         if let Some(name) = checkpoints(&damaged).last() {
             damaged.flip_bit(name, choices.below(damaged.contents(name).len() as u64 * 8));
         }
-        for disk in [self.disk.after_kill(), plain, damaged] {
+        let older = self.disk.after_kill();
+        if let Some(name) = checkpoints(&older).last() {
+            older.remove(name).unwrap();
+        }
+        for disk in [self.disk.after_kill(), plain, damaged, older] {
             let mut other = Self::start(disk, choices.draw(), self.policy).unwrap();
             assert_eq!(other.contents(), self.contents(), "a start depends on checkpoints");
             other.check_counts();

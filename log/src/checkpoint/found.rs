@@ -146,6 +146,7 @@ pub struct SavedPages<'a> {
     pub(crate) split: AddressSplit,
     pub(crate) slots_left: Vec<bool>,
     pub(crate) floors: &'a [u64],
+    pub(crate) bytes: u64,
     /// Reads the next chunk in place of what is in the vector; false if there is none.
     pub(crate) chunks: &'a mut dyn FnMut(&mut Vec<u8>) -> Result<bool, String>,
 }
@@ -154,6 +155,11 @@ impl SavedPages<'_> {
     /// The positions below which nothing exists, for each database.
     pub fn floors(&self) -> impl Iterator<Item = LogPosition> + '_ {
         self.floors.iter().map(|floor| LogPosition(*floor))
+    }
+
+    /// Bytes of all chunks.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The next chunk, as it was handed over, checked, in place of what is in `bytes`; false if there is none.
@@ -165,6 +171,7 @@ impl SavedPages<'_> {
     }
 
     /// Whether an address in a page still leads to what was there (K3).
+    #[inline]
     pub fn is_there(&self, address: Address) -> bool {
         let (slot, _) = self.split.parts(address);
         self.slots_left.get(slot.0 as usize).copied().unwrap_or(false)

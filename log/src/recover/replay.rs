@@ -167,6 +167,7 @@ fn replay_from<D: Disk, R: Replay>(
         split: table.split(),
         slots_left: candidate.slots_left(table.split(), entries()),
         floors: &meta.floors,
+        bytes: meta.chunks.iter().map(|chunk| u64::from(chunk.len)).sum(),
         chunks: &mut read,
     };
     replay.restore(table, &mut pages).map_err(Stopped::Refused)?;

@@ -38,14 +38,21 @@ fn ends_of(world: &World, p: usize, least: LogPosition, most: LogPosition, slack
     ends
 }
 
-/// Checkpoints make no difference (law 1).
-fn check_without_checkpoints(world: &World, disk: &SimDisk, seed: u64) {
-    let plain = disk.after_kill();
-    for name in plain.list().unwrap().iter().filter(|name| name.starts_with("checkpoint-")) {
-        plain.remove(name).unwrap();
+/// Checkpoints make no difference (law 1): whether all are gone, or some, or one is damaged.
+fn check_without_checkpoints(world: &World, disk: &SimDisk, seed: u64, choices: &mut Choices) {
+    let which = choices.below(3);
+    let disk = disk.after_kill();
+    for name in disk.list().unwrap().iter().filter(|name| name.starts_with("checkpoint-")) {
+        match which {
+            0 => disk.remove(name).unwrap(),
+            1 if choices.one_in(2) => disk.remove(name).unwrap(),
+            2 if choices.one_in(2) => disk.flip_bit(name, choices.below(disk.contents(name).len() as u64 * 8)),
+            _ => {}
+        }
     }
-    let opened = start(&plain, world.partitions.len() as u16, seed, world.policy).unwrap();
-    for (one, other) in world.partitions.iter().zip(&opened) {
+    let mut opened = start(&disk, world.partitions.len() as u16, seed, world.policy).unwrap();
+    for (one, other) in world.partitions.iter().zip(&mut opened) {
+        bring_all(other, &mut Vec::new(), &disk);
         assert_eq!(contents(one), contents(other), "a start depends on checkpoints");
     }
 }
@@ -118,7 +125,7 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
     }
     world.partitions.iter().for_each(check_counts);
     if choices.one_in(3) {
-        check_without_checkpoints(world, &disk, seed);
+        check_without_checkpoints(world, &disk, seed, choices);
     }
     *base = contents;
     world.model.state = base.clone();
