@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use emberkv_engine::{Limits, Partition};
+use emberkv_engine::{Limits, Partition, RESERVED};
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::overlay::OverlayDisk;
 use emberkv_log::disk::real::{OpenError, RealDisk};
@@ -252,7 +252,7 @@ impl Examination {
 }
 
 fn count_keys<D: Disk>(partitions: &[Partition<D>]) -> u64 {
-    let of = |partition: &Partition<D>| (0..=u8::MAX).map(|db| partition.db_stats(DbId(db)).keys).sum::<u64>();
+    let of = |partition: &Partition<D>| (0..RESERVED.0).map(|db| partition.db_stats(DbId(db)).keys).sum::<u64>();
     partitions.iter().map(of).sum()
 }
 
@@ -270,6 +270,6 @@ fn start<D: Disk>(disk: Arc<D>, salvage: bool) -> Result<Opened<D>, emberkv_engi
         random: Box::new(random),
     };
     // what it holds is not to depend on a configuration
-    let limits = Limits { databases: 256, max_value_bytes: usize::MAX, ..Limits::default() };
+    let limits = Limits { databases: 255, max_value_bytes: usize::MAX, ..Limits::default() };
     emberkv_engine::open(disk, options, limits, 1, &Progress::default())
 }
