@@ -216,7 +216,7 @@ fn checkpoints_alone_are_no_data_set_and_no_reason_to_make_one() {
     assert_eq!(files(dir.path()).len(), names.len(), "all of them are still there");
 }
 
-/// A data set of two partitions with overwrites, deletes, transactions, expiries and checkpoints, as a kill leaves it.
+/// A data set of two partitions with overwrites, deletes, transactions and expiries, as a kill leaves it.
 fn killed() -> TempDir {
     let dir = common::dir("doctor-killed");
     let mut server = Server::start(&spec(dir.path(), &["--segment-size", "1mb", "--cores", "2"])).unwrap();
@@ -230,9 +230,6 @@ fn killed() -> TempDir {
         }
         client.flush().unwrap();
         (0..300).for_each(|_| drop(client.read().unwrap()));
-        if round % 15 == 14 {
-            must(&mut client, "SAVE");
-        }
     }
     server.kill9().unwrap();
     dir
@@ -324,5 +321,5 @@ fn the_doctor_and_a_start_agree() {
         }
     }
     println!("exit codes: {seen:?}");
-    assert!(cases < 40 || (seen.contains_key(&0) && seen.contains_key(&1) && seen.contains_key(&4)), "{seen:?}");
+    assert!(cases < 40 || (seen.contains_key(&0) && seen.contains_key(&1)), "{seen:?}");
 }
