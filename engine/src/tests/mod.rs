@@ -7,6 +7,7 @@ mod compaction;
 mod eviction;
 mod expiry;
 mod foreign;
+mod forged;
 mod keyspace;
 mod lives;
 mod model;
