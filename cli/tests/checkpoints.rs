@@ -178,3 +178,54 @@ fn checkpoints_are_taken_by_themselves() {
     assert!(after >= before);
     assert_eq!(text(&client.ask("BGSAVE now").unwrap()), "ERR syntax error");
 }
+
+/// No segment is read while this goes on: what is served comes from the disk, record by record.
+#[test]
+fn what_lies_before_a_checkpoint_is_served_before_it_is_read() {
+    if !is_ember() {
+        return;
+    }
+    const KEYS: usize = 4_000;
+    let value = |round: usize, key: usize| format!("{round}-{key:0900}");
+    for io in drivers() {
+        let (dir, signs) = (common::dir("unread"), common::dir("unread-signs"));
+        let go = signs.path().join("go");
+        let spec = spec(dir.path(), &["--segment-size", "1mb"]).args(driver_args(io));
+        let held = spec.clone().failpoints(format!("load-begin=wait:{}", go.display()));
+        let mut server = Server::start(&spec).unwrap();
+        let mut client = server.connect().unwrap();
+        for key in 0..KEYS {
+            assert!(client.command(&["SET", &format!("k{key}"), &value(0, key)]).unwrap().is_ok());
+        }
+        assert!(server.terminate(PATIENCE).unwrap().success(), "{}", server.log_text());
+        // the second time after a kill, with something behind the checkpoint
+        for round in 0..2 {
+            let mut server = Server::start(&held).unwrap();
+            let mut client = server.connect().unwrap();
+            assert_ne!(field(&mut client, "unread_segments"), "0", "{}", server.log_text());
+            for key in (0..KEYS).step_by(7) {
+                let expected = value(if key % 70 == 0 { round } else { 0 }, key);
+                assert_eq!(text(&client.command(&["GET", &format!("k{key}")]).unwrap()), expected);
+            }
+            assert_eq!(must(&mut client, "DBSIZE"), Value::Integer(KEYS as i64));
+            for key in (0..KEYS).step_by(70) {
+                assert!(client.command(&["SET", &format!("k{key}"), &value(round + 1, key)]).unwrap().is_ok());
+            }
+            assert_ne!(field(&mut client, "unread_segments"), "0");
+            server.kill9().unwrap();
+        }
+        fs::write(&go, "").unwrap();
+        let mut server = Server::start(&held).unwrap();
+        let mut client = server.connect().unwrap();
+        eventually("all is read", || field(&mut client, "unread_segments") == "0");
+        assert_eq!(
+            (field(&mut client, "unread_bytes"), field(&mut client, "unread_eta_seconds")),
+            ("0".into(), "0".into())
+        );
+        for key in 0..KEYS {
+            let expected = value(if key % 70 == 0 { 2 } else { 0 }, key);
+            assert_eq!(text(&client.command(&["GET", &format!("k{key}")]).unwrap()), expected);
+        }
+        assert!(server.terminate(PATIENCE).unwrap().success(), "{}", server.log_text());
+    }
+}

@@ -18,7 +18,8 @@ fn survives_death_at_every_step(appendfsync: &str, io: &str, cores: &[u16], perc
     let rounds = number("EMBERKV_FAILPOINT_ROUNDS", 200) * percent / 100;
     let seed = number("EMBERKV_KILL_SEED", 1);
     let dir = common::dir("failpoints");
-    let spec = common::spec(dir.path(), &["--appendfsync", appendfsync, "--io", io, "--segment-size", "1mb"]);
+    let small = ["--segment-size", "1mb", "--checkpoint-interval", "1mb"];
+    let spec = common::spec(dir.path(), &["--appendfsync", appendfsync, "--io", io]).args(small);
     let report = kill::run_at_failpoints(&KillPlan::new(spec, rounds, seed).cores(cores)).unwrap();
     println!("appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}\n");
     assert!(report.is_clean(), "appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}");

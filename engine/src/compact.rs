@@ -205,7 +205,7 @@ impl<D: Disk> Partition<D> {
     /// what is young may die by itself (Rosenblum and Ousterhout's cost-benefit).
     fn choose_victim(&mut self) -> bool {
         let (now_ms, head) = (self.now_ms, self.log.head_sequence());
-        if self.log.is_loading() {
+        if self.log.is_loading() && self.waits_for_load() {
             return false;
         }
         if let Some((ms, behind)) = self.compaction.found_nothing
@@ -222,9 +222,14 @@ impl<D: Disk> Partition<D> {
         if let Some(sequence) = chosen
             && self.compaction.victim.is_none()
         {
-            self.log.begin_load(sequence); // it is chosen again, or another one, when it is there
+            // it is chosen again, or another one, when it is there
+            if !self.log.is_loading() {
+                self.log.begin_load(sequence);
+            } else if !self.log.loads(sequence) {
+                self.load_first(sequence);
+            }
         }
-        let nothing = self.compaction.victim.is_none() && !self.log.is_loading();
+        let nothing = chosen.is_none();
         self.compaction.found_nothing = if nothing { Some((now_ms, head)) } else { None };
         if self.compaction.victim.is_some() {
             failpoint::pass(Point::CompactChosen);

@@ -139,6 +139,9 @@ impl<D: Disk> Partition<D> {
     fn enter_some(&mut self, limit: usize) -> bool {
         let Some(cursor) = self.unentered else { return false };
         let mut limit = limit;
+        if self.comes_back() {
+            return false; // one by one they would take longer
+        }
         if self.log.table().has_cold() {
             limit = limit.min(COLD_STEP);
             let expires = |partition: &Self, address| partition.log.table().may_expire(address);

@@ -6,6 +6,7 @@ mod checkpoint;
 mod cold;
 mod commands;
 mod compact;
+mod dump;
 mod expiry;
 mod flush;
 mod foreign;

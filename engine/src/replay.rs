@@ -186,6 +186,23 @@ impl emberkv_log::Replay for Replay {
         Ok(())
     }
 
+    fn looks_at(&self, record: &Record<'_>, addresses: &mut Vec<Address>) {
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::K8Replay) {
+            return;
+        }
+        if matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::Delete) {
+            let fingerprint = self.hasher.fingerprint(record.db(), record.key());
+            addresses.extend(self.index.candidates(fingerprint).map(|(_, address)| address));
+        }
+    }
+
+    fn is_its_own(&self, address: Address, record: &Record<'_>) -> bool {
+        let fingerprint = self.hasher.fingerprint(record.db(), record.key());
+        matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked)
+            && self.index.find(fingerprint, |other| other == address).is_some()
+    }
+
     fn clear(&mut self) -> Result<(), String> {
         self.index = Index::new().map_err(|error| error.to_string())?;
         (self.wheel, self.unentered) = (Wheel::new(self.now_ms), None);
@@ -196,9 +213,10 @@ impl emberkv_log::Replay for Replay {
     }
 
     fn restore(&mut self, table: &SegmentTable, pages: &mut SavedPages<'_>) -> Result<(), String> {
-        let mut loader = Loader::default();
-        while let Some(chunk) = pages.next_chunk() {
-            loader.load(&chunk?, |address| pages.is_there(address)).map_err(|error| error.to_string())?;
+        let mut loader = Loader::expecting(pages.bytes()).map_err(|error| error.to_string())?;
+        let mut chunk = Vec::new();
+        while pages.next_chunk(&mut chunk)? {
+            loader.load(&chunk, |address| pages.is_there(address)).map_err(|error| error.to_string())?;
         }
         self.index = loader.finish(|address| pages.is_there(address)).map_err(|error| error.to_string())?;
         self.floors.iter_mut().zip(pages.floors()).for_each(|(floor, saved)| *floor = saved);

@@ -23,6 +23,9 @@ const AGE_MS: u64 = 1000;
 /// out again.
 const COMES_BACK: (u64, u64) = (7, 8);
 
+/// The longest pause between two segments that come back.
+const MAX_PAUSE_MS: u64 = 1000;
+
 /// What may be promoted in a turn, in bytes.
 const SLICE_BYTES: usize = 64 << 10;
 
@@ -87,6 +90,13 @@ pub(crate) struct Spill {
     wanted: Vec<Address>,
     looked: Option<(u64, SegmentSequence)>,
     aged_ms: u64,
+    /// What compaction wants in memory first.
+    wants_first: Option<SegmentSequence>,
+    /// When the load that is under way was begun, and when the next one may be.
+    began_ms: Option<u64>,
+    not_before_ms: u64,
+    /// There was room, at the last look, for what is not in memory.
+    comes_back: bool,
     stats: SpillStats,
 }
 
@@ -163,13 +173,38 @@ impl<D: Disk> Partition<D> {
             return;
         }
         let free = (budget / COMES_BACK.1 * COMES_BACK.0).saturating_sub(used);
-        if !self.log.is_loading()
-            && let Some((sequence, bytes)) = self.log.newest_cold()
-            && bytes <= free
+        let newest = self.log.newest_cold().filter(|(_, bytes)| *bytes <= free);
+        self.spill.comes_back = newest.is_some() && self.log.may_load();
+        if self.log.is_loading() {
+            return;
+        }
+        // as long a pause as the load has taken: half a thread's time and half a disk's at most
+        if let Some(began_ms) = self.spill.began_ms.take() {
+            self.spill.not_before_ms = self.now_ms + self.now_ms.saturating_sub(began_ms).min(MAX_PAUSE_MS);
+        }
+        if let Some((newest, _)) = newest
+            && self.now_ms >= self.spill.not_before_ms
+            && self.log.may_load()
         {
-            self.log.begin_load(sequence);
+            self.log.begin_load(self.spill.wants_first.take().unwrap_or(newest));
+            self.spill.began_ms = Some(self.now_ms);
             self.spill.stats.loaded += 1;
         }
+    }
+
+    /// Compaction waits for this segment: it is the next one to be read.
+    pub(crate) fn load_first(&mut self, sequence: SegmentSequence) {
+        self.spill.wants_first = Some(sequence);
+    }
+
+    /// Whether compaction waits for a segment.
+    pub(crate) fn waits_for_load(&self) -> bool {
+        self.spill.wants_first.is_some()
+    }
+
+    /// Whether what is not in memory comes back by itself, as there is room: what is better done then is put off.
+    pub(crate) fn comes_back(&self) -> bool {
+        self.log.table().has_cold() && self.spill.comes_back
     }
 
     /// Appends records anew that were read twice, if they are what the index refers to now (C1).

@@ -213,6 +213,22 @@ impl Arena {
         Ok(BlockId(id))
     }
 
+    /// Takes the memory for so many blocks at once, in huge pages, as far as they fill whole chunks: an index that is loaded
+    /// knows how large it is, and to take it step by step would take longer than to load it.
+    ///
+    /// # Panics
+    /// If there are blocks already.
+    pub(crate) fn expect(&mut self, blocks: usize) -> Result<(), IndexError> {
+        assert!(self.touched == 0, "it is empty");
+        for _ in 0..blocks / CHUNK_BLOCKS {
+            let chunk = Chunk::map(true)?;
+            chunk.populate(0, CHUNK_BLOCKS);
+            self.chunks.push(chunk);
+            self.touched += CHUNK_BLOCKS;
+        }
+        Ok(())
+    }
+
     /// Whether growth will soon need a chunk of a huge page, and none is in reserve.
     #[inline]
     pub(crate) const fn wants_reserve(&self) -> bool {

@@ -205,6 +205,17 @@ impl Default for Loader {
 }
 
 impl Loader {
+    /// One for about so many bytes of pages.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn expecting(bytes: u64) -> Result<Self, Damaged> {
+        let mut loader = Self::default();
+        let blocks = usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
+        loader.arena.expect(blocks).map_err(|error| Damaged::NoMemory(error.to_string()))?;
+        Ok(loader)
+    }
+
     /// Loads the pages that come next. Entries that `keeps` says no to are left out (K3).
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::catalog::ManifestEdit;
 use crate::disk::Disk;
 use crate::failpoint::{self, Point};
 use crate::log::{Health, Log};
+use crate::segment::Next;
 
 impl<D: Disk> Log<D> {
     /// Writes and syncs everything, blocking: for an orderly end. The manifest then says so, and damage is told from a torn
@@ -24,8 +25,11 @@ impl<D: Disk> Log<D> {
         }
         self.flush()?;
         self.synced = self.tail();
+        self.after_sync();
         failpoint::pass(Point::CloseWritten);
-        if self.listed_durable < self.synced {
+        // nobody has to look whether there is anything in a segment that is not named
+        let had_next = !matches!(std::mem::replace(&mut self.next, Next::Missing), Next::Missing);
+        if self.listed_durable < self.synced || self.manifest_dirty || had_next {
             let catalog = Arc::clone(&self.catalog);
             let edit = ManifestEdit { catalog, partition: self.partition, section: self.section() };
             edit.run(self.disk.as_ref())?;

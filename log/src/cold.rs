@@ -15,15 +15,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::address::{Address, SegmentSequence};
+use crate::address::{Address, FileId, SegmentSequence};
 use crate::disk::Disk;
 use crate::job::{Done, Job, segment_name};
 use crate::log::Log;
 use crate::record::Record;
-use crate::segment::Residence;
 
 /// What is read at first: most records are shorter, and a disk reads no less.
-const GUESS_BYTES: u64 = 4096;
+pub(crate) const GUESS_BYTES: u64 = 4096;
 
 /// Reads that are under way at a time; more wait for those. Enough for a disk to have something to choose from.
 const MAX_READS: usize = 64;
@@ -107,7 +106,7 @@ impl Kept {
         self.bytes
     }
 
-    fn keep(&mut self, address: Address, bytes: Bytes) {
+    pub(crate) fn keep(&mut self, address: Address, bytes: Bytes) {
         self.forget(address);
         self.arrivals += 1;
         self.bytes += bytes.len();
@@ -127,6 +126,13 @@ impl Kept {
         let gone = self.records.extract_if(|address, _| which(*address));
         self.bytes -= gone.map(|(_, entry)| entry.bytes.len()).sum::<usize>();
         self.failed.retain(|address, _| !which(*address));
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        if !self.records.is_empty() {
+            (self.records, self.order, self.bytes) = (HashMap::new(), VecDeque::new(), 0);
+        }
     }
 
     /// Whether a record is here; `Some(true)` if nobody has asked since it came.
@@ -310,7 +316,7 @@ impl<D: Disk> Log<D> {
     fn cold_place(&self, address: Address) -> Option<(SegmentSequence, &D::File, u64, u64)> {
         let (first, offset) = self.table.place(address)?;
         let segment = self.segments.iter().find(|segment| segment.slot == first)?;
-        let is_cold = matches!(segment.residence, Residence::Cold | Residence::Unreadable);
+        let is_cold = !segment.residence.is_resident();
         is_cold.then(|| (segment.sequence(), &segment.file, offset, segment.end.saturating_sub(offset)))
     }
 
@@ -363,11 +369,16 @@ impl<D: Disk> Log<D> {
         self.start_cold_reads();
     }
 
+    /// The file that holds what is at an address, and where in it.
+    pub fn place_of(&self, address: Address) -> Option<(FileId, u64)> {
+        let (slot, offset) = self.table.place(address)?;
+        let segment = self.segments.iter().find(|segment| segment.slot == slot)?;
+        Some((segment.file_id, offset))
+    }
+
     fn fail_cold(&mut self, address: Address, reason: &str) {
-        let (_, offset) = self.table.place(address).unwrap_or_else(|| unreachable!("its segment is there"));
-        let slot = self.table.place(address).map(|(slot, _)| slot);
-        let file = self.segments.iter().find(|segment| Some(segment.slot) == slot).map(|segment| segment.file_id);
-        let file = file.map_or_else(|| "a segment".into(), segment_name);
+        let (file, offset) = self.place_of(address).unwrap_or_else(|| unreachable!("its segment is there"));
+        let file = segment_name(file);
         tracing::error!(file, offset, reason, "a record of a segment that is not in memory can't be read");
         self.cold.stats.failed += 1;
         let kept = self.table.kept_mut();

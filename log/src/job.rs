@@ -291,12 +291,20 @@ impl<F: Clone> Job<F> {
             Self::Prefault { memory, range } => memory.prefault(range.clone()),
             Self::Checkpoint(CheckpointJob::Create { name, size }) => {
                 remove_files(disk, std::slice::from_ref(name))?;
-                return Ok(Done::Files(vec![disk.create(name, *size)?]));
+                let file = disk.create(name, *size)?;
+                failpoint::pass(Point::CheckpointCreated);
+                return Ok(Done::Files(vec![file]));
             }
-            Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => disk.write_at(file, *offset, data)?,
+            Self::Checkpoint(CheckpointJob::Write { file, offset, data }) => {
+                disk.write_at(file, *offset, data)?;
+                failpoint::pass(Point::CheckpointChunk);
+            }
             Self::Checkpoint(CheckpointJob::Publish(publication)) => publication.run(disk)?,
             Self::Checkpoint(CheckpointJob::Remove { names }) => remove_files(disk, names)?,
-            Self::Load(load) => return Ok(Done::Memory(load.run(disk)?)),
+            Self::Load(load) => {
+                failpoint::pass(Point::LoadBegin);
+                return Ok(Done::Memory(load.run(disk)?));
+            }
             Self::Read { address: _, file, offset, len } => {
                 let mut bytes = vec![0; *len as usize];
                 let read = disk.read_at(file, *offset, &mut bytes)?;

@@ -60,7 +60,7 @@ pub use packed::{MAX_PACKED_VALUE_BYTES, Packed};
 pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
-pub use residency::{Load, Unloadable};
+pub use residency::{Load, Unloadable, Unread};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
 pub use tally::{Shape, Tally};

@@ -171,6 +171,9 @@ pub struct Log<D: Disk> {
     pub(crate) max_bytes: Option<u64>,
     /// The segment that is being read into memory.
     pub(crate) loading: Option<SegmentSequence>,
+    /// Loads that have failed one after the other, and until which tick there is no other.
+    pub(crate) load_failures: u8,
+    pub(crate) no_load_before: u32,
     /// Records that are being read.
     pub(crate) cold: ColdReads,
     /// Bytes of the head that compaction is going to use.
@@ -217,6 +220,15 @@ impl<D: Disk> Log<D> {
     #[inline]
     pub fn tail(&self) -> LogPosition {
         self.head().base().plus(self.writer.at())
+    }
+
+    /// Where the last record before `position` can end: a segment's header is none.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn without_header(&self, position: LogPosition) -> LogPosition {
+        let begins = |segment: &&Segment<D::File>| {
+            segment.base() <= position && position <= segment.base().plus(SEGMENT_HEADER_BYTES)
+        };
+        self.segments.iter().find(begins).map_or(position, Segment::base)
     }
 
     /// All before this position has reached the level that the sync policy promises (law 2).

@@ -280,6 +280,18 @@ impl SegmentWriter {
         }
     }
 
+    /// Only the first `end` bytes count: for bytes that were loaded from a file. What is behind them stays where it is and is
+    /// written over.
+    ///
+    /// # Panics
+    /// If there are not so many, or anybody else holds the memory.
+    pub fn cut_loaded(&mut self, end: u64) {
+        assert!(end <= self.at, "what counts was loaded");
+        let Some(memory) = Arc::get_mut(&mut self.memory) else { unreachable!("nobody else has it yet") };
+        (*memory.published.get_mut(), *memory.closed.get_mut()) = (end, end);
+        self.at = end;
+    }
+
     /// Everything written so far counts as closed: for bytes that were loaded from a file.
     pub fn close_loaded(&mut self) {
         self.memory.closed.store(self.at, Ordering::Release);

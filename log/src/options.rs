@@ -28,6 +28,8 @@ pub struct Options {
     pub slow_write: Option<Duration>,
     /// How many threads read segments at a start.
     pub load_threads: usize,
+    /// Serve before the segments are read that a checkpoint stands for (K8).
+    pub opens_cold: bool,
     /// The wall clock, in ms since 1970.
     pub now_ms: fn() -> u64,
     /// Random numbers, for nonces and names.
@@ -47,12 +49,12 @@ impl fmt::Debug for Options {
 impl Options {
     /// The same for each of several logs; they share the source of random numbers.
     pub(crate) fn share(self) -> impl Fn() -> Self {
-        let Self { policy, segment_size, salvage, slow_write, load_threads, now_ms, random } = self;
+        let Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, now_ms, random } = self;
         let random = Arc::new(Mutex::new(random));
         move || {
             let random = Arc::clone(&random);
             let random = Box::new(move || random.lock().unwrap_or_else(PoisonError::into_inner)());
-            Self { policy, segment_size, salvage, slow_write, load_threads, now_ms, random }
+            Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, now_ms, random }
         }
     }
 }

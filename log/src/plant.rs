@@ -83,6 +83,12 @@ pub enum Plant {
     K4Merge,
     /// Pages are copied with the bits that say how lately a record was read.
     K7,
+    /// What is left unread of one log says nothing of transactions that another one's checkpoint settles.
+    K8Horizon,
+    /// A record is replayed over segments that were not read without a look at what its key has there.
+    K8Replay,
+    /// A segment that was not read by the start and is damaged is left as it is.
+    K8Damage,
     /// The crc of a record that is read from a segment that is not in memory is not looked at.
     L7Cold,
     /// The frames of a segment that is loaded again are not checked.

@@ -8,10 +8,19 @@ use crate::failpoint::{self, Point};
 use crate::frame::frame_boundary;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::TxId;
-use crate::log::{Log, Unwritten};
+use crate::log::{Health, Log, Unwritten};
 use crate::memory::SegmentWriter;
 use crate::record::Entry;
 use crate::segment::{Life, Next, Prepared, Residence, Segment};
+
+/// The part of a segment that has to be in use so that the log ends it before it is full. What is smaller is written anew instead:
+/// that takes less time than it takes room to leave the rest of a file unused.
+const WORTH_A_FILE: u64 = 8;
+
+/// Whether a head with so many bytes is worth a file of its own.
+pub(crate) fn is_worth_a_file(bytes: u64, segment_size: u64) -> bool {
+    bytes >= segment_size / WORTH_A_FILE
+}
 
 impl<D: Disk> Log<D> {
     /// Seals the head and goes on in the prepared segment.
@@ -25,6 +34,19 @@ impl<D: Disk> Log<D> {
         let base = self.seal_head();
         self.install_head(next, base);
         self.rolled();
+    }
+
+    /// Goes on in a fresh segment if one is ready and the head is worth a file of its own: at an orderly end, so that the next
+    /// start has little to read behind the checkpoint that is taken then. Whether it did.
+    pub fn begin_fresh_head(&mut self) -> bool {
+        let is_ready = matches!(self.next, Next::Ready(_)) && self.keeps_one();
+        let is_worth_it = is_worth_a_file(self.writer.at(), self.segment_size());
+        let does = is_ready && self.health == Health::Good && self.held == 0 && is_worth_it;
+        if does {
+            self.roll();
+            failpoint::pass(Point::CloseFresh);
+        }
+        does
     }
 
     /// Ends the head; the position where the next one begins.

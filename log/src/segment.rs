@@ -36,6 +36,8 @@ pub(crate) enum Residence {
     Resident,
     /// In memory again, and not to be let go of for so many ticks: somebody has wanted it.
     Loaded(u8),
+    /// Nowhere, and what is in the file has not been looked at since the start (K8).
+    Unread,
     /// Nowhere.
     Cold,
     /// Nowhere, and the file can't be read as a whole.
@@ -45,6 +47,11 @@ pub(crate) enum Residence {
 impl Residence {
     pub fn is_resident(self) -> bool {
         matches!(self, Self::Resident | Self::Loaded(_))
+    }
+
+    /// Whether it can be read into memory.
+    pub fn can_be_loaded(self) -> bool {
+        matches!(self, Self::Unread | Self::Cold)
     }
 }
 

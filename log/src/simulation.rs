@@ -20,7 +20,7 @@ use crate::disk::sim::{Choices, SimDisk, SimFile};
 use crate::plant::{self, Plant};
 use crate::{
     Address, DbId, Entry, Job, Kind, Large, Log, LogPosition, Options, Piece, Progress, Purpose, Record, Refusal,
-    Replay, SegmentTable, Shape, StartError, StartReport, SyncPolicy, Value, Whose, segment_name, start,
+    Replay, SavedPages, SegmentTable, Shape, StartError, StartReport, SyncPolicy, Value, Whose, segment_name, start,
 };
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -104,8 +104,19 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
         salvage: false,
         slow_write: None,
         load_threads: 1,
+        opens_cold: true,
         now_ms: || 0,
         random: Box::new(move || choices.draw()),
+    }
+}
+
+impl Index {
+    /// What a checkpoint keeps of it: its keys are words.
+    fn page(&self) -> Vec<u8> {
+        let line = |(key, (address, len)): (&Vec<u8>, &(Address, usize))| {
+            format!("{} {} {len}\n", String::from_utf8_lossy(key), address.raw())
+        };
+        self.0.iter().map(line).collect::<String>().into_bytes()
     }
 }
 
@@ -117,6 +128,25 @@ impl Replay for Index {
 
     fn clear(&mut self) -> Result<(), String> {
         self.0.clear();
+        Ok(())
+    }
+
+    fn looks_at(&self, record: &Record<'_>, addresses: &mut Vec<Address>) {
+        addresses.extend(self.0.get(record.key()).map(|(address, _)| *address));
+    }
+
+    fn restore(&mut self, _: &SegmentTable, pages: &mut SavedPages<'_>) -> Result<(), String> {
+        let mut chunk = Vec::new();
+        while pages.next_chunk(&mut chunk)? {
+            for line in String::from_utf8_lossy(&chunk).lines() {
+                let words: Vec<_> = line.split(' ').collect();
+                let [key, address, len] = words[..] else { return Err(line.to_owned()) };
+                let address = Address::from_raw(address.parse().map_err(|_| line)?);
+                if pages.is_there(address) {
+                    self.0.insert(key.into(), (address, len.parse().map_err(|_| line)?));
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -248,7 +278,8 @@ impl Life {
     /// Kills the process or the power, now and then while the next start is at work, and checks what is left.
     fn crash(&mut self, seed: u64) {
         let mut power = self.choices.one_in(2);
-        let mut promised = if power { self.log.synced() } else { self.log.written() };
+        let (written, synced) = [self.log.written(), self.log.synced()].map(|at| self.log.without_header(at)).into();
+        let mut promised = if power { synced } else { written };
         self.jobs.clear();
         self.large = None;
         loop {
@@ -258,7 +289,8 @@ impl Life {
             }
             match open(&self.disk, seed ^ self.choices.draw(), self.policy) {
                 Ok((log, index)) => {
-                    assert!(log.tail() >= promised, "{:?} was promised, {:?} is left", promised, log.tail());
+                    let end = log.without_header(log.tail());
+                    assert!(end >= promised, "{promised:?} was promised, {end:?} is left");
                     assert!(log.synced() == log.tail(), "a start makes everything durable");
                     (self.log, self.index) = (log, index);
                     break;
@@ -266,14 +298,14 @@ impl Life {
                 Err(_) if self.disk.crashed() => {
                     // the interrupted start has promised nothing new; a power loss may take what a kill left
                     power = self.choices.one_in(2);
-                    if power && promised > self.log.synced() {
-                        promised = self.log.synced();
+                    if power {
+                        promised = promised.min(synced);
                     }
                 }
                 Err(error) => panic!("a legal crash stopped the start: {error}"),
             }
         }
-        let tail = self.log.tail();
+        let tail = self.log.without_header(self.log.tail());
         assert_eq!(self.index.contents(self.log.table()), self.model(tail), "at {tail:?}");
         self.history.retain(|(end, _)| *end <= tail);
     }

@@ -142,7 +142,21 @@ impl SegmentTable {
     /// # Panics
     /// If one of its slots is taken.
     pub(crate) fn install(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>, base: LogPosition) {
-        let count = self.slots_for(memory.size());
+        self.install_sized(first, memory, memory.size(), base);
+    }
+
+    /// Puts a segment of `size` bytes into the table that is not resident.
+    ///
+    /// # Panics
+    /// As above.
+    pub(crate) fn install_cold(&mut self, first: SegmentSlot, size: u64, base: LogPosition) {
+        let nothing = Arc::clone(&self.nothing);
+        self.install_sized(first, &nothing, size, base);
+        self.cold_segments += 1;
+    }
+
+    fn install_sized(&mut self, first: SegmentSlot, memory: &Arc<SegmentMemory>, size: u64, base: LogPosition) {
+        let count = self.slots_for(size);
         let end = (first.0 + count) as usize;
         if self.slots.len() < end {
             self.slots.resize_with(end, || None);
@@ -163,7 +177,7 @@ impl SegmentTable {
         }
         self.needed[first.0 as usize] = Needed::default();
         self.tallies[first.0 as usize].0.clear();
-        (self.sizes[first.0 as usize], self.uses[first.0 as usize]) = (memory.size(), 0);
+        (self.sizes[first.0 as usize], self.uses[first.0 as usize]) = (size, 0);
     }
 
     /// Puts other memory in place of a segment's, with the same records at the same offsets.
@@ -252,6 +266,11 @@ impl SegmentTable {
             let split = self.split;
             self.kept.forget_all(|address| slots.contains(&split.parts(address).0.0));
         }
+    }
+
+    /// What stands for the memory of a segment that is not resident.
+    pub(crate) fn nothing(&self) -> &Arc<SegmentMemory> {
+        &self.nothing
     }
 
     /// Whether there is a segment that is not resident: if not, every record is here.

@@ -508,7 +508,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn give_up(&mut self, reason: &str) {
+    pub(crate) fn give_up(&mut self, reason: &str) {
         tracing::error!(partition = self.partition.0, reason, "the log is read-only until the server is restarted");
         self.horizon.failed(self.partition);
         self.health = Health::ReadOnly(format!("the log is read-only: {reason}"));

@@ -358,7 +358,8 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
         let options = log_options(&config, cores);
         let mut partitions = match emberkv_engine::open(disk, options, limits, cores, &progress) {
             Ok((partitions, report)) => {
-                log_report(&report, began.elapsed());
+                let unread = partitions.iter().map(|partition| partition.log().unread().segments).sum();
+                log_report(&report, unread, began.elapsed());
                 partitions
             }
             Err(error) => {
@@ -416,12 +417,13 @@ fn log_options(config: &Config, partitions: u16) -> Options {
         salvage: config.salvage,
         slow_write: Some(SLOW_WRITE),
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
+        opens_cold: true,
         now_ms: wall_clock_ms,
         random: Box::new(random),
     }
 }
 
-fn log_report(report: &emberkv_log::StartReport, took: Duration) {
+fn log_report(report: &emberkv_log::StartReport, unread: usize, took: Duration) {
     if report.created {
         tracing::info!("a new data set was created");
     }
@@ -435,6 +437,9 @@ fn log_report(report: &emberkv_log::StartReport, took: Duration) {
     }
     let (records, refilled, checkpoints) = (report.records, report.refilled, report.checkpoints);
     tracing::info!(records, refilled, checkpoints, ?took, "the log is replayed");
+    if unread > 0 {
+        tracing::info!(segments = unread, "the segments before the checkpoint are read while they are served");
+    }
 }
 
 /// Binds everything that the configuration asks for.

@@ -173,6 +173,7 @@ fn start<D: Disk>(disk: Arc<D>, salvage: bool) -> Result<Opened<D>, emberkv_engi
         salvage,
         slow_write: None,
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
+        opens_cold: false,
         now_ms: wall_clock_ms,
         random: Box::new(random),
     };

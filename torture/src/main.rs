@@ -199,7 +199,7 @@ fn kill(args: &KillArgs) -> Result<bool> {
     );
     let report = if args.failpoints {
         // small segments, so that each round comes by all steps
-        plan.spec = plan.spec.args(["--segment-size", "1mb"]);
+        plan.spec = plan.spec.args(["--segment-size", "1mb", "--checkpoint-interval", "1mb"]);
         kill::run_at_failpoints(&plan)?
     } else {
         kill::run(&plan)?

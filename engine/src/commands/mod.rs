@@ -10,6 +10,7 @@ mod keys;
 mod lcs;
 mod object;
 mod rename;
+mod restore;
 mod scan;
 mod set;
 mod strings;
@@ -73,6 +74,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Decrby => self.decrby(request, reply),
             CommandId::Del | CommandId::Unlink => self.del(request, reply),
             CommandId::Delifeq => self.delifeq(request, reply),
+            CommandId::Dump => self.dump_command(request, reply),
             CommandId::Exists | CommandId::Touch => self.exists(request, reply),
             CommandId::Expire | CommandId::Pexpire | CommandId::Expireat | CommandId::Pexpireat => {
                 self.expire_command(request, reply)
@@ -105,6 +107,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Psetex | CommandId::Setex => self.setex(request, reply),
             CommandId::Randomkey => self.randomkey(request, reply),
             CommandId::Rename | CommandId::Renamenx => self.rename(request, reply),
+            CommandId::Restore => self.restore(request, reply),
             CommandId::Scan => self.scan(request, reply),
             CommandId::Set => self.set_command(request, reply),
             CommandId::Setbit => self.setbit(request, reply),

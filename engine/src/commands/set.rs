@@ -262,7 +262,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Puts, unless the key would be expired at once: then it is gone.
-    fn put_or_expire(
+    pub(super) fn put_or_expire(
         &mut self,
         key: crate::lookup::Key<'_>,
         value: emberkv_log::Value<'_>,

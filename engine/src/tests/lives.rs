@@ -33,6 +33,8 @@ pub struct Life {
     direct: [u64; 2],
     /// Checkpoints that were taken, and starts that began with one.
     checkpoints: [u64; 2],
+    /// Starts that did not read everything.
+    cold_starts: u64,
 }
 
 impl Life {
@@ -46,7 +48,20 @@ impl Life {
         let history = vec![(LogPosition(0), State::new())];
         let (changed, cold_choices) = (BTreeMap::new(), Choices::new(seed ^ 0xc01d));
         let (reads_fail, direct, checkpoints) = (false, [0; 2], [0; 2]);
-        Self { rig, choices, cold_choices, reads_fail, model, policy, history, changed, reader, direct, checkpoints }
+        Self {
+            rig,
+            choices,
+            cold_choices,
+            reads_fail,
+            model,
+            policy,
+            history,
+            changed,
+            reader,
+            direct,
+            checkpoints,
+            cold_starts: 0,
+        }
     }
 
     pub fn db(&mut self) -> u8 {
@@ -242,7 +257,7 @@ impl Life {
     fn crash(&mut self, seed: u64) {
         let mut power = self.choices.one_in(2);
         let log = self.rig.partition.log();
-        let (written, synced) = (log.written(), log.synced());
+        let (written, synced) = (log.without_header(log.written()), log.without_header(log.synced()));
         let mut promised = if power { synced } else { written };
         let mut disk = self.rig.disk.clone();
         if self.choices.one_in(4) {
@@ -270,7 +285,8 @@ impl Life {
                 Err(error) => panic!("a legal crash stopped the start: {error}"),
             }
         }
-        let tail = self.rig.partition.log().tail();
+        let log = self.rig.partition.log();
+        let tail = log.without_header(log.tail());
         assert!(tail >= promised, "{promised:?} was promised, {tail:?} is left");
         self.history.retain(|(end, _)| *end <= tail);
         let (_, left) = self.history.last().unwrap();
@@ -278,10 +294,14 @@ impl Life {
         let now_ms = self.rig.now_ms();
         self.rig.pass(0);
         self.model.now_ms = now_ms;
-        assert_eq!(self.rig.contents(), live_at(left, now_ms), "at {tail:?}, after a crash");
+        let (found, expected) = (self.rig.contents(), live_at(left, now_ms));
+        let differs = |key: &&Name| found.get(*key) != expected.get(*key);
+        let wrong: Vec<_> = found.keys().chain(expected.keys()).filter(differs).collect();
+        assert!(wrong.is_empty(), "at {tail:?}, after a crash: {wrong:?} are not what they were");
         self.rig.check_counts();
         self.changed.clear();
         self.checkpoints[1] += u64::from(self.rig.from_checkpoint);
+        self.cold_starts += u64::from(self.rig.unread > 0);
         if self.choices.one_in(3) {
             self.rig.check_starts(&mut self.choices);
         }
@@ -312,7 +332,7 @@ fn show(db: u8, words: &[Vec<u8>]) -> String {
     format!("db {db}: {}", words.join(" "))
 }
 
-fn live(seed: u64) -> [u64; 4] {
+fn live(seed: u64) -> [u64; 5] {
     let mut life = Life::new(seed);
     for _ in 0..5 {
         if life.choices.one_in(2) {
@@ -328,7 +348,7 @@ fn live(seed: u64) -> [u64; 4] {
         life.check();
         life.crash(seed);
     }
-    [life.direct[0], life.direct[1], life.checkpoints[0], life.checkpoints[1]]
+    [life.direct[0], life.direct[1], life.checkpoints[0], life.checkpoints[1], life.cold_starts]
 }
 
 /// How many lives a test lives, if nothing else is said.
@@ -351,15 +371,16 @@ pub fn with_seeds(seeds: u64, mut live: impl FnMut(u64)) {
 
 #[test]
 fn a_crash_leaves_what_was_promised_and_all_or_nothing_of_every_command() {
-    let (mut answered, mut asked, mut taken, mut used) = (0, 0, 0, 0);
+    let (mut answered, mut asked, mut taken, mut used, mut cold) = (0, 0, 0, 0, 0);
     with_seeds(lives(250), |seed| {
         let counts = live(seed);
         (answered, asked) = (answered + counts[0], asked + counts[1]);
-        (taken, used) = (taken + counts[2], used + counts[3]);
+        (taken, used, cold) = (taken + counts[2], used + counts[3], cold + counts[4]);
     });
     eprintln!("of direct reads {answered} were answered, {asked} were not");
     assert!(answered > asked / 4, "direct reads are hardly ever answered");
-    eprintln!("{taken} checkpoints were taken, {used} starts began with one");
+    eprintln!("{taken} checkpoints were taken, {used} starts began with one, {cold} did not read all before that");
+    assert!(cold > 0, "no start leaves anything unread");
     assert!(used > taken / 4 && taken > 0, "checkpoints are hardly ever used");
 }
 

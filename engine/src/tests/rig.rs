@@ -40,6 +40,8 @@ pub struct Rig {
     requests: u64,
     /// Whether the start began with a checkpoint.
     pub from_checkpoint: bool,
+    /// Segments that it has not read.
+    pub unread: usize,
     /// Whether turns compact.
     pub compacts: bool,
 }
@@ -67,6 +69,7 @@ impl Rig {
             salvage: false,
             slow_write: None,
             load_threads: 1,
+            opens_cold: true,
             now_ms: || NOW_MS.get(),
             random: Box::new(move || choices.draw()),
         };
@@ -74,10 +77,11 @@ impl Rig {
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
         let (mut partitions, report) = opened.map_err(|error| error.to_string())?;
         let (partition, from_checkpoint) = (partitions.remove(0), report.checkpoints > 0);
-        Ok(Self { disk, partition, policy, jobs: Vec::new(), requests: 0, from_checkpoint, compacts: false })
+        let unread = partition.log().unread().segments;
+        Ok(Self { disk, partition, policy, jobs: Vec::new(), requests: 0, from_checkpoint, unread, compacts: false })
     }
 
-    /// What a start would find without any checkpoint, and with the newest damaged: law 1.
+    /// What a start would find without any checkpoint, without the newest, and with that one damaged: law 1.
     pub fn check_starts(&mut self, choices: &mut Choices) {
         let checkpoints = |disk: &SimDisk| -> Vec<String> {
             let mut names: Vec<_> = disk.list().unwrap();
@@ -92,7 +96,11 @@ impl Rig {
         if let Some(name) = checkpoints(&damaged).last() {
             damaged.flip_bit(name, choices.below(damaged.contents(name).len() as u64 * 8));
         }
-        for disk in [self.disk.after_kill(), plain, damaged] {
+        let older = self.disk.after_kill();
+        if let Some(name) = checkpoints(&older).last() {
+            older.remove(name).unwrap();
+        }
+        for disk in [self.disk.after_kill(), plain, damaged, older] {
             let mut other = Self::start(disk, choices.draw(), self.policy).unwrap();
             assert_eq!(other.contents(), self.contents(), "a start depends on checkpoints");
             other.check_counts();
@@ -253,6 +261,7 @@ impl Rig {
             if !expiring && (self.partition.log().read_only().is_some() || self.partition.log().no_space().is_some()) {
                 return false;
             }
+            self.partition.spill(); // what waits for all to be in memory
             self.run_reads();
             if !expiring {
                 self.run_all();
@@ -305,7 +314,11 @@ pub fn run_reads(partition: &mut Partition<SimDisk>, jobs: &mut Vec<Job<SimFile>
 /// Brings all records that are not in memory.
 pub fn bring_all(partition: &mut Partition<SimDisk>, jobs: &mut Vec<Job<SimFile>>, disk: &SimDisk) {
     disk.fail_reads(0);
-    while partition.log.table().has_cold() {
+    for round in 0.. {
+        if !partition.log.table().has_cold() {
+            return;
+        }
+        assert!(round < 10, "an entry leads to where no record is");
         let mut addresses = Vec::new();
         partition.index.scan(ScanCursor::START, usize::MAX, |_, address| addresses.push(address));
         let brought: Vec<_> = addresses.into_iter().map(|address| partition.bring(address)).collect();
@@ -329,6 +342,11 @@ pub fn change_residency(partition: &mut Partition<SimDisk>, choices: &mut Choice
             let unloadable = partition.log.unloadable();
             if !unloadable.is_empty() {
                 partition.log.unload(unloadable[choices.below(unloadable.len() as u64) as usize].sequence);
+            }
+        }
+        6 => {
+            if let Some((sequence, _)) = partition.log.newest_cold() {
+                partition.log.begin_load(sequence);
             }
         }
         5 => {

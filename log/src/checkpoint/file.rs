@@ -7,10 +7,13 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::address::LogPosition;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
+use crate::header::SEGMENT_HEADER_BYTES;
 
 const MAGIC: &[u8; 8] = b"EMBERCKP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
 
 /// Where the first chunk begins.
@@ -30,7 +33,7 @@ pub(crate) struct Meta {
     pub from: u64,
     /// P1: where the log was when the index was as it is here. From here on all is replayed.
     pub upto: u64,
-    /// The life of the log that wrote the byte before P1: its term, its id.
+    /// The life of the log that wrote the last record before P1: its term, its id.
     pub life: (u64, u64),
     /// The segments at P1.
     pub segments: Vec<SegmentMeta>,
@@ -40,6 +43,8 @@ pub(crate) struct Meta {
     pub floors: Vec<u64>,
     /// Transactions whose part lies between P0 and P1, and that were not decided at P1: nothing here counts them.
     pub undecided: Vec<u64>,
+    /// Tickets below were settled when it was published: what it stands for has nothing to say of others (X4).
+    pub horizon: u64,
 }
 
 /// A segment at P1.
@@ -75,6 +80,14 @@ pub(crate) enum FileError {
 }
 
 impl Meta {
+    /// The end of the newest record before P1: a head may have none yet, and whose its header is says nothing.
+    pub fn records_end(&self) -> LogPosition {
+        let begins = |segment: &&SegmentMeta| {
+            (segment.base..=segment.base.saturating_add(SEGMENT_HEADER_BYTES)).contains(&self.upto)
+        };
+        LogPosition(self.segments.iter().find(begins).map_or(self.upto, |segment| segment.base))
+    }
+
     /// The bytes.
     ///
     /// # Errors
@@ -113,14 +126,14 @@ impl Meta {
 }
 
 impl ChunkMeta {
-    /// Reads the chunk.
-    pub fn read<D: Disk>(&self, disk: &D, file: &D::File) -> Result<Vec<u8>, FileError> {
-        let mut bytes = vec![0; self.len as usize];
-        let read = disk.read_at(file, self.offset, &mut bytes)?;
-        if read < bytes.len() || crc32c::crc32c(&bytes) != self.crc {
+    /// Reads the chunk into `bytes`, in place of what is there: new memory for each would take longer than the rest.
+    pub fn read<D: Disk>(&self, disk: &D, file: &D::File, bytes: &mut Vec<u8>) -> Result<(), FileError> {
+        bytes.resize(self.len as usize, 0);
+        let read = disk.read_at(file, self.offset, bytes)?;
+        if read < bytes.len() || crc32c::crc32c(bytes) != self.crc {
             return Err(FileError::Damaged("index"));
         }
-        Ok(bytes)
+        Ok(())
     }
 }
 
@@ -162,13 +175,18 @@ impl<F: Clone> Publication<F> {
         disk.forget_cached(&self.file, self.offset + self.meta.len() as u64);
         let again = disk.open(&self.temporary)?;
         let meta = Meta::read(disk, &again).map_err(io::Error::other)?;
+        let mut bytes = Vec::new();
         for chunk in &meta.chunks {
-            chunk.read(disk, &again).map_err(io::Error::other)?;
+            chunk.read(disk, &again, &mut bytes).map_err(io::Error::other)?;
         }
-        disk.forget_cached(&again, self.offset + self.meta.len() as u64);
+        // what was read stays cached for as long as the system likes: the next start needs it first
+        failpoint::pass(Point::CheckpointDescribed);
         disk.rename(&self.temporary, &self.name)?;
         disk.sync_names()?;
-        remove_files(disk, &self.older)
+        failpoint::pass(Point::CheckpointNamed);
+        remove_files(disk, &self.older)?;
+        failpoint::pass(Point::CheckpointDone);
+        Ok(())
     }
 }
 

@@ -87,7 +87,7 @@ impl<F> Candidate<F> {
         if from > upto {
             return Some("its positions are impossible".to_owned());
         }
-        let life = life_of(&section.incarnations, LogPosition(upto)).map(|life| (life.term, life.id));
+        let life = life_of(&section.incarnations, self.meta.records_end()).map(|life| (life.term, life.id));
         if life != Some(self.meta.life) {
             return Some("it is of another life of the log".to_owned());
         }
@@ -95,7 +95,7 @@ impl<F> Candidate<F> {
     }
 
     /// Whether this segment is the one that the checkpoint has at its place.
-    fn has(&self, entry: &SegmentEntry) -> bool {
+    pub fn has(&self, entry: &SegmentEntry) -> bool {
         let base = entry.extent.base();
         let mut segments = self.meta.segments.iter();
         segments.any(|s| {
@@ -135,7 +135,9 @@ pub struct SavedPages<'a> {
     pub(crate) split: AddressSplit,
     pub(crate) slots_left: Vec<bool>,
     pub(crate) floors: &'a [u64],
-    pub(crate) chunks: &'a mut dyn Iterator<Item = Result<Vec<u8>, String>>,
+    pub(crate) bytes: u64,
+    /// Reads the next chunk in place of what is in the vector; false if there is none.
+    pub(crate) chunks: &'a mut dyn FnMut(&mut Vec<u8>) -> Result<bool, String>,
 }
 
 impl SavedPages<'_> {
@@ -144,12 +146,21 @@ impl SavedPages<'_> {
         self.floors.iter().map(|floor| LogPosition(*floor))
     }
 
-    /// The next chunk, as it was handed over, checked.
-    pub fn next_chunk(&mut self) -> Option<Result<Vec<u8>, String>> {
-        self.chunks.next()
+    /// Bytes of all chunks.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next chunk, as it was handed over, checked, in place of what is in `bytes`; false if there is none.
+    ///
+    /// # Errors
+    /// If it can't be read, or is damaged.
+    pub fn next_chunk(&mut self, bytes: &mut Vec<u8>) -> Result<bool, String> {
+        (self.chunks)(bytes)
     }
 
     /// Whether an address in a page still leads to what was there (K3).
+    #[inline]
     pub fn is_there(&self, address: Address) -> bool {
         let (slot, _) = self.split.parts(address);
         self.slots_left.get(slot.0 as usize).copied().unwrap_or(false)

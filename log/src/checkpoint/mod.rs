@@ -20,7 +20,7 @@ pub use file::Publication;
 pub use found::SavedPages;
 pub use saving::{OpenPart, PartHolds};
 
-pub(crate) use file::{ChunkMeta, remove_files};
+pub(crate) use file::remove_files;
 pub(crate) use found::{Candidate, Refused, candidates, is_checkpoint, is_temporary, last_generation};
 pub(crate) use saving::Checkpoints;
 

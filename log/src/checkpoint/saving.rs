@@ -157,21 +157,24 @@ impl<D: Disk> Log<D> {
     pub fn end_pages(&mut self, floors: &[LogPosition], open: &[OpenPart]) {
         let (upto, until) = (self.tail(), self.horizon.next());
         let segments = self.segments_without(open);
-        let life = life_of(&self.incarnations, upto).map_or((0, 0), |life| (life.term, life.id));
         let Some(saving) = &mut self.checkpoints.saving else { unreachable!("one is taken") };
-        let meta = Meta {
+        let mut meta = Meta {
             dataset: self.dataset,
             partition: self.partition.0,
             generation: saving.generation,
             segment_size: self.table.split().segment_size(),
             from: open.iter().map(|part| part.start).fold(upto, LogPosition::min).0,
             upto: upto.0,
-            life,
+            life: (0, 0),
             segments,
             chunks: std::mem::take(&mut saving.chunks),
             floors: floors.iter().map(|floor| floor.0).collect(),
             undecided: open.iter().map(|part| part.txid.0).collect(),
+            horizon: until.0,
         };
+        if let Some(life) = life_of(&self.incarnations, meta.records_end()) {
+            meta.life = (life.term, life.id);
+        }
         saving.stage = Stage::Waits { meta: Box::new(meta), until };
         self.horizon.wait_for(until);
         self.sync_soon = true;

@@ -41,6 +41,15 @@ pub trait Disk: Send + Sync + 'static {
     /// Those of the file system.
     fn size(&self, file: &Self::File) -> io::Result<u64>;
 
+    /// Where the file ends, or earlier: behind that there are zeros only, which were never written. What costs more to find out
+    /// than to read need not be found.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn data_end(&self, file: &Self::File) -> io::Result<u64> {
+        self.size(file)
+    }
+
     /// Reads up to `buf.len()` bytes at `offset`; fewer only at the file's end.
     ///
     /// # Errors

@@ -103,6 +103,24 @@ impl Disk for RealDisk {
         Ok(file.metadata()?.len())
     }
 
+    #[cfg(target_os = "linux")]
+    fn data_end(&self, file: &Self::File) -> io::Result<u64> {
+        use rustix::fs::{SeekFrom, seek};
+        let mut end = 0;
+        // every read and write says where: nobody else needs the place in the file
+        loop {
+            let hole = match seek(file, SeekFrom::Data(end)) {
+                Ok(data) => seek(file, SeekFrom::Hole(data)),
+                Err(rustix::io::Errno::NXIO) => return Ok(end), // nothing but a hole from here on
+                Err(error) => Err(error),
+            };
+            match hole {
+                Ok(hole) if hole > end => end = hole,
+                _ => return self.size(file), // a file system that knows nothing of it
+            }
+        }
+    }
+
     fn read_at(&self, file: &Self::File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
@@ -152,6 +170,20 @@ impl Disk for RealDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_allocated_and_never_written_need_not_be_read() {
+        let path = std::env::temp_dir().join(format!("emberkv-holes-{}", std::process::id()));
+        let disk = RealDisk::open(&path).unwrap();
+        let file = disk.create("file", 1 << 20).unwrap();
+        let end = |file| disk.data_end(file).unwrap();
+        assert!(end(&file) <= 1 << 20);
+        disk.write_at(&file, 300_000, b"here").unwrap();
+        assert!((300_004..=1 << 20).contains(&end(&file)), "{}", end(&file));
+        disk.write_at(&file, (1 << 20) - 1, b"!").unwrap();
+        assert_eq!(end(&file), 1 << 20);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
 
     #[test]
     fn a_directory_has_one_user_at_a_time() {

@@ -17,7 +17,7 @@ use crate::recover::transactions::Note;
 /// # Errors
 /// If there is no memory.
 pub(crate) fn cut_before<F>(found: &mut Scanned<F>, note: &Note) -> io::Result<()> {
-    let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
+    let bytes = found.bytes();
     let (mut records, mut end, mut at) = (0, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
     while at < note.frame
         && let Some(frame) = FrameHeader::peek(bytes, at)
@@ -48,7 +48,7 @@ pub(crate) fn cut_before<F>(found: &mut Scanned<F>, note: &Note) -> io::Result<(
     found.records = records;
     (found.sealed, found.torn, found.is_cut) = (false, true, true);
     found.beyond = Vec::new();
-    found.writer = writer;
+    found.writer = Some(writer);
     Ok(())
 }
 

@@ -140,7 +140,6 @@ mod tests {
     use crate::frame::FrameHeader;
     use crate::header::SegmentHeader;
     use crate::manifest::SegmentEntry;
-    use crate::memory::SegmentWriter;
 
     const OPEN: Extent = Extent::Open { base: LogPosition(1000) };
     const SEALED: Extent = Extent::Sealed { base: LogPosition(1000), end: LogPosition(1800), records: 9 };
@@ -160,7 +159,8 @@ mod tests {
             entry,
             file: (),
             header,
-            writer: SegmentWriter::new(1 << 16).unwrap(),
+            writer: None,
+            loaded: None,
             valid_end,
             records: 9,
             sealed: false,

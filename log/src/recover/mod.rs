@@ -1,5 +1,6 @@
 //! Opening the logs of a data set: read, decide, then write.
 
+mod cold;
 mod cut;
 mod decide;
 mod load;
@@ -12,4 +13,5 @@ mod start;
 mod transactions;
 
 pub use replay::Replay;
+pub(crate) use scan::{Records, Scanned};
 pub use start::{Progress, StartError, StartReport, Started, start};

@@ -8,6 +8,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
+use crate::header::SEGMENT_HEADER_BYTES;
 use crate::job::segment_name;
 use crate::log::{FRAME_SPACE, Health, Log, SEAL_SPACE};
 use crate::manifest::Incarnation;
@@ -41,10 +42,12 @@ impl<D: Disk> Log<D> {
         let Remains { segments, writer, table, mut incarnations, next_sequence, checkpoints } = remains;
         let Some(head) = segments.last() else { unreachable!("a start leaves a head") };
         let tail = head.base().plus(writer.at());
+        // what the last life may have had beyond a cut is none of this one's: a header is no part of it
+        let start = if writer.at() > SEGMENT_HEADER_BYTES { tail } else { head.base() };
         let term = incarnations.last().map_or(1, |last| last.term + 1);
         // a life that wrote nothing leaves no trace, so that restarts alone never fill the manifest
-        incarnations.pop_if(|last| last.start == tail);
-        let incarnation = Incarnation { term, id: (options.random)(), start: tail };
+        incarnations.pop_if(|last| last.start == start);
+        let incarnation = Incarnation { term, id: (options.random)(), start };
         #[allow(unused_mut)]
         let mut is_new = true;
         #[cfg(any(test, feature = "sim"))]
@@ -90,6 +93,8 @@ impl<D: Disk> Log<D> {
             no_spare: None,
             max_bytes: None,
             loading: None,
+            load_failures: 0,
+            no_load_before: 0,
             cold: ColdReads::default(),
             claim: 0,
             leaving_files: Vec::new(),

@@ -8,7 +8,7 @@ use crate::address::{AddressSplit, FileId, LogPosition, Nonce, PartitionId, Segm
 use crate::disk::Disk;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::TxId;
-use crate::job::{create_segment, segment_file, segment_name};
+use crate::job::{WRITE_BLOCK, create_segment, segment_file, segment_name};
 use crate::manifest::{Extent, Manifest};
 use crate::memory::SegmentWriter;
 use crate::options::{Options, SyncPolicy};
@@ -16,8 +16,12 @@ use crate::recover::decide::Decision;
 use crate::recover::scan::Scanned;
 use crate::recover::start::{StartError, io_error};
 use crate::refill::{renonced, write_anew};
+use crate::roll::is_worth_a_file;
 use crate::segment::{Life, Residence, Segment};
 use crate::table::SegmentTable;
+
+/// So many slots are left for what comes later when a head is ended though there is room in it.
+const SLOTS_LEFT: u64 = 64;
 
 /// See the module.
 pub(crate) struct Opening<'a, D: Disk> {
@@ -36,7 +40,7 @@ pub(crate) type Opened<F> = (Vec<Segment<F>>, SegmentWriter, usize);
 /// A file that a log can't do without; what else is refilled can stay in its own when the disk is full. So it is taken
 /// first, for all logs.
 pub(crate) enum Claim<F> {
-    /// For a new head, as the last segment is sealed, and its size.
+    /// For a new head, as the last segment is sealed, or ends here, and its size.
     NewHead(FileId, F, u64),
     /// For a head that is cut: until the manifest says so, its own has to show that more was durable than is left.
     CutHead(FileId),
@@ -78,12 +82,20 @@ impl<'a, D: Disk> Opening<'a, D> {
     pub fn claim(&mut self, scanned: &[Scanned<D::File>]) -> Result<Claim<D::File>, StartError> {
         let Some(last) = scanned.last().filter(|last| goes_on(last)) else { return self.head_file() };
         if !last.is_cut {
-            return Ok(Claim::Nothing);
+            // what there is of a long one would take long to write anew: it ends where it is
+            let ends = is_worth_a_file(last.valid_end, self.split.segment_size()) && self.has_slots(scanned);
+            return Ok(if ends { self.head_file().unwrap_or(Claim::Nothing) } else { Claim::Nothing });
         }
         let file = self.take_file(last.entry.size)?;
         let name = segment_name(file);
         self.disk.create(&name, last.entry.size).map_err(io_error(&name))?;
         Ok(Claim::CutHead(file))
+    }
+
+    /// Whether one segment more leaves some slots for others.
+    fn has_slots(&self, scanned: &[Scanned<D::File>]) -> bool {
+        let slots = |found: &Scanned<D::File>| found.entry.size.div_ceil(self.split.segment_size());
+        scanned.iter().map(slots).sum::<u64>() + SLOTS_LEFT < u64::from(self.split.slots())
     }
 
     fn take_file(&mut self, size: u64) -> Result<FileId, StartError> {
@@ -117,8 +129,13 @@ impl<'a, D: Disk> Opening<'a, D> {
         let mut head = None;
         let count = scanned.len();
         for (i, found) in scanned.into_iter().enumerate() {
-            let is_head = i + 1 == count && goes_on(&found);
+            let is_head = i + 1 == count && goes_on(&found) && !matches!(claim, Claim::NewHead(..));
             let Some(header) = found.header else { unreachable!("only segments with a header are left") };
+            let (memory, residence) = match (&found.writer, &found.loaded) {
+                (Some(writer), _) => (writer.memory(), Residence::Resident),
+                (None, Some(memory)) => (memory, Residence::Resident),
+                (None, None) => (table.nothing(), Residence::Unread),
+            };
             let mut segment = Segment {
                 header,
                 slot: found.entry.slot,
@@ -126,12 +143,12 @@ impl<'a, D: Disk> Opening<'a, D> {
                 file_id: found.entry.file,
                 size: found.entry.size,
                 fillings: vec![(0, found.entry.nonce)],
-                memory: Arc::clone(found.writer.memory()),
+                memory: Arc::clone(memory),
                 end: found.valid_end,
                 records: found.records,
                 life: if is_head { Life::Head } else { Life::Sealed { listed: true } },
                 safe_below: TxId(0),
-                residence: Residence::Resident,
+                residence,
             };
             #[allow(unused_mut)]
             let mut refills = is_head || segment.end_position() > decision.durable;
@@ -139,10 +156,11 @@ impl<'a, D: Disk> Opening<'a, D> {
             if crate::plant::is(crate::plant::Plant::F4) {
                 refills = false;
             }
-            if refills && self.refill(&mut segment, is_head, &claim, table, &mut head)? {
+            let settles = refills && !is_head && self.settles(&segment, decision.durable);
+            if settles || refills && self.refill(&mut segment, is_head, &claim, table, &mut head)? {
                 refilled += 1;
             } else if is_head {
-                head = Some(found.writer);
+                head = found.writer;
             }
             segments.push(segment);
         }
@@ -155,6 +173,18 @@ impl<'a, D: Disk> Opening<'a, D> {
             (None, _) => unreachable!("the last segment goes on, or there is a new one"),
         };
         Ok((segments, writer, refilled))
+    }
+
+    /// Makes what is not known durable of a segment so where it is: nothing will be appended to it, so that it needs no other
+    /// nonce (F3), and a crash on the way leaves each sector as it was. False if the disk can't: then not in this file.
+    fn settles(&self, segment: &Segment<D::File>, durable: LogPosition) -> bool {
+        if self.options.salvage {
+            return false; // it is not what is in the file
+        }
+        let from = durable.0.saturating_sub(segment.base().0).min(segment.end);
+        let from = from - from % WRITE_BLOCK;
+        let written = self.disk.write_at(&segment.file, from, segment.memory.closed_bytes(from..segment.end));
+        written.and_then(|()| self.disk.sync(&segment.file)).is_ok()
     }
 
     /// Writes a segment into a fresh file; false if the disk is full and its own had to do.

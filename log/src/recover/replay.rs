@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use crate::address::{Address, LogPosition, SegmentSequence};
-use crate::checkpoint::{Candidate, ChunkMeta, Refused, SavedPages};
+use crate::checkpoint::{Candidate, Refused, SavedPages};
 use crate::disk::Disk;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
@@ -12,6 +12,7 @@ use crate::horizon::TxId;
 use crate::job::segment_name;
 use crate::manifest::Section;
 use crate::record::{Entry, Kind, Record};
+use crate::recover::cold::{ColdReplay, Loaded};
 use crate::recover::scan::Scanned;
 use crate::recover::start::{Progress, StartError};
 use crate::recover::transactions::Outcomes;
@@ -24,6 +25,15 @@ pub trait Replay: Send {
     /// # Errors
     /// In words: what keeps the data set from being served.
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String>;
+
+    /// The records that [`Replay::apply`] will look at for this one, added to `addresses`: they are brought if they are not in
+    /// memory.
+    fn looks_at(&self, _record: &Record<'_>, _addresses: &mut Vec<Address>) {}
+
+    /// Whether the record that was brought for this address may be the one that is there (M2).
+    fn is_its_own(&self, _address: Address, _record: &Record<'_>) -> bool {
+        true
+    }
 
     /// Forgets everything, so that another attempt may be made.
     ///
@@ -58,6 +68,8 @@ pub(crate) struct Replayed {
     pub refused: Vec<Refused>,
     /// Where the one was taken that was.
     pub began_at: Option<LogPosition>,
+    /// Segments that were not read at first, and then were.
+    pub loaded: Loaded,
 }
 
 /// Why a log was not replayed.
@@ -83,6 +95,10 @@ pub(crate) fn replay_log<D: Disk, R: Replay>(
             None => replay_from(disk, scanned, candidate, context, table, replay),
         };
         match result {
+            Err(Stopped::Refused(reason)) if context.is_cold => {
+                // what would have to be begun with now was not read
+                return Err(StartError::Inconsistent { file: candidate.name.clone(), reason });
+            }
             Ok(replayed) => return Ok(Replayed { refused, ..replayed }),
             Err(Stopped::Failed(error)) => return Err(error),
             Err(Stopped::Refused(reason)) => {
@@ -93,7 +109,7 @@ pub(crate) fn replay_log<D: Disk, R: Replay>(
         }
     }
     install_all(scanned, table);
-    let replayed = replay_all(scanned, &Begin::default(), context, table, replay)?;
+    let replayed = replay_all(disk, scanned, &Begin::default(), context, table, replay)?;
     Ok(Replayed { refused, ..replayed })
 }
 
@@ -103,6 +119,8 @@ pub(crate) struct Context<'a> {
     pub progress: &'a Progress,
     pub section: &'a Section,
     pub tail: LogPosition,
+    /// Whether what lies before the newest checkpoint was not read.
+    pub is_cold: bool,
 }
 
 /// Where replay begins.
@@ -118,7 +136,10 @@ struct Begin {
 fn install_all<F>(scanned: &[Scanned<F>], table: &mut SegmentTable) {
     for found in scanned {
         let Some(header) = found.header else { unreachable!("a segment with valid bytes has a header") };
-        table.install(found.entry.slot, found.writer.memory(), header.base);
+        match &found.writer {
+            Some(writer) => table.install(found.entry.slot, writer.memory(), header.base),
+            None => table.install_cold(found.entry.slot, found.entry.size, header.base),
+        }
     }
 }
 
@@ -136,12 +157,18 @@ fn replay_from<D: Disk, R: Replay>(
     for entry in entries() {
         candidate.restore_counts(entry, table);
     }
-    let read = |chunk: &ChunkMeta| chunk.read(disk, &candidate.file).map_err(|error| error.to_string());
+    let mut chunks = meta.chunks.iter();
+    let mut read = |bytes: &mut Vec<u8>| {
+        let Some(chunk) = chunks.next() else { return Ok(false) };
+        chunk.read(disk, &candidate.file, bytes).map_err(|error| error.to_string())?;
+        Ok(true)
+    };
     let mut pages = SavedPages {
         split: table.split(),
         slots_left: candidate.slots_left(table.split(), entries()),
         floors: &meta.floors,
-        chunks: &mut meta.chunks.iter().map(read),
+        bytes: meta.chunks.iter().map(|chunk| u64::from(chunk.len)).sum(),
+        chunks: &mut read,
     };
     replay.restore(table, &mut pages).map_err(Stopped::Refused)?;
     #[allow(unused_mut)]
@@ -151,13 +178,14 @@ fn replay_from<D: Disk, R: Replay>(
         undecided.clear();
     }
     let begin = Begin { from: LogPosition(meta.from), upto: LogPosition(meta.upto), undecided };
-    let replayed = replay_all(scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
+    let replayed = replay_all(disk, scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
     Ok(Replayed { began_at: Some(begin.upto), ..replayed })
 }
 
 /// Replays the records of one log from `begin` on, but those of transactions that did not happen.
-fn replay_all<F>(
-    scanned: &[Scanned<F>],
+fn replay_all<D: Disk>(
+    disk: &D,
+    scanned: &[Scanned<D::File>],
     begin: &Begin,
     context: &Context<'_>,
     table: &mut SegmentTable,
@@ -165,13 +193,15 @@ fn replay_all<F>(
 ) -> Result<Replayed, StartError> {
     let mut replayed = Replayed::default();
     let progress = context.progress;
+    let mut cold = ColdReplay::new(disk, scanned);
     for found in scanned {
         let base = found.header.map_or(LogPosition(0), |header| header.base);
         if base.plus(found.valid_end) <= begin.from {
-            progress.replayed_bytes.fetch_add(found.entry.size, Ordering::Relaxed);
+            let bytes = if found.writer.is_some() { found.entry.size } else { 0 };
+            progress.replayed_bytes.fetch_add(bytes, Ordering::Relaxed);
             continue;
         }
-        let bytes = found.writer.memory().closed_bytes(0..found.valid_end);
+        let bytes = found.bytes();
         let mut at = SEGMENT_HEADER_BYTES;
         while at < found.valid_end {
             let Some(frame) = FrameHeader::peek(bytes, at) else { break };
@@ -198,6 +228,9 @@ fn replay_all<F>(
                     }
                 }
                 if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
+                    if table.has_cold() {
+                        cold.bring_for(&record, table, replay)?;
+                    }
                     take(address, &record, table, replay, &mut replayed).map_err(StartError::Replay)?;
                 }
                 (skipped, wanted) = (skipped.saturating_sub(1), wanted.saturating_sub(1));
@@ -210,6 +243,7 @@ fn replay_all<F>(
         progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
     replay.check().map_err(StartError::Replay)?;
+    replayed.loaded = cold.ended(table);
     Ok(replayed)
 }
 

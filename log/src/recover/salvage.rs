@@ -103,6 +103,6 @@ fn rebuild<D: Disk>(
     found.valid_end = writer.at();
     (found.records, found.sealed, found.notes) = (records.count, records.sealed, records.notes);
     (found.beyond, found.torn, found.durable) = (Vec::new(), false, LogPosition(0));
-    found.writer = writer;
+    found.writer = Some(writer);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Reading one segment file at a start, without changing anything.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::address::{LogPosition, PartitionId};
 use crate::disk::Disk;
@@ -9,7 +10,7 @@ use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::TxId;
 use crate::job::segment_name;
 use crate::manifest::{Extent, SegmentEntry};
-use crate::memory::SegmentWriter;
+use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::record::{Kind, Record};
 use crate::recover::transactions::Note;
 
@@ -19,8 +20,10 @@ pub(crate) struct Scanned<F> {
     pub entry: SegmentEntry,
     pub file: F,
     pub header: Option<SegmentHeader>,
-    /// The valid bytes from the beginning, loaded.
-    pub writer: SegmentWriter,
+    /// The valid bytes from the beginning, loaded; `None` if it was not read (K8).
+    pub writer: Option<SegmentWriter>,
+    /// Its memory, if that was done afterwards.
+    pub loaded: Option<Arc<SegmentMemory>>,
     /// Offset after the last frame of the unbroken run from the beginning; 0 if the header is bad.
     pub valid_end: u64,
     /// Records in that run.
@@ -46,6 +49,8 @@ pub(crate) enum ScanError {
     Missing,
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("its header is not that of the segment which is listed")]
+    OtherSegment,
     #[error("at offset {0} a frame whose checksum is right holds records that are not")]
     BadRecords(u64),
 }
@@ -63,23 +68,16 @@ pub(crate) fn scan<D: Disk>(
     horizon: TxId,
     loaded: &dyn Fn(u64),
 ) -> Result<Scanned<D::File>, ScanError> {
-    let file = match disk.open(&segment_name(entry.file)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ScanError::Missing),
-        other => other?,
-    };
+    let file = open(disk, &entry)?;
     let mut writer = SegmentWriter::new(entry.size)?;
-    // what the manifest does not say the end of may be followed by stale bytes: those are not loaded
-    let scratch = match entry.extent {
-        Extent::Sealed { base, end, .. } => {
-            load(disk, &file, &mut writer, end.0 - base.0, loaded)?;
-            None
-        }
-        Extent::Open { .. } | Extent::Prepared => Some(read(disk, &file, entry.size, loaded)?),
+    let len = match entry.extent {
+        Extent::Sealed { base, end, .. } => end.0 - base.0,
+        // what the manifest does not say the end of may be followed by stale bytes
+        Extent::Open { .. } | Extent::Prepared => entry.size.min(disk.data_end(&file)?),
     };
-    let bytes: &[u8] = match &scratch {
-        Some(bytes) => bytes,
-        None => writer.memory().closed_bytes(0..writer.at()),
-    };
+    load(disk, &file, &mut writer, len, loaded)?;
+    loaded(entry.size.saturating_sub(len));
+    let bytes = writer.memory().closed_bytes(0..writer.at());
     let header = SegmentHeader::decode(bytes).filter(|header| {
         header.partition == partition
             && header.sequence == entry.sequence
@@ -98,12 +96,83 @@ pub(crate) fn scan<D: Disk>(
     let next = frame_boundary(run.valid_end) as usize;
     let tag = entry.nonce.tag().to_le_bytes();
     let torn = bytes.get(next..next + 4).is_some_and(|start| start == tag) || !beyond.is_empty();
-    if let Some(bytes) = scratch {
-        writer.append(run.valid_end as usize, |space| space.copy_from_slice(&bytes[..run.valid_end as usize]));
-        writer.close_loaded();
-    }
+    // the padding behind the last frame may be part of what was never written
+    writer.skip(run.valid_end.saturating_sub(writer.at()) as usize);
+    writer.cut_loaded(run.valid_end);
     let Run { valid_end, records: Records { count: records, sealed, notes, .. }, .. } = run;
-    Ok(Scanned { entry, file, header, writer, valid_end, records, sealed, beyond, durable, torn, notes, is_cut: false })
+    Ok(Scanned {
+        entry,
+        file,
+        header,
+        writer: Some(writer),
+        loaded: None,
+        valid_end,
+        records,
+        sealed,
+        beyond,
+        durable,
+        torn,
+        notes,
+        is_cut: false,
+    })
+}
+
+fn open<D: Disk>(disk: &D, entry: &SegmentEntry) -> Result<D::File, ScanError> {
+    match disk.open(&segment_name(entry.file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ScanError::Missing),
+        other => Ok(other?),
+    }
+}
+
+/// Takes a segment that is listed as sealed for what it is listed as, without reading more of it than its header: a checkpoint
+/// says what is in it, and the rest is checked when it is read (K8).
+///
+/// # Errors
+/// Those of the disk, and if it is not what it should be even so far.
+pub(crate) fn presume<D: Disk>(
+    disk: &D,
+    partition: PartitionId,
+    entry: SegmentEntry,
+) -> Result<Scanned<D::File>, ScanError> {
+    let Extent::Sealed { base, end, records } = entry.extent else { return Err(ScanError::OtherSegment) };
+    let valid_end = end.0 - base.0;
+    let file = open(disk, &entry)?;
+    let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+    if disk.size(&file)? < valid_end || disk.read_at(&file, 0, &mut bytes)? < bytes.len() {
+        return Err(ScanError::OtherSegment);
+    }
+    let header = SegmentHeader::decode(&bytes).filter(|header| {
+        (header.partition, header.sequence, header.nonce, header.base) == (partition, entry.sequence, entry.nonce, base)
+    });
+    let Some(header) = header else { return Err(ScanError::OtherSegment) };
+    Ok(Scanned {
+        entry,
+        file,
+        header: Some(header),
+        writer: None,
+        loaded: None,
+        valid_end,
+        records,
+        sealed: true,
+        beyond: Vec::new(),
+        durable: LogPosition(0),
+        torn: false,
+        notes: Vec::new(),
+        is_cut: false,
+    })
+}
+
+impl<F> Scanned<F> {
+    /// The bytes of its frames.
+    ///
+    /// # Panics
+    /// If it was not read.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.writer {
+            Some(writer) => writer.memory().closed_bytes(0..self.valid_end),
+            None => unreachable!("a segment that was not read lies before all that is looked at"),
+        }
+    }
 }
 
 /// The unbroken run of frames from a segment's beginning.
@@ -189,19 +258,4 @@ fn load<D: Disk>(
     }
     writer.close_loaded();
     Ok(())
-}
-
-fn read<D: Disk>(disk: &D, file: &D::File, size: u64, loaded: &dyn Fn(u64)) -> io::Result<Vec<u8>> {
-    // a manifest may say what it likes: no more is taken than there is
-    let mut bytes = vec![0; size.min(disk.size(file)?) as usize];
-    let mut at = 0;
-    while at < bytes.len() {
-        let chunk = CHUNK.min(bytes.len() - at);
-        if disk.read_at(file, at as u64, &mut bytes[at..at + chunk])? < chunk {
-            break;
-        }
-        loaded(chunk as u64);
-        at += chunk;
-    }
-    Ok(bytes)
 }

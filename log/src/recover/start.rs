@@ -15,7 +15,7 @@ use crate::failpoint::{self, Point};
 use crate::horizon::{Horizon, TxId};
 use crate::job::{is_leftover, segment_file, segment_name};
 use crate::log::Log;
-use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, ManifestError, Section};
+use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, ManifestError, Section, SegmentEntry};
 use crate::options::Options;
 use crate::recover::cut::{cut_before, end_of};
 use crate::recover::decide::{Decision, decide};
@@ -24,7 +24,7 @@ use crate::recover::opened::Remains;
 use crate::recover::opening::Opening;
 use crate::recover::replay::{Context, Replay, Replayed, replay_log};
 use crate::recover::salvage::salvage;
-use crate::recover::scan::{ScanError, Scanned, scan};
+use crate::recover::scan::{ScanError, Scanned, presume, scan};
 use crate::recover::transactions::{Note, Outcomes, Settled, settle};
 use crate::table::SegmentTable;
 
@@ -44,6 +44,13 @@ impl Progress {
         let [total, read, replayed_bytes, replayed] = [&self.total, &self.loaded, &self.replayed_bytes, &self.replayed]
             .map(|count| count.load(Ordering::Relaxed));
         (total, ((read + replayed_bytes) / 2).min(total), replayed)
+    }
+
+    /// Begins anew.
+    fn reset(&self) {
+        for count in [&self.total, &self.loaded, &self.replayed_bytes, &self.replayed] {
+            count.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -143,6 +150,206 @@ struct Found<F> {
     decision: Decision,
 }
 
+/// What is read of each log before it is served: all of it, or what lies behind a checkpoint (K8).
+struct Plan {
+    /// The position of each log that its newest checkpoint stands for all before.
+    from: Vec<Option<LogPosition>>,
+    /// All tickets below were settled, by the manifest and by those checkpoints. So what is not read has nothing to say of any
+    /// other: its parts, marks and aborts are of tickets that were drawn before.
+    horizon: TxId,
+}
+
+impl Plan {
+    fn nothing(manifest: &Manifest) -> Self {
+        Self { from: vec![None; manifest.sections.len()], horizon: manifest.horizon }
+    }
+
+    fn of<F>(manifest: &Manifest, candidates: &[Vec<Candidate<F>>], options: &Options) -> Self {
+        let mut plan = Self::nothing(manifest);
+        if !options.opens_cold || options.salvage {
+            return plan;
+        }
+        for ((from, found), section) in plan.from.iter_mut().zip(candidates).zip(&manifest.sections) {
+            let Some(newest) = found.first() else { continue };
+            let position = LogPosition(newest.meta.from);
+            let mut sealed = section.segments.iter().filter(|entry| is_before(entry, position));
+            // where the log ends is not known yet
+            if newest.disagrees(section, LogPosition(u64::MAX)).is_none() && sealed.all(|entry| newest.has(entry)) {
+                *from = Some(position);
+                plan.horizon = plan.horizon.max(TxId(newest.meta.horizon));
+            }
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::K8Horizon) {
+            plan.horizon = manifest.horizon;
+        }
+        plan
+    }
+
+    fn is_worth_it(&self) -> bool {
+        self.from.iter().any(Option::is_some)
+    }
+
+    /// Whether this segment of partition `p` is not read.
+    fn leaves_out(&self, p: usize, entry: &SegmentEntry) -> bool {
+        self.from[p].is_some_and(|from| is_before(entry, from))
+    }
+}
+
+/// Whether a segment is listed as sealed and lies wholly before `position`.
+fn is_before(entry: &SegmentEntry, position: LogPosition) -> bool {
+    matches!(entry.extent, Extent::Sealed { end, .. } if end <= position)
+}
+
+/// What a start knows when it has read and decided everything, and written nothing.
+struct Read<F, R> {
+    found: Vec<Found<F>>,
+    /// What a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise.
+    kept_files: BTreeSet<FileId>,
+    settled: Settled,
+    replayed: Vec<(SegmentTable, R)>,
+    replays: Vec<Replayed>,
+}
+
+/// The part of a start that only reads.
+struct Reading<'a, D: Disk> {
+    disk: &'a D,
+    manifest: &'a Manifest,
+    /// How many threads read, and whether what is lost is done without.
+    threads: usize,
+    salvage: bool,
+    progress: &'a Progress,
+    plan: Plan,
+}
+
+impl<D: Disk> Reading<'_, D> {
+    fn read<R: Replay>(
+        &self,
+        candidates: &mut [Vec<Candidate<D::File>>],
+        make: &mut impl FnMut(PartitionId, u64) -> Result<R, String>,
+        report: &mut StartReport,
+    ) -> Result<Read<D::File, R>, StartError> {
+        let Self { disk, manifest, plan, .. } = self;
+        let mut found = Vec::new();
+        for (p, (scanned, section)) in self.scan_all(report)?.into_iter().zip(&manifest.sections).enumerate() {
+            let partition = PartitionId(p as u16);
+            found.push(judge(*disk, partition, section, scanned, plan.horizon, self.salvage, report)?);
+        }
+        let kept_files = found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
+        let settled = settle_all(&mut found, plan.horizon, !report.lost.is_empty())?;
+        if !report.lost.is_empty() {
+            // what was lost may be what they refer to
+            candidates.iter_mut().for_each(Vec::clear);
+        }
+        report.open_transactions = settled.open();
+        let mut replayed = Vec::new();
+        for p in 0..found.len() {
+            let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
+            replayed.push((SegmentTable::new(manifest.split), replay));
+        }
+        let replays = self.replay_all(&found, candidates, &settled.outcomes, &mut replayed)?;
+        report.records = replays.iter().map(|replayed| replayed.records).sum();
+        report.checkpoints = replays.iter().filter(|replayed| replayed.began_at.is_some()).count();
+        Ok(Read { found, kept_files, settled, replayed, replays })
+    }
+
+    /// Hands all records on, several partitions at a time.
+    fn replay_all<R: Replay>(
+        &self,
+        found: &[Found<D::File>],
+        candidates: &[Vec<Candidate<D::File>>],
+        outcomes: &Outcomes,
+        into: &mut [(SegmentTable, R)],
+    ) -> Result<Vec<Replayed>, StartError> {
+        let replay = |p: usize, into: &mut (SegmentTable, R)| {
+            let found = &found[p];
+            let context = Context {
+                outcomes,
+                progress: self.progress,
+                section: &self.manifest.sections[p],
+                tail: found.decision.end.position,
+                is_cold: self.plan.from[p].is_some(),
+            };
+            replay_log(self.disk, &found.scanned, &candidates[p], &context, &mut into.0, &mut into.1)
+        };
+        let parts = into.iter_mut().enumerate();
+        if self.threads <= 1 || found.len() <= 1 {
+            return parts.map(|(p, into)| replay(p, into)).collect();
+        }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = parts.map(|(p, into)| scope.spawn(move || replay(p, into))).collect();
+            let ended = threads.into_iter().map(|thread| match thread.join() {
+                Ok(replayed) => replayed,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            ended.collect()
+        })
+    }
+
+    /// Reads the segments, several at a time; those of each partition, in their order.
+    fn scan_all(&self, report: &mut StartReport) -> Result<Vec<Vec<Scanned<D::File>>>, StartError> {
+        let Self { disk, manifest, threads, salvage, progress, plan } = self;
+        let entries: Vec<_> = (manifest.sections.iter().enumerate())
+            .flat_map(|(p, section)| section.segments.iter().map(move |entry| (p, *entry)))
+            .collect();
+        let read = entries.iter().filter(|(p, entry)| !plan.leaves_out(*p, entry));
+        progress.total.store(read.map(|(_, entry)| entry.size).sum(), Ordering::Relaxed);
+        let loaded = |bytes| {
+            progress.loaded.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::new());
+        let work = || {
+            while let Some((p, entry)) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let partition = PartitionId(*p as u16);
+                let result = if plan.leaves_out(*p, entry) {
+                    presume(*disk, partition, *entry)
+                } else {
+                    scan(*disk, partition, *entry, plan.horizon, &loaded)
+                };
+                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*p, *entry, result));
+            }
+        };
+        if *threads > 1 && entries.len() > 1 {
+            std::thread::scope(|scope| {
+                for _ in 0..*threads {
+                    scope.spawn(work);
+                }
+            });
+        } else {
+            work();
+        }
+        let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        results.sort_by_key(|(p, entry, _)| (*p, entry.sequence));
+        let mut scanned: Vec<Vec<_>> = manifest.sections.iter().map(|_| Vec::new()).collect();
+        for (p, entry, result) in results {
+            let file = segment_name(entry.file);
+            match result {
+                Ok(found) => scanned[p].push(found),
+                Err(ScanError::Missing) => {
+                    #[cfg(any(test, feature = "sim"))]
+                    if crate::plant::is(crate::plant::Plant::S5) {
+                        continue;
+                    }
+                    let bytes = match entry.extent {
+                        Extent::Sealed { base, end, .. } => end.0 - base.0,
+                        Extent::Open { .. } | Extent::Prepared => entry.size,
+                    };
+                    if !salvage {
+                        return Err(StartError::Missing { file, bytes });
+                    }
+                    report.lost.push(format!("{file} is missing: up to {bytes} bytes of the log"));
+                }
+                Err(ScanError::Io(error)) => return Err(StartError::Io { file, error }),
+                Err(error @ (ScanError::BadRecords(_) | ScanError::OtherSegment)) => {
+                    return Err(StartError::Inconsistent { file, reason: error.to_string() });
+                }
+            }
+        }
+        Ok(scanned)
+    }
+}
+
 /// Opens the logs in `disk`, one for each partition; created, as many as `partitions` says, if there is no data set. Every
 /// record goes in order to what `make` makes for its partition and the data set's hash seed.
 ///
@@ -159,33 +366,32 @@ pub fn start<D: Disk, R: Replay>(
     let share = options.share();
     let mut options = share();
     let (manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
-    let mut found = Vec::new();
-    let scanned = scan_all(disk.as_ref(), &manifest, &options, progress, &mut report)?;
-    for (p, (scanned, section)) in scanned.into_iter().zip(&manifest.sections).enumerate() {
-        let partition = PartitionId(p as u16);
-        found.push(judge(disk.as_ref(), partition, section, scanned, manifest.horizon, &options, &mut report)?);
-    }
-    // what a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise
-    let kept_files: BTreeSet<FileId> =
-        found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
-    let settled = settle_all(&mut found, manifest.horizon, !report.lost.is_empty())?;
     let names = disk.list().map_err(io_error("the data directory"))?;
     let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
-    if !report.lost.is_empty() {
-        // what was lost may be what they refer to
-        candidates.iter_mut().for_each(Vec::clear);
+    let plan = Plan::of(&manifest, &candidates, &options);
+    let (threads, salvage) = (options.load_threads, options.salvage);
+    let mut read = None;
+    if plan.is_worth_it() {
+        let mut its_report = report.clone();
+        let reading = Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, progress, plan };
+        match reading.read(&mut candidates, &mut make, &mut its_report) {
+            Ok(found) => (read, report) = (Some(found), its_report),
+            // whatever it is: who reads everything knows better
+            Err(error) => {
+                tracing::warn!(%error, "the log is read as a whole before it is served");
+                progress.reset();
+            }
+        }
     }
-    report.open_transactions = settled.open();
-    let mut replayed = Vec::new();
-    for p in 0..found.len() {
-        let replay = make(PartitionId(p as u16), manifest.hash_seed).map_err(StartError::Replay)?;
-        replayed.push((SegmentTable::new(manifest.split), replay));
-    }
-    let found_and_saved: Vec<_> = found.iter().zip(&candidates).zip(&manifest.sections).collect();
-    let mut replays =
-        replay_found(disk.as_ref(), &found_and_saved, &settled.outcomes, &mut replayed, progress, &options)?;
-    report.records = replays.iter().map(|replayed| replayed.records).sum();
-    report.checkpoints = replays.iter().filter(|replayed| replayed.began_at.is_some()).count();
+    let read = match read {
+        Some(read) => read,
+        None => {
+            let plan = Plan::nothing(&manifest);
+            let reading = Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, progress, plan };
+            reading.read(&mut candidates, &mut make, &mut report)?
+        }
+    };
+    let Read { found, kept_files, settled, replayed, mut replays } = read;
 
     // from here on the disk is written to
     failpoint::pass(Point::StartDecided);
@@ -196,7 +402,10 @@ pub fn start<D: Disk, R: Replay>(
     let mut remains = Vec::new();
     for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
         report_cut(&found, &mut report);
-        let Found { scanned, decision } = found;
+        let Found { mut scanned, decision } = found;
+        for scanned in &mut scanned {
+            scanned.loaded = replays[p].loaded.remove(&scanned.entry.sequence);
+        }
         let Section { next_sequence, incarnations, .. } = manifest.sections[p].clone();
         let partition = PartitionId(p as u16);
         let (segments, writer, refilled) =
@@ -235,7 +444,7 @@ fn judge<D: Disk>(
     section: &Section,
     mut scanned: Vec<Scanned<D::File>>,
     horizon: TxId,
-    options: &Options,
+    is_salvaged: bool,
     report: &mut StartReport,
 ) -> Result<Found<D::File>, StartError> {
     let mut decision = decide(&scanned, section.durable);
@@ -244,7 +453,7 @@ fn judge<D: Disk>(
         (decision.durable, decision.broken) = (decision.end.position, false);
     }
     if decision.is_damage() {
-        if !options.salvage {
+        if !is_salvaged {
             return Err(damaged(&scanned, &decision));
         }
         salvage(disk, partition, horizon, &mut scanned, &mut report.lost).map_err(io_error("salvage"))?;
@@ -309,36 +518,6 @@ fn clear_checkpoints<D: Disk>(
     Ok(candidates.iter().map(generations).collect())
 }
 
-/// What was found of one partition: its log, its checkpoints, and what the manifest says of it.
-type FoundAndSaved<'a, F> = ((&'a Found<F>, &'a Vec<Candidate<F>>), &'a Section);
-
-/// Hands all records on, several partitions at a time.
-fn replay_found<D: Disk, R: Replay>(
-    disk: &D,
-    found: &[FoundAndSaved<'_, D::File>],
-    outcomes: &Outcomes,
-    into: &mut [(SegmentTable, R)],
-    progress: &Progress,
-    options: &Options,
-) -> Result<Vec<Replayed>, StartError> {
-    let replay = |((found, saved), section): &FoundAndSaved<'_, D::File>, into: &mut (SegmentTable, R)| {
-        let context = Context { outcomes, progress, section, tail: found.decision.end.position };
-        replay_log(disk, &found.scanned, saved, &context, &mut into.0, &mut into.1)
-    };
-    let pairs = found.iter().zip(into);
-    if options.load_threads <= 1 || found.len() <= 1 {
-        return pairs.map(|(found, into)| replay(found, into)).collect();
-    }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = pairs.map(|(found, into)| scope.spawn(|| replay(found, into))).collect();
-        let ended = threads.into_iter().map(|thread| match thread.join() {
-            Ok(replayed) => replayed,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        ended.collect()
-    })
-}
-
 fn report_cut<F>(found: &Found<F>, report: &mut StartReport) {
     let end = found.decision.end;
     if end.torn {
@@ -346,68 +525,6 @@ fn report_cut<F>(found: &Found<F>, report: &mut StartReport) {
         let file = last.map_or_else(|| "the log".to_owned(), |last| segment_name(last.entry.file));
         report.cut.push((file, end.offset));
     }
-}
-
-/// Reads all segments, several at a time; those of each partition, in their order.
-fn scan_all<D: Disk>(
-    disk: &D,
-    manifest: &Manifest,
-    options: &Options,
-    progress: &Progress,
-    report: &mut StartReport,
-) -> Result<Vec<Vec<Scanned<D::File>>>, StartError> {
-    let entries: Vec<_> = (manifest.sections.iter().enumerate())
-        .flat_map(|(p, section)| section.segments.iter().map(move |entry| (p, *entry)))
-        .collect();
-    progress.total.store(entries.iter().map(|(_, entry)| entry.size).sum(), Ordering::Relaxed);
-    let loaded = |bytes| {
-        progress.loaded.fetch_add(bytes, Ordering::Relaxed);
-    };
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((p, entry)) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = scan(disk, PartitionId(*p as u16), *entry, manifest.horizon, &loaded);
-            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*p, *entry, result));
-        }
-    };
-    if options.load_threads > 1 && entries.len() > 1 {
-        std::thread::scope(|scope| {
-            for _ in 0..options.load_threads {
-                scope.spawn(work);
-            }
-        });
-    } else {
-        work();
-    }
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.sort_by_key(|(p, entry, _)| (*p, entry.sequence));
-    let mut scanned: Vec<Vec<_>> = manifest.sections.iter().map(|_| Vec::new()).collect();
-    for (p, entry, result) in results {
-        let file = segment_name(entry.file);
-        match result {
-            Ok(found) => scanned[p].push(found),
-            Err(ScanError::Missing) => {
-                #[cfg(any(test, feature = "sim"))]
-                if crate::plant::is(crate::plant::Plant::S5) {
-                    continue;
-                }
-                let bytes = match entry.extent {
-                    Extent::Sealed { base, end, .. } => end.0 - base.0,
-                    Extent::Open { .. } | Extent::Prepared => entry.size,
-                };
-                if !options.salvage {
-                    return Err(StartError::Missing { file, bytes });
-                }
-                report.lost.push(format!("{file} is missing: up to {bytes} bytes of the log"));
-            }
-            Err(ScanError::Io(error)) => return Err(StartError::Io { file, error }),
-            Err(error @ ScanError::BadRecords(_)) => {
-                return Err(StartError::Inconsistent { file, reason: error.to_string() });
-            }
-        }
-    }
-    Ok(scanned)
 }
 
 fn damaged<F>(scanned: &[Scanned<F>], decision: &Decision) -> StartError {

@@ -30,8 +30,9 @@ fn lived_until(seed: u64, n: u64) -> (Life, bool) {
 /// A legal image is served, whole up to what was promised.
 fn check(life: &Life, image: &SimDisk, promised: LogPosition, seed: u64) {
     let (log, index) = open(image, seed, life.policy).unwrap_or_else(|error| panic!("the start stopped: {error}"));
-    assert!(log.tail() >= promised, "{promised:?} was promised, {:?} is left", log.tail());
-    assert_eq!(index.contents(log.table()), life.model(log.tail()), "at {:?}", log.tail());
+    let (end, promised) = (log.without_header(log.tail()), life.log.without_header(promised));
+    assert!(end >= promised, "{promised:?} was promised, {end:?} is left");
+    assert_eq!(index.contents(log.table()), life.model(end), "at {end:?}");
 }
 
 /// A damaged image stops the start, which names the damage, or what is served is what was written up to some position (the
@@ -39,7 +40,8 @@ fn check(life: &Life, image: &SimDisk, promised: LogPosition, seed: u64) {
 fn check_damaged(life: &Life, image: &SimDisk, seed: u64) -> bool {
     match open(image, seed, life.policy) {
         Ok((log, index)) => {
-            assert_eq!(index.contents(log.table()), life.model(log.tail()), "at {:?}", log.tail());
+            let end = log.without_header(log.tail());
+            assert_eq!(index.contents(log.table()), life.model(end), "at {end:?}");
             false
         }
         Err(StartError::Replay(error)) => panic!("damage came as far as the index: {error}"),

@@ -101,6 +101,54 @@ fn a_start_ends_every_transaction_and_the_next_one_finds_it_ended() {
     }
 }
 
+/// A transaction of A and B that is settled, though the manifest does not say so yet. A has a checkpoint behind it, B has not.
+fn keys_of_one_that_is_not_read() -> Vec<Vec<String>> {
+    let disk = SimDisk::new();
+    let (mut logs, mut indexes): (Vec<_>, Vec<_>) =
+        open(&disk, 1, SyncPolicy::EverySec, 3).unwrap().into_iter().unzip();
+    logs.iter_mut().for_each(|log| run_all(&disk, log));
+    let [a, b, _] = logs.as_mut_slice() else { unreachable!("three") };
+    let txid = a.horizon().draw();
+    append_part(a, txid, &THREE[..2]);
+    append_part(b, txid, &THREE[..2]);
+    a.horizon().decided(txid);
+    append(a, &[Entry::Mark { txid }]);
+    append(b, &[Entry::Mark { txid }, put(b"behind")]);
+    while a.segments().0 < 3 {
+        let entry = Entry::Put { db: DbId(0), key: b"k", value: Value::Bytes(&[7; 5000]), expires_at_ms: None };
+        if a.reserve(entry.encoded_len() as u64, Purpose::Grow).is_ok() {
+            let put = a.append(&entry);
+            indexes[0].put(a.table_mut(), b"k", put.address, put.len);
+        }
+        run_all(&disk, a);
+    }
+    a.tick();
+    run_all(&disk, a); // the manifest says which segments are sealed, and that the transaction is not settled
+    b.tick();
+    run_all(&disk, b); // now it is
+    assert!(a.begin_checkpoint(1000));
+    run_all(&disk, a);
+    let page = indexes[0].page();
+    let crc = crc32c::crc32c(&page);
+    a.write_pages(page, crc);
+    run_all(&disk, a);
+    a.end_pages(&[], &[]);
+    run_all(&disk, a);
+    assert_eq!(a.take_checkpoint(), Some(Ok(())));
+    let opened = open(&disk.after_kill(), 2, SyncPolicy::EverySec, 3).unwrap();
+    assert!(opened[0].0.unread().segments > 0, "the part in A is not read");
+    names(&opened)
+}
+
+#[test]
+fn a_transaction_whose_part_is_not_read_has_happened() {
+    let found = keys_of_one_that_is_not_read();
+    assert_eq!(found[1], ["behind", "t1"]);
+    plant::set(Some(Plant::K8Horizon));
+    assert_eq!(keys_of_one_that_is_not_read()[1], Vec::<String>::new(), "without the checkpoint's horizon it has not");
+    plant::set(None);
+}
+
 #[test]
 fn held_room_is_there_when_a_full_disk_has_no_other() {
     let disk = SimDisk::new();

@@ -35,11 +35,14 @@ pub(crate) struct Own {
     pub direct: DirectTail,
     /// Whether memory for the index's growth was asked for.
     pub reserve_asked: bool,
+    /// Bytes that the start has not read.
+    pub unread_at_start: u64,
 }
 
 impl Own {
     pub fn new(number: u16, partition: Partition<RealDisk>) -> Self {
-        Self { number, partition, direct: DirectTail::default(), reserve_asked: false }
+        let unread_at_start = partition.log().unread().bytes;
+        Self { number, partition, direct: DirectTail::default(), reserve_asked: false, unread_at_start }
     }
 }
 

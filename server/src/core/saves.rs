@@ -130,8 +130,9 @@ impl<D: Driver> Core<D> {
     pub fn save_at_end(&mut self) -> io::Result<()> {
         let until = Instant::now() + AT_END;
         for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
-            let log = own.partition.log();
-            if log.tail() > log.last_checkpoint() && log.read_only().is_none() {
+            let log = own.partition.log_mut();
+            let is_fresh = log.begin_fresh_head();
+            if (is_fresh || log.tail() > log.last_checkpoint()) && log.read_only().is_none() {
                 own.partition.begin_checkpoint();
             }
         }

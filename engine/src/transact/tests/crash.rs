@@ -5,7 +5,7 @@ use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::{LogPosition, SyncPolicy};
 
 use super::world::{World, start};
-use crate::tests::{State, check_counts, contents};
+use crate::tests::{State, bring_all, check_counts, contents};
 
 /// What the model says is left when the logs end at these positions.
 fn left(world: &World, base: &State, ends: &[LogPosition]) -> State {
@@ -38,14 +38,21 @@ fn ends_of(world: &World, p: usize, least: LogPosition, most: LogPosition, slack
     ends
 }
 
-/// Checkpoints make no difference (law 1).
-fn check_without_checkpoints(world: &World, disk: &SimDisk, seed: u64) {
-    let plain = disk.after_kill();
-    for name in plain.list().unwrap().iter().filter(|name| name.starts_with("checkpoint-")) {
-        plain.remove(name).unwrap();
+/// Checkpoints make no difference (law 1): whether all are gone, or some, or one is damaged.
+fn check_without_checkpoints(world: &World, disk: &SimDisk, seed: u64, choices: &mut Choices) {
+    let which = choices.below(3);
+    let disk = disk.after_kill();
+    for name in disk.list().unwrap().iter().filter(|name| name.starts_with("checkpoint-")) {
+        match which {
+            0 => disk.remove(name).unwrap(),
+            1 if choices.one_in(2) => disk.remove(name).unwrap(),
+            2 if choices.one_in(2) => disk.flip_bit(name, choices.below(disk.contents(name).len() as u64 * 8)),
+            _ => {}
+        }
     }
-    let opened = start(&plain, world.partitions.len() as u16, seed, world.policy).unwrap();
-    for (one, other) in world.partitions.iter().zip(&opened) {
+    let mut opened = start(&disk, world.partitions.len() as u16, seed, world.policy).unwrap();
+    for (one, other) in world.partitions.iter().zip(&mut opened) {
+        bring_all(other, &mut Vec::new(), &disk);
         assert_eq!(contents(one), contents(other), "a start depends on checkpoints");
     }
 }
@@ -82,6 +89,10 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
     let tails: Vec<_> = opened.iter().map(|partition| partition.log().tail()).collect();
     let old = std::mem::replace(&mut world.partitions, opened);
     drop(old);
+    let mut jobs: Vec<_> = world.partitions.iter().map(|_| Vec::new()).collect();
+    for (partition, jobs) in world.partitions.iter_mut().zip(&mut jobs) {
+        bring_all(partition, jobs, &disk);
+    }
     let contents = world.contents();
     let mut ways: Vec<Vec<LogPosition>> = vec![Vec::new()];
     for p in 0..usize::from(count) {
@@ -114,11 +125,12 @@ pub fn crash(world: &mut World, base: &mut State, seed: u64, choices: &mut Choic
     }
     world.partitions.iter().for_each(check_counts);
     if choices.one_in(3) {
-        check_without_checkpoints(world, &disk, seed);
+        check_without_checkpoints(world, &disk, seed, choices);
     }
     *base = contents;
     world.model.state = base.clone();
     world.disk = disk;
     let opened = std::mem::take(&mut world.partitions);
     world.restarted(opened);
+    world.jobs = jobs;
 }

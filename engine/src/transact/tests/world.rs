@@ -92,7 +92,7 @@ pub struct World {
     pub partitions: Vec<Partition<SimDisk>>,
     pub policy: SyncPolicy,
     readers: Vec<PartitionReader>,
-    jobs: Vec<Vec<Job<SimFile>>>,
+    pub jobs: Vec<Vec<Job<SimFile>>>,
     coordinators: Vec<Coordinator<usize>>,
     pub clients: Vec<Client>,
     /// By receiver: a partition, or a coordinator. With the sender of each message.
@@ -124,6 +124,7 @@ pub fn start(
         salvage: false,
         slow_write: None,
         load_threads: 1,
+        opens_cold: true,
         now_ms: || START_MS,
         random: {
             let mut choices = Choices::new(seed ^ 0xfeed);

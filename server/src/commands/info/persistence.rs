@@ -40,6 +40,7 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
                 "loading": 0,
                 "async_loading": 0,
             }
+            write_unread(text, shard, cores);
             write_checkpoints(text, shard, cores);
             lines! { text,
                 "aof_enabled": 1,
@@ -63,6 +64,20 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
                 "log_space": no_space.unwrap_or("ok"),
             }
         }
+    }
+}
+
+/// What was not read before the server began to serve, and comes into memory by and by.
+fn write_unread(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
+    let left = total(cores, |partition| partition.unread.bytes);
+    let read = total(cores, |partition| partition.unread_at_start).saturating_sub(left);
+    let elapsed_ms = shard.now_ms.saturating_sub(shard.facts.started_ms);
+    // -1: nothing has come yet, so that nothing can be said
+    let eta = if left == 0 { Some(0) } else { (left * elapsed_ms / 1000).checked_div(read) };
+    lines! { text,
+        "unread_segments": total(cores, |partition| partition.unread.segments as u64),
+        "unread_bytes": left,
+        "unread_eta_seconds": eta.map_or(-1, |eta| eta as i64),
     }
 }
 

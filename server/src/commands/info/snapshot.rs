@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, SpillStats, Stats};
-use emberkv_log::{ColdStats, DbId, Debt};
+use emberkv_log::{ColdStats, DbId, Debt, Unread};
 use emberkv_resp::schema::CommandId;
 
 use crate::core::Kind;
@@ -55,6 +55,9 @@ pub(crate) struct PartitionSnapshot {
     pub checkpoint: CheckpointStats,
     pub is_compacting_fully: bool,
     pub cold_segments: u64,
+    /// What no start has looked at.
+    pub unread: Unread,
+    pub unread_at_start: u64,
     /// Of records that were read from segments that are not in memory.
     pub kept_bytes: u64,
     pub cold_reads: ColdStats,
@@ -103,6 +106,8 @@ impl Shard {
                     checkpoint: partition.checkpoint_stats(),
                     is_compacting_fully: partition.is_compacting_fully(),
                     cold_segments: log.table().cold_segments() as u64,
+                    unread: log.unread(),
+                    unread_at_start: own.unread_at_start,
                     kept_bytes: log.kept_bytes(),
                     cold_reads: log.cold_stats(),
                     spill: partition.spill_stats(),

@@ -1,0 +1,102 @@
+//! DUMP and RESTORE: values as redis writes them into its files, to be taken elsewhere.
+
+use emberkv_log::disk::Disk;
+use emberkv_resp::{Args, Reply, format};
+
+use crate::dump::{Bad, dump, read};
+use crate::group::Request;
+use crate::partition::Partition;
+use crate::stop::Stop;
+use crate::write::stored;
+
+/// RESTORE's options. How long a key has not been asked for, and how often it has, are not kept: they are only checked.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Options {
+    replace: bool,
+    /// The time to live is a time.
+    absolute: bool,
+    idle_time: bool,
+    frequency: bool,
+}
+
+impl Options {
+    fn parse(args: Args<'_>) -> Result<Self, Stop> {
+        let mut options = Self::default();
+        let mut rest = args.from(4).iter();
+        while let Some(option) = rest.next() {
+            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+            let number = |text| format::parse_integer(text).ok_or(Stop::NOT_AN_INTEGER);
+            if is("REPLACE") {
+                options.replace = true;
+            } else if is("ABSTTL") {
+                options.absolute = true;
+            } else if is("IDLETIME")
+                && !options.frequency
+                && let Some(seconds) = rest.next()
+            {
+                options.idle_time = true;
+                if number(seconds)? < 0 {
+                    return Err(Stop::error("ERR Invalid IDLETIME value, must be >= 0"));
+                }
+            } else if is("FREQ")
+                && !options.idle_time
+                && let Some(frequency) = rest.next()
+            {
+                options.frequency = true;
+                if !(0..256).contains(&number(frequency)?) {
+                    return Err(Stop::error("ERR Invalid FREQ value, must be >= 0 and <= 255"));
+                }
+            } else {
+                return Err(Stop::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl<D: Disk> Partition<D> {
+    pub(super) fn dump_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let key = self.key(request.db, request.args.at(1));
+        let lookup = self.lookup(key)?;
+        self.count_read(lookup);
+        match lookup.live() {
+            Some(found) => reply.bulk(&dump(self.value(found))),
+            None => reply.null(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn restore(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let args = request.args;
+        let options = Options::parse(args)?;
+        let key = self.key(request.db, args.at(1));
+        let old = self.lookup(key)?;
+        if old.live().is_some() && !options.replace {
+            return Err(Stop::error("BUSYKEY Target key name already exists."));
+        }
+        let ttl = format::parse_integer(args.at(2)).ok_or(Stop::NOT_AN_INTEGER)?;
+        if ttl < 0 {
+            return Err(Stop::error("ERR Invalid TTL value, must be >= 0"));
+        }
+        let text = read(args.at(3), self.limits.max_value_bytes).map_err(|bad| match bad {
+            Bad::Footer => Stop::error("ERR DUMP payload version or checksum are wrong"),
+            Bad::Content => Stop::error("ERR Bad data format"),
+        })?;
+        let expires_at_ms = match ttl {
+            0 => None,
+            at if options.absolute => Some(at as u64),
+            // what is too far away is long ago, as for redis
+            ms => Some(u64::try_from(ms.wrapping_add(self.now_ms as i64)).unwrap_or(0)),
+        };
+        let value = stored(&text);
+        let mut ahead = None;
+        if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
+            self.reserve_delete(std::iter::once(key.bytes))?;
+        } else {
+            ahead = self.reserve_put(key, value, expires_at_ms, None)?;
+        }
+        self.put_or_expire(key, value, expires_at_ms, old, ahead);
+        reply.ok();
+        Ok(())
+    }
+}

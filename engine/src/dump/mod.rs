@@ -1,0 +1,261 @@
+//! Redis's payload of a value: what DUMP replies and RESTORE takes, as in an RDB file.
+//!
+//! ```text
+//! +------+---------------------+----------------+---------------+
+//! | type | the value           | version, 2 le  | crc64, 8 le   |
+//! +------+---------------------+----------------+---------------+
+//!   0: a string                                   of all before
+//! ```
+//!
+//! A string begins with its length, or with how else it is kept:
+//!
+//! ```text
+//! 00nnnnnn                        n bytes follow
+//! 01nnnnnn nnnnnnnn               n bytes follow
+//! 10000000 and 4 bytes, be        so many follow
+//! 10000001 and 8 bytes, be        so many follow
+//! 11000000 11000001 11000010      an integer of 1, 2, 4 bytes, le
+//! 11000011                        compressed: two lengths like these, of what follows and of the text; then an LZF stream
+//! ```
+
+mod crc64;
+mod lzf;
+
+use emberkv_log::Value;
+use emberkv_resp::format;
+
+use self::crc64::crc64;
+
+/// What is written: redis has read it since 7.0, and strings have not changed since.
+const VERSION: u16 = 10;
+/// The newest that is read: redis 8.2's.
+const NEWEST: u16 = 12;
+
+const STRING: u8 = 0;
+const FOOTER_BYTES: usize = 10;
+
+/// Why a payload is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bad {
+    /// Too short, of a newer version, or damaged.
+    Footer,
+    /// Not a string, or none that is to be had from these bytes.
+    Content,
+}
+
+/// The payload of a value.
+pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
+    let mut payload = vec![STRING];
+    match value {
+        Value::Int(int) => write_int(int, &mut payload),
+        Value::Bytes(bytes) => write_text(bytes, &mut payload),
+        Value::Packed(packed) => {
+            write_len(packed.len(), &mut payload);
+            packed.unpack(&mut payload);
+        }
+    }
+    payload.extend_from_slice(&VERSION.to_le_bytes());
+    let crc = crc64(&payload);
+    payload.extend_from_slice(&crc.to_le_bytes());
+    payload
+}
+
+fn write_int(int: i64, payload: &mut Vec<u8>) {
+    if let Ok(int) = i8::try_from(int) {
+        payload.push(0xc0);
+        payload.extend_from_slice(&int.to_le_bytes());
+    } else if let Ok(int) = i16::try_from(int) {
+        payload.push(0xc1);
+        payload.extend_from_slice(&int.to_le_bytes());
+    } else if let Ok(int) = i32::try_from(int) {
+        payload.push(0xc2);
+        payload.extend_from_slice(&int.to_le_bytes());
+    } else {
+        write_text(format::integer(int, &mut [0; 20]), payload);
+    }
+}
+
+fn write_text(text: &[u8], payload: &mut Vec<u8>) {
+    write_len(text.len(), payload);
+    payload.extend_from_slice(text);
+}
+
+fn write_len(len: usize, payload: &mut Vec<u8>) {
+    if len < 1 << 6 {
+        payload.push(len as u8);
+    } else if len < 1 << 14 {
+        payload.extend_from_slice(&(len as u16 | 1 << 14).to_be_bytes());
+    } else if let Ok(len) = u32::try_from(len) {
+        payload.push(0x80);
+        payload.extend_from_slice(&len.to_be_bytes());
+    } else {
+        payload.push(0x81);
+        payload.extend_from_slice(&(len as u64).to_be_bytes());
+    }
+}
+
+/// The text in a payload, if it has at most `max_bytes`.
+///
+/// # Errors
+/// See [`Bad`].
+pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Bad> {
+    let body = payload.len().checked_sub(FOOTER_BYTES).ok_or(Bad::Footer)?;
+    let (body, footer) = payload.split_at(body);
+    let (Some((version, crc)), true) = (footer.split_first_chunk::<2>(), payload.len() > FOOTER_BYTES) else {
+        return Err(Bad::Footer);
+    };
+    let is_sound = crc64(&payload[..body.len() + 2]).to_le_bytes() == *crc;
+    if u16::from_le_bytes(*version) > NEWEST || !is_sound {
+        return Err(Bad::Footer);
+    }
+    let mut reader = Reader { rest: body, max_bytes };
+    (reader.byte() == Some(STRING)).then(|| reader.string()).flatten().ok_or(Bad::Content)
+}
+
+/// What is left of the value's bytes.
+struct Reader<'a> {
+    rest: &'a [u8],
+    max_bytes: usize,
+}
+
+/// What stands before a string's bytes.
+enum Length {
+    /// So many follow.
+    Bytes(u64),
+    /// They are encoded in this way.
+    Encoded(u8),
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*array)
+    }
+
+    fn bytes(&mut self, len: u64) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(usize::try_from(len).ok()?)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    fn length(&mut self) -> Option<Length> {
+        let first = self.byte()?;
+        let low = first & 0x3f;
+        Some(match first >> 6 {
+            0 => Length::Bytes(low.into()),
+            1 => Length::Bytes(u64::from(low) << 8 | u64::from(self.byte()?)),
+            2 if first == 0x80 => Length::Bytes(u32::from_be_bytes(self.array()?).into()),
+            2 if first == 0x81 => Length::Bytes(u64::from_be_bytes(self.array()?)),
+            2 => return None,
+            _ => Length::Encoded(low),
+        })
+    }
+
+    fn plain_length(&mut self) -> Option<u64> {
+        if let Length::Bytes(len) = self.length()? { Some(len) } else { None }
+    }
+
+    fn string(&mut self) -> Option<Vec<u8>> {
+        let int = match self.length()? {
+            Length::Bytes(len) => {
+                return self.bytes(len).filter(|bytes| bytes.len() <= self.max_bytes).map(<[u8]>::to_vec);
+            }
+            Length::Encoded(0) => i8::from_le_bytes(self.array()?).into(),
+            Length::Encoded(1) => i16::from_le_bytes(self.array()?).into(),
+            Length::Encoded(2) => i32::from_le_bytes(self.array()?).into(),
+            Length::Encoded(3) => {
+                let (packed, len) = (self.plain_length()?, self.plain_length()?);
+                let len = usize::try_from(len).ok().filter(|len| *len <= self.max_bytes)?;
+                return lzf::unpack(self.bytes(packed)?, len);
+            }
+            Length::Encoded(_) => return None,
+        };
+        Some(format::integer(int, &mut [0; 20]).to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::write::stored;
+
+    const MAX: usize = 1 << 20;
+
+    #[test]
+    fn what_redis_8_2_has_dumped_is_read() {
+        let cases: [(&[u8], &[u8]); 7] = [
+            (b"\x00\xc0\x05\x0c\x00\xa8Yk\xa6y\x05-\x18", b"5"),
+            (b"\x00\xc0\x7f\x0c\x00\xc6\xc3\xdf\xf1\xa8~[]", b"127"),
+            (b"\x00\xc1H\xf4\x0c\x00\xa5\xb6\x80\xe3\xee\xe7\xf7\xbe", b"-3000"),
+            (b"\x00\xc2\x00\x945w\x0c\x00\x89d\x1c\x18\x1aY^\xce", b"2000000000"),
+            (b"\x00\x0b20000000000\x0c\x00b\x85\x1d\x1c>b\xd3\x19", b"20000000000"),
+            (b"\x00\x05hello\x0c\x00\xa8\x04\xeb\xb6\x9f\x1e\xbeC", b"hello"),
+            (b"\x00\xc3\t@F\x01aa\xe09\x00\x01aa\x0c\x00O\xa8lI\x11\xbc$\xea", &[b'a'; 70]),
+        ];
+        for (payload, text) in cases {
+            assert_eq!(read(payload, MAX).as_deref(), Ok(text));
+            for at in 0..payload.len() {
+                let mut damaged = payload.to_vec();
+                damaged[at] ^= 1;
+                assert_eq!(read(&damaged, MAX), Err(Bad::Footer), "byte {at}");
+                assert_eq!(read(&payload[..at], MAX), Err(Bad::Footer), "{at} bytes of it");
+            }
+        }
+    }
+
+    /// A payload of these bytes, right but for them.
+    fn sealed(body: &[u8], version: u16) -> Vec<u8> {
+        let mut payload = [body, &version.to_le_bytes()].concat();
+        let crc = crc64(&payload);
+        payload.extend_from_slice(&crc.to_le_bytes());
+        payload
+    }
+
+    #[test]
+    fn what_is_no_string_is_refused() {
+        assert_eq!(read(&sealed(b"\x00\x01x", 12), MAX).as_deref(), Ok(&b"x"[..]));
+        assert_eq!(read(&sealed(b"\x00\x01x", 13), MAX), Err(Bad::Footer), "a newer version");
+        for body in [
+            &b"\x01\x01x"[..],
+            b"\x00",
+            b"\x00\x02x",
+            b"\x00\x80\x00\x00",
+            b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\x00\x82\x01x",
+            b"\x00\xc1\x01",
+            b"\x00\xc4\x01",
+            b"\x00\xc3\x02\x05\x00a",
+            b"\x00\xc3\xc0\x05\x00a",
+            b"\x00\xc3\x02\x81\xff\xff\xff\xff\xff\xff\xff\xff\x00a",
+        ] {
+            assert_eq!(read(&sealed(body, 10), MAX), Err(Bad::Content), "{}", body.escape_ascii());
+        }
+        assert_eq!(read(&sealed(b"\x00\x03abc", 10), 2), Err(Bad::Content), "too long");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_dumped_is_read(text in proptest::collection::vec(any::<u8>(), 0..20_000)) {
+            prop_assert_eq!(read(&dump(stored(&text)), MAX), Ok(text));
+        }
+
+        #[test]
+        fn integers_too(int in any::<i64>(), shift in 0..64) {
+            let int = int >> shift;
+            prop_assert_eq!(read(&dump(Value::Int(int)), MAX), Ok(int.to_string().into_bytes()));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = read(&sealed(&[&[STRING], &body[..]].concat(), 10), 1000);
+            let _ = read(&sealed(&[&b"\x00\xc3\x14\x40\x64"[..], &body[..]].concat(), 10), 1000);
+        }
+    }
+}
