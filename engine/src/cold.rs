@@ -30,7 +30,9 @@ impl<D: Disk> Partition<D> {
             return Err(Stop::OUT_OF_MEMORY);
         }
         match request.id {
-            CommandId::Get | CommandId::Set => self.bring_keys(request.db, std::iter::once(args.at(1))),
+            CommandId::Get | CommandId::Set => {
+                self.bring_keys(self.databases.physical(request.db), std::iter::once(args.at(1)))
+            }
             CommandId::Dbsize
             | CommandId::Flushall
             | CommandId::Flushdb
@@ -38,7 +40,10 @@ impl<D: Disk> Partition<D> {
             | CommandId::Randomkey
             | CommandId::Scan => Ok(()),
             _ => match names(request) {
-                Ok(names) => self.bring_names(names),
+                Ok(names) => {
+                    let names: Vec<_> = names.map(|(db, key)| (self.databases.physical(db), key)).collect();
+                    self.bring_names(names.into_iter())
+                }
                 Err(_) => Ok(()), // its arguments are wrong, and it will say so
             },
         }
@@ -82,7 +87,7 @@ impl<D: Disk> Partition<D> {
     pub fn bring_ahead(&mut self, db: DbId, key: &[u8]) {
         if self.log.table().has_cold() {
             // if it fails the command will say so
-            let _ = self.bring_keys(db, std::iter::once(key));
+            let _ = self.bring_keys(self.databases.physical(db), std::iter::once(key));
         }
     }
 

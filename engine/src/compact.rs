@@ -294,7 +294,7 @@ impl<D: Disk> Partition<D> {
             if nth == 0 {
                 let mut places = ahead.iter_mut();
                 victim.look_ahead(LOOK_AHEAD, |record| {
-                    let fingerprint = self.prefetch_row(record.db(), record.key());
+                    let fingerprint = self.prefetch_physical(record.db(), record.key());
                     if let Some(place) = places.next() {
                         *place = Some(fingerprint);
                     }

@@ -10,6 +10,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Purpose, Shape};
 
 use crate::cold::COLD_STEP;
+use crate::databases::Databases;
 use crate::expiry::Wheel;
 use crate::partition::Partition;
 use crate::stats::DbStats;
@@ -75,6 +76,12 @@ impl<D: Disk> Partition<D> {
             self.sweep = Sweep::At(ScanCursor::START);
             return;
         }
+        // the map's record is gone with the others, and of databases that are empty it does not matter which is which
+        #[cfg(any(test, feature = "sim"))]
+        let databases = if plant::is(Plant::X8Flush) { self.databases.clone() } else { Databases::new() };
+        #[cfg(not(any(test, feature = "sim")))]
+        let databases = Databases::new();
+        self.set_databases(databases);
         match self.index.take() {
             Ok(full) => self.dropped.push(full),
             Err(error) => panic!("{error}"),

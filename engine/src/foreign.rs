@@ -12,6 +12,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, Located, LogPosition, TableReader};
 
+use crate::databases::Databases;
 use crate::hash::KeyHasher;
 use crate::partition::Partition;
 use crate::published::Published;
@@ -79,6 +80,9 @@ impl PartitionReader {
         if self.published.writes.is_written(fingerprint) {
             return Foreign::Ask;
         }
+        let (physical, version) = self.published.swaps.physical(db);
+        let fingerprint = if physical == db { fingerprint } else { self.fingerprint(physical, key) };
+        let db = physical;
         let mut hit = None;
         let probe = self.index.find(guard, fingerprint, |address| match self.table.find(guard, address) {
             Some(record) if record.key() != key || record.db() != db => false,
@@ -88,11 +92,13 @@ impl PartitionReader {
                 true
             }
         });
-        match (probe, hit) {
+        let answer = match (probe, hit) {
             (Probe::Hit(_), Some(record)) => self.judge(db, record, now_ms),
             (Probe::Absent, _) => self.nil(),
             (Probe::Hit(_), None) | (Probe::Unsure, _) => Foreign::Ask,
-        }
+        };
+        // D14: it may be another database's by now
+        if self.published.swaps.is_still(version) { answer } else { Foreign::Ask }
     }
 
     #[inline]
@@ -147,6 +153,11 @@ impl<D: Disk> Partition<D> {
         let published = self
             .published
             .get_or_insert_with(|| Arc::new(Published::new(self.log.gate(), self.last_delete, &self.floors)));
+        if self.databases != Databases::new() {
+            published.swaps.begin();
+            (0..=u8::MAX).for_each(|db| published.swaps.store(DbId(db), self.databases.physical(DbId(db))));
+            published.swaps.end();
+        }
         PartitionReader {
             published: Arc::clone(published),
             index: self.index.reader(),

@@ -24,9 +24,22 @@ pub struct Request<'a> {
 }
 
 impl<D: Disk> Partition<D> {
+    /// The fingerprint of a key's name, which stays when databases are swapped: by which it is told from other keys that are
+    /// being written.
+    #[inline]
+    pub fn name(&self, db: DbId, key: &[u8]) -> Fingerprint {
+        self.hasher.fingerprint(db, key)
+    }
+
     /// Asks for the index rows of a key that will be looked up soon.
     #[inline]
     pub fn prefetch_row(&self, db: DbId, key: &[u8]) -> Fingerprint {
+        self.prefetch_physical(self.databases.physical(db), key)
+    }
+
+    /// The same with the number that records have of the database.
+    #[inline]
+    pub(crate) fn prefetch_physical(&self, db: DbId, key: &[u8]) -> Fingerprint {
         let fingerprint = self.hasher.fingerprint(db, key);
         self.index.prefetch(fingerprint);
         fingerprint

@@ -10,6 +10,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{Address, DbId, Entry, Purpose, Value};
 use emberkv_resp::glob;
 
+use crate::databases::Databases;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -30,6 +31,8 @@ pub(crate) struct Overlay {
     /// Databases that are empty but for what was put after that, and whether all are.
     flushed: Vec<DbId>,
     flushed_all: bool,
+    /// Which database is which, if that has changed.
+    pub databases: Option<Databases>,
 }
 
 impl Overlay {
@@ -83,7 +86,10 @@ impl Overlay {
         match db {
             Some(db) if !self.is_flushed(db) => self.flushed.push(db),
             Some(_) => {}
-            None => self.flushed_all = true,
+            None => {
+                self.flushed_all = true;
+                self.databases = Some(Databases::new());
+            }
         }
     }
 
@@ -223,6 +229,9 @@ impl<D: Disk> Partition<D> {
                 }
                 _ => unreachable!("a transaction has no other effects"),
             }
+        }
+        if let Some(databases) = &overlay.databases {
+            self.set_databases(databases.clone());
         }
     }
 }

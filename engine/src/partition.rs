@@ -10,6 +10,7 @@ use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartR
 use crate::checkpoint::Saver;
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
+use crate::databases::Databases;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -48,7 +49,9 @@ pub struct Partition<D: Disk> {
     pub(crate) wheel: Wheel,
     /// Up to where keys that came from a checkpoint were entered in it.
     pub(crate) unentered: Option<ScanCursor>,
+    /// By physical number, as are the floors.
     pub(crate) dbs: Vec<DbStats>,
+    pub(crate) databases: Databases,
     /// Records of a database that lie before this are gone (T4).
     pub(crate) floors: Vec<LogPosition>,
     pub(crate) sweep: Sweep,
@@ -155,9 +158,9 @@ impl<D: Disk> Partition<D> {
         self.limits = Limits { databases: self.limits.databases, ..limits };
     }
 
-    /// Counts of a database.
+    /// Counts of a database, as clients number it.
     pub fn db_stats(&self, db: DbId) -> DbStats {
-        self.dbs[usize::from(db.0)]
+        self.dbs[usize::from(self.databases.physical(db).0)]
     }
 
     /// Counts of the partition.

@@ -42,9 +42,15 @@ impl SharedPosition {
 /// How many counters there are: so many that two keys in use seldom share one.
 #[cfg(not(all(test, loom)))]
 const COUNTERS: usize = 256;
+/// Databases that may be swapped.
+#[cfg(not(all(test, loom)))]
+const DATABASES: u32 = 256;
 /// For the models.
 #[cfg(all(test, loom))]
 const COUNTERS: usize = 2;
+/// For the models.
+#[cfg(all(test, loom))]
+const DATABASES: u32 = 2;
 
 /// How many writes are under way to the keys of each hash, and to any key at all (D6).
 ///
@@ -90,6 +96,52 @@ impl WriteCounters {
     }
 }
 
+/// Which database is which, for readers (D14). The version is odd while that changes.
+#[derive(Debug)]
+pub(crate) struct Swaps {
+    version: Padded<AtomicU64>,
+    physical: Box<[AtomicU32]>,
+}
+
+impl Swaps {
+    pub fn new() -> Self {
+        Self { version: Padded(AtomicU64::new(0)), physical: (0..DATABASES).map(AtomicU32::new).collect() }
+    }
+
+    /// The owner is about to change something.
+    pub fn begin(&self) {
+        self.version.0.fetch_add(1, AcqRel);
+    }
+
+    pub fn store(&self, db: DbId, physical: DbId) {
+        if let Some(entry) = self.physical.get(usize::from(db.0)) {
+            entry.store(physical.0.into(), Release);
+        }
+    }
+
+    /// It has.
+    pub fn end(&self) {
+        self.version.0.fetch_add(1, AcqRel);
+    }
+
+    /// The physical number of a database, and what [`Swaps::is_still`] is to be asked once all has been read that it leads to.
+    #[inline]
+    pub fn physical(&self, db: DbId) -> (DbId, u64) {
+        let version = self.version.0.load(Acquire);
+        if version == 0 {
+            return (db, version);
+        }
+        let physical = self.physical.get(usize::from(db.0)).map_or(db, |entry| DbId(entry.load(Acquire) as u8));
+        (physical, version)
+    }
+
+    /// Whether nothing has changed since.
+    #[inline]
+    pub fn is_still(&self, version: u64) -> bool {
+        version.is_multiple_of(2) && self.version.0.load(Acquire) == version
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Published {
@@ -100,6 +152,7 @@ pub(crate) struct Published {
     /// By database: what lies before is gone (T4).
     floors: Box<[SharedPosition]>,
     pub writes: WriteCounters,
+    pub swaps: Swaps,
 }
 
 impl Published {
@@ -109,6 +162,7 @@ impl Published {
             last_delete: SharedPosition::new(last_delete),
             floors: floors.iter().map(|floor| SharedPosition::new(*floor)).collect(),
             writes: WriteCounters::new(),
+            swaps: Swaps::new(),
         }
     }
 

@@ -8,10 +8,12 @@ use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SavedPag
 
 use crate::checkpoint::Saver;
 use crate::compact::Compaction;
+use crate::databases::{Databases, MAP_KEY, RESERVED};
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
+use crate::lookup::TextBuf;
 use crate::partition::{Limits, Partition};
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
@@ -27,6 +29,7 @@ pub(crate) struct Replay {
     /// Keys that came from a checkpoint are not in the wheel yet.
     unentered: Option<ScanCursor>,
     dbs: Vec<DbStats>,
+    databases: Databases,
     floors: Vec<LogPosition>,
     sweep: Sweep,
     limits: Limits,
@@ -44,11 +47,22 @@ impl Replay {
             unentered: None,
             // dead records may be of any: only what lives has to have a database
             dbs: vec![DbStats::default(); DATABASES],
+            databases: Databases::new(),
             floors: vec![LogPosition(0); DATABASES],
             sweep: Sweep::Done,
             limits,
             now_ms,
         })
+    }
+
+    /// The record that says which database is which.
+    fn take_map(&mut self, record: &Record<'_>) -> Result<(), String> {
+        if record.db() == RESERVED && record.key() == MAP_KEY {
+            let mut text = TextBuf::default();
+            let databases = Databases::from_bytes(text.text(record.value()));
+            self.databases = databases.ok_or("the record of which database is which makes no sense")?;
+        }
+        Ok(())
     }
 
     /// The entry of a record's key, and whether its record lies below the floor.
@@ -118,6 +132,7 @@ impl Replay {
             self.index = Index::new()?;
             table.drop_below_floor(position);
             self.dbs.fill(DbStats::default());
+            self.databases = Databases::new();
             self.wheel = Wheel::new(self.now_ms);
             self.unentered = None;
             self.sweep = Sweep::Done;
@@ -147,6 +162,7 @@ impl Replay {
             wheel: self.wheel,
             unentered: self.unentered,
             dbs: self.dbs,
+            databases: self.databases,
             floors: self.floors,
             sweep: self.sweep,
             dropped: Vec::new(),
@@ -173,6 +189,7 @@ impl emberkv_log::Replay for Replay {
         match record.kind() {
             Kind::Put | Kind::PutInt | Kind::PutPacked => {
                 self.put(table, address, record).map_err(|error| error.to_string())?;
+                self.take_map(record)?;
             }
             Kind::Delete => self.delete(table, record),
             Kind::Floor => {
@@ -203,10 +220,20 @@ impl emberkv_log::Replay for Replay {
             && self.index.find(fingerprint, |other| other == address).is_some()
     }
 
+    fn begins_with(&self, addresses: &mut Vec<Address>) {
+        let fingerprint = self.hasher.fingerprint(RESERVED, MAP_KEY);
+        addresses.extend(self.index.candidates(fingerprint).map(|(_, address)| address));
+    }
+
+    fn begin_with(&mut self, record: &Record<'_>) -> Result<(), String> {
+        self.take_map(record)
+    }
+
     fn clear(&mut self) -> Result<(), String> {
         self.index = Index::new().map_err(|error| error.to_string())?;
         (self.wheel, self.unentered) = (Wheel::new(self.now_ms), None);
         self.dbs.fill(DbStats::default());
+        self.databases = Databases::new();
         self.floors.fill(LogPosition(0));
         self.sweep = Sweep::Done;
         Ok(())
@@ -240,7 +267,9 @@ impl emberkv_log::Replay for Replay {
 
     fn check(&self) -> Result<(), String> {
         let databases = self.limits.databases;
-        match (databases..DATABASES).find(|&db| self.dbs[db].keys > 0) {
+        let physical = |db: usize| usize::from(self.databases.physical(DbId(db as u8)).0);
+        let reserved = usize::from(RESERVED.0);
+        match (databases..reserved).find(|&db| self.dbs[physical(db)].keys > 0) {
             None => Ok(()),
             Some(found) => Err(format!(
                 "the log holds keys of database {found}, and there are only {databases}: raise 'databases'"

@@ -35,7 +35,7 @@ const FEW: usize = 64;
 /// A key in a database.
 type Name = (DbId, Box<[u8]>);
 
-/// Who watches which keys of a partition.
+/// Who watches which keys of a partition, by the names that clients have for them.
 #[derive(Default, Debug)]
 pub(crate) struct Watchers {
     keys: HashMap<Name, Vec<Weak<AtomicBool>>>,
@@ -69,15 +69,14 @@ impl Watchers {
         self.keys.entry((db, key.into())).or_default().push(Arc::downgrade(&watch.0));
     }
 
-    /// A key is changed: whoever watches it has seen enough.
-    pub fn touch(&mut self, key: Key<'_>) {
-        if !self.keys.is_empty() {
-            self.touch_slowly(key.db, key.bytes);
-        }
+    /// Those of the watched names that are `wanted`.
+    pub fn names(&self, wanted: impl Fn(&Name) -> bool) -> Vec<Name> {
+        self.keys.keys().filter(|name| wanted(name)).cloned().collect()
     }
 
+    /// A key is changed: whoever watches it has seen enough.
     #[cold]
-    fn touch_slowly(&mut self, db: DbId, key: &[u8]) {
+    pub fn touch(&mut self, db: DbId, key: &[u8]) {
         let watchers = self.keys.remove(&(db, key.into())).unwrap_or_default();
         self.entries -= watchers.len();
         for watch in watchers.iter().filter_map(Weak::upgrade) {
@@ -87,20 +86,24 @@ impl Watchers {
 }
 
 impl<D: Disk> Partition<D> {
+    /// A key is changed.
+    #[inline]
+    pub(crate) fn touch(&mut self, key: Key<'_>) {
+        if !self.watchers.is_empty() {
+            self.watchers.touch(self.databases.logical(key.db), key.bytes);
+        }
+    }
+
     /// One database is emptied, or all: keys that exist are changed by that, others are not.
     pub(crate) fn touch_watched(&mut self, db: Option<DbId>) {
         if self.watchers.is_empty() {
             return;
         }
-        let watched = self.watchers.keys.keys().filter(|(other, _)| db.is_none_or(|db| db == *other));
-        let table = self.log.table();
-        let exists = |(db, key): &&Name| {
-            let key = self.key(*db, key);
-            // one whose record is not in memory can't be asked: taken for changed, a transaction is tried again for nothing
-            self.index.candidates(key.fingerprint).any(|(_, address)| !table.is_resident(address))
-                || self.peek(key).live().is_some()
-        };
-        let hit: Vec<_> = watched.filter(exists).cloned().collect();
-        hit.iter().for_each(|(db, key)| self.watchers.touch_slowly(*db, key));
+        // one whose record is not in memory is taken for changed: a transaction is tried again for nothing
+        let hit = self.watchers.names(|(other, key)| {
+            let other = self.databases.physical(*other);
+            db.is_none_or(|db| db == other) && self.may_exist(self.key(other, key))
+        });
+        hit.iter().for_each(|(db, key)| self.watchers.touch(*db, key));
     }
 }

@@ -159,9 +159,7 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
-        if !self.watchers.is_empty() {
-            self.watchers.touch(key);
-        }
+        self.touch(key);
         self.saver.changed();
         let stats = &mut self.dbs[usize::from(key.db.0)];
         let mut old_expiry = None;
@@ -240,7 +238,7 @@ impl<D: Disk> Partition<D> {
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
-        self.watchers.touch(key);
+        self.touch(key);
         self.index.remove(found.slot);
         self.log.table_mut().release(found.address, found.shape(key.db));
         self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);

@@ -123,6 +123,12 @@ pub enum Plant {
     L2Vote,
     /// A transaction that has failed is answered, and its keys unlocked, before its aborts are safe.
     X6,
+    /// SWAPDB does not touch watched keys.
+    X8Watch,
+    /// Keys are locked by the numbers that records have of their databases.
+    X8Names,
+    /// FLUSHALL leaves databases swapped.
+    X8Flush,
 }
 
 thread_local! {

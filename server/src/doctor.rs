@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use emberkv_engine::{Limits, Partition};
+use emberkv_engine::{Limits, Partition, RESERVED};
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::overlay::OverlayDisk;
 use emberkv_log::disk::real::{OpenError, RealDisk};
@@ -158,7 +158,7 @@ impl Examination {
         for partition in partitions {
             let facts = partition.log().segment_facts();
             self.facts.extend(facts.into_iter().map(|facts| (partition.id(), facts)));
-            self.keys += (0..=u8::MAX).map(|db| partition.db_stats(DbId(db)).keys).sum::<u64>();
+            self.keys += (0..RESERVED.0).map(|db| partition.db_stats(DbId(db)).keys).sum::<u64>();
         }
         self.report = report;
     }
@@ -178,6 +178,6 @@ fn start<D: Disk>(disk: Arc<D>, salvage: bool) -> Result<Opened<D>, emberkv_engi
         random: Box::new(random),
     };
     // what it holds is not to depend on a configuration
-    let limits = Limits { databases: 256, max_value_bytes: usize::MAX, ..Limits::default() };
+    let limits = Limits { databases: 255, max_value_bytes: usize::MAX, ..Limits::default() };
     emberkv_engine::open(disk, options, limits, 1, &Progress::default())
 }

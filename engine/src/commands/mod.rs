@@ -53,6 +53,8 @@ impl<D: Disk> Partition<D> {
             self.bring_for(request)?;
         }
         self.whose = request.whose;
+        // from here on it is the number that records have
+        let request = Request { db: self.databases.physical(request.db), ..request };
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),

@@ -76,7 +76,7 @@ impl<D: Disk> Partition<D> {
     }
 
     pub(super) fn move_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let db = parse_db(request.args.at(2), self.limits.databases)?;
+        let db = self.physical(parse_db(request.args.at(2), self.limits.databases)?);
         if db == request.db {
             return Err(SAME);
         }
@@ -110,6 +110,7 @@ impl<D: Disk> Partition<D> {
         self.put(to, value, expires_at_ms, old);
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::C6) {
+            self.log.end_turn(); // and with it the frame
             self.reserve(tombstone, Purpose::Shrink)?;
         }
         // and so does a put
@@ -120,8 +121,9 @@ impl<D: Disk> Partition<D> {
     }
 
     pub(super) fn copy(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let options = CopyOptions::parse(request.args, request.db, self.limits.databases)?;
-        let (from, to) = (self.key(request.db, request.args.at(1)), self.key(options.db, request.args.at(2)));
+        let options = CopyOptions::parse(request.args, self.logical(request.db), self.limits.databases)?;
+        let to_db = self.physical(options.db);
+        let (from, to) = (self.key(request.db, request.args.at(1)), self.key(to_db, request.args.at(2)));
         let copies = self.lookup(from)?.live().is_some() && (self.lookup(to)?.live().is_none() || options.replace);
         if copies {
             self.duplicate(from, to)?;

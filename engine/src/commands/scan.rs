@@ -38,6 +38,7 @@ impl Default for Walk {
 #[derive(Debug)]
 pub(crate) struct BegunWalk {
     whose: Whose,
+    db: DbId,
     walk: Walk,
     seen_ms: u64,
 }
@@ -137,7 +138,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn keys(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         self.note_all()?;
         // only if it has to wait on its way is there one that was begun
-        let begun = self.walks.iter().position(|begun| begun.whose == request.whose);
+        let begun = self.walks.iter().position(|begun| begun.whose == request.whose && begun.db == request.db);
         let mut walk = begun.map_or_else(Walk::default, |i| self.walks.swap_remove(i).walk);
         match self.walk_on(request.db, request.args.at(1), &mut walk) {
             Ok(()) => {}
@@ -145,7 +146,7 @@ impl<D: Disk> Partition<D> {
                 let (now_ms, whose) = (self.now_ms, request.whose);
                 self.walks.retain(|begun| now_ms.saturating_sub(begun.seen_ms) < FORGOTTEN_MS);
                 if let Stop::Cold(_) = stop {
-                    self.walks.push(BegunWalk { whose, walk, seen_ms: now_ms });
+                    self.walks.push(BegunWalk { whose, db: request.db, walk, seen_ms: now_ms });
                 }
                 return Err(stop);
             }

@@ -81,7 +81,7 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn mget(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let keys = request.args.from(1);
-        let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_row(request.db, key)).collect();
+        let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_physical(request.db, key)).collect();
         fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
         let mut lookups = Vec::with_capacity(keys.len());
         for (bytes, fingerprint) in keys.iter().zip(fingerprints) {
@@ -132,7 +132,7 @@ impl<D: Disk> Partition<D> {
             let (key, value) = (args.at(i), stored(args.at(i + 1)));
             let entry = emberkv_log::Entry::Put { db: request.db, key, value, expires_at_ms: None };
             bytes += entry.encoded_len() as u64;
-            self.prefetch_row(request.db, key);
+            self.prefetch_physical(request.db, key);
         }
         self.reserve(bytes, emberkv_log::Purpose::Grow)?;
         for i in (1..args.len()).step_by(2) {

@@ -113,7 +113,7 @@ fn arity(name: &str) -> (usize, usize) {
         "bitop" => (4, usize::MAX),
         "copy" | "lcs" => (3, usize::MAX),
         "dbsize" => (1, 1),
-        "move" | "rename" | "renamenx" => (3, 3),
+        "move" | "rename" | "renamenx" | "swapdb" => (3, 3),
         "decr" | "expiretime" | "get" | "getdel" | "incr" | "persist" | "pexpiretime" | "pttl" | "strlen" | "ttl"
         | "type" => (2, 2),
         "del" | "exists" | "getex" | "mget" | "touch" | "unlink" => (2, usize::MAX),
@@ -295,6 +295,7 @@ impl Model {
             }
             "rename" | "renamenx" => self.rename(name == "renamenx", &key(0), key(1)),
             "move" | "copy" => self.carry(&name, db, args),
+            "swapdb" => self.swapdb(args),
             "bitop" => self.bitop(db, args),
             "lcs" => self.lcs(db, args),
             "dbsize" => int(self.state.keys().filter(|key| key.0 == db).count() as i64),

@@ -29,6 +29,22 @@ impl Model {
         if only_new { int(i64::from(!is_there)) } else { ok() }
     }
 
+    pub(super) fn swapdb(&mut self, args: &[Vec<u8>]) -> Answer {
+        let (a, b) = (database(&args[0])?, database(&args[1])?);
+        let other = |db| {
+            if db == a {
+                b
+            } else if db == b {
+                a
+            } else {
+                db
+            }
+        };
+        let state = std::mem::take(&mut self.state);
+        self.state = state.into_iter().map(|((db, key), held)| ((other(db), key), held)).collect();
+        ok()
+    }
+
     /// MOVE and COPY.
     pub(super) fn carry(&mut self, name: &str, db: u8, args: &[Vec<u8>]) -> Answer {
         let from: Name = (db, args[0].as_slice().into());

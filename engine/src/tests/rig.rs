@@ -12,6 +12,7 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
+use crate::databases::RESERVED;
 use crate::flush::Sweep;
 use crate::lookup::TextBuf;
 use crate::stats::DbStats;
@@ -369,7 +370,9 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
         assert_eq!(found.address, address, "a key has two entries");
         let value = partition.text(found, &mut TextBuf::default()).into();
         let held = Held { value, expires_at_ms: found.expires_at_ms };
-        state.insert((record.db().0, record.key().into()), held);
+        if record.db() != RESERVED {
+            state.insert((partition.databases.logical(record.db()).0, record.key().into()), held);
+        }
     });
     state
 }
@@ -379,7 +382,7 @@ pub fn check_counts(partition: &Partition<SimDisk>) {
     let table = partition.log.table();
     let mut dbs = BTreeMap::new();
     let (mut entries, mut live_bytes) = (0, 0);
-    let mut tallies = vec![(0, 0, 0); DATABASES];
+    let mut tallies = vec![(0, 0, 0); 256];
     partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
         let record = table.record(address);
         entries += 1;
@@ -393,9 +396,9 @@ pub fn check_counts(partition: &Partition<SimDisk>) {
             dbs.entry(record.db()).or_insert(DbStats::default()).add(record.expires_at_ms());
         }
     });
-    for db in 0..DATABASES {
-        let db = DbId(db as u8);
-        assert_eq!(partition.db_stats(db), dbs.get(&db).copied().unwrap_or_default(), "in {db:?}");
+    for db in 0..=u8::MAX {
+        let db = DbId(db);
+        assert_eq!(partition.dbs[usize::from(db.0)], dbs.get(&db).copied().unwrap_or_default(), "in {db:?}");
     }
     assert_eq!(partition.index.len(), entries);
     assert_eq!(table.live_bytes(), live_bytes);
@@ -403,8 +406,8 @@ pub fn check_counts(partition: &Partition<SimDisk>) {
         |tallies: &[Tally]| tallies.iter().map(|tally| (tally.keys, tally.expires, tally.expiry_sum_ms)).collect();
     let counted: Vec<(u64, u64, u128)> = sum(&table.keys());
     let (mut counted, mut there) = (counted, tallies);
-    counted.resize(DATABASES, (0, 0, 0));
-    there.resize(DATABASES, (0, 0, 0));
+    counted.resize(256, (0, 0, 0));
+    there.resize(256, (0, 0, 0));
     assert_eq!(counted, there, "each entry counts for its segment");
 }
 

@@ -35,7 +35,7 @@ pub enum Route {
 /// The route of a command on data, in a data set of `partitions`.
 #[inline]
 pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
-    if partitions == 1 {
+    if partitions == 1 && id != CommandId::Swapdb {
         return Route::One(PartitionId(0));
     }
     match id {
@@ -48,9 +48,12 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Copy | CommandId::Lcs | CommandId::Rename | CommandId::Renamenx => {
             route_of_keys([args.at(1), args.at(2)].into_iter(), partitions)
         }
-        CommandId::Dbsize | CommandId::Flushall | CommandId::Flushdb | CommandId::Keys | CommandId::Randomkey => {
-            Route::Several
-        }
+        CommandId::Dbsize
+        | CommandId::Flushall
+        | CommandId::Flushdb
+        | CommandId::Keys
+        | CommandId::Randomkey
+        | CommandId::Swapdb => Route::Several,
         CommandId::Scan => {
             Route::One(ScanPlace::parse(args.at(1)).map_or(PartitionId(0), |place| place.owner(partitions)))
         }

@@ -21,6 +21,7 @@ use super::plan::{Extent, Merge, Plan, Route, route};
 use super::reply::Outcome;
 use super::share::{Action, Answer, Run, Share, Step};
 use super::staged::Staged;
+use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
 use crate::names::names;
 use crate::stop::Stop;
@@ -235,6 +236,12 @@ impl Plan {
             watch: None,
             alone: false,
         };
+        // behind a SWAPDB a key may be of any database that it names
+        let swaps = lines.iter().filter(|line| line.id == CommandId::Swapdb);
+        let swaps = swaps.filter_map(|line| parse_swap(line.args.args(), extent.databases).ok());
+        let mut swapped: Vec<DbId> = swaps.flat_map(|(a, b)| [a, b]).collect();
+        swapped.sort_unstable();
+        swapped.dedup();
         let owner = |key: &[u8]| crate::slots::partition_of(key, partitions);
         for Line { id, db, args } in &lines {
             let args: Args<'_> = args.args();
@@ -244,13 +251,20 @@ impl Plan {
             }
             let request = Request { id: *id, db: *db, args, whose: emberkv_log::Whose::default() };
             for (db, key) in names(request).into_iter().flatten() {
-                runs.entry(owner(key)).or_insert_with(blank).keys.push((db, key.into()));
+                let run = runs.entry(owner(key)).or_insert_with(blank);
+                run.keys.push((db, key.into()));
+                if swapped.contains(&db) {
+                    run.keys.extend(swapped.iter().filter(|other| **other != db).map(|other| (*other, key.into())));
+                }
             }
             if id.command().keys.is_empty() {
                 for partition in 0..partitions {
                     runs.entry(PartitionId(partition)).or_insert_with(blank).all = true;
                 }
             }
+        }
+        if !swapped.is_empty() {
+            runs.values_mut().for_each(|run| run.keys.push((RESERVED, MAP_KEY.into())));
         }
         if let Some((watch, keys)) = watch {
             for (db, key) in keys {
@@ -265,7 +279,8 @@ impl Plan {
             runs.entry(partition).or_insert_with(blank).steps = steps;
         }
         if let [run] = &mut runs.values_mut().collect::<Vec<_>>()[..] {
-            run.alone = true;
+            // a swap is to be durable before anybody sees it, also if there is one partition
+            run.alone = swapped.is_empty();
         }
         let db = DbId(0);
         let shares =

@@ -123,6 +123,13 @@ pub enum Step {
     },
     /// A share of one over several partitions.
     Share(Share),
+    /// Swap two databases.
+    Swap {
+        /// One.
+        a: DbId,
+        /// The other.
+        b: DbId,
+    },
     /// Say what a key holds.
     Fetch {
         /// Its database.

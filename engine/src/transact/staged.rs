@@ -16,6 +16,7 @@ use emberkv_resp::{Args, Protocol, Reply};
 use super::plan::{Extent, Plan, split};
 use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
 use crate::commands::{CopyOptions, Lcs, NO_SUCH_KEY, Operation};
+use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
 use crate::slots::partition_of;
@@ -49,6 +50,8 @@ pub(crate) enum Staged {
     Transfer { way: Way, from: Placed, to: Placed },
     /// BITOP: has asked for the strings; `order` says for each in turn whose share has it.
     Combine { operation: Operation, to: Placed, order: Vec<u16> },
+    /// SWAPDB: has swapped everywhere; there is no second stage.
+    Swap,
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
 }
@@ -58,7 +61,15 @@ pub(super) type Steps = Vec<(PartitionId, Step)>;
 
 /// Whether a command over several partitions is of that kind outside of a transaction too. (MSETNX is not: its owners' votes are enough.)
 pub(super) fn is_staged(id: CommandId) -> bool {
-    matches!(id, CommandId::Bitop | CommandId::Copy | CommandId::Lcs | CommandId::Rename | CommandId::Renamenx)
+    matches!(
+        id,
+        CommandId::Bitop
+            | CommandId::Copy
+            | CommandId::Lcs
+            | CommandId::Rename
+            | CommandId::Renamenx
+            | CommandId::Swapdb
+    )
 }
 
 impl Placed {
@@ -114,6 +125,11 @@ impl Staged {
                 let (steps, order) = read(db, args.to(3).from(1), partitions);
                 (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
             }
+            CommandId::Swapdb => {
+                let (a, b) = parse_swap(args, extent.databases)?;
+                let steps = (0..partitions).map(|partition| (PartitionId(partition), Step::Swap { a, b }));
+                (Self::Swap, steps.collect())
+            }
             _ => return Ok(None),
         }))
     }
@@ -129,6 +145,10 @@ impl Staged {
                 reply.integer(i64::from(!is_there));
                 let steps = puts.into_iter().map(|(partition, share)| (partition, Step::Share(share)));
                 Ok(if is_there { Steps::new() } else { steps.collect() })
+            }
+            Self::Swap => {
+                reply.ok();
+                Ok(Steps::new())
             }
             Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
             Self::Combine { operation, to, order } => {

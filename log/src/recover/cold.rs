@@ -59,6 +59,21 @@ impl<'a, D: Disk> ColdReplay<'a, D> {
         Ok(())
     }
 
+    /// Hands over the records that `replay` begins with.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn begin(&mut self, table: &mut SegmentTable, replay: &mut impl Replay) -> Result<(), StartError> {
+        let mut addresses = Vec::new();
+        replay.begins_with(&mut addresses);
+        for address in addresses {
+            self.bring(address, table, replay)?;
+            replay.begin_with(&table.record(address)).map_err(StartError::Replay)?;
+        }
+        table.kept_mut().clear();
+        Ok(())
+    }
+
     fn bring(&mut self, address: Address, table: &mut SegmentTable, replay: &impl Replay) -> Result<(), StartError> {
         if table.is_here(address) {
             return Ok(()); // its segment has just been read

@@ -49,6 +49,17 @@ pub trait Replay: Send {
         Err("checkpoints are not read".to_owned())
     }
 
+    /// Records that it wants to see before any other, once it is restored, added to `addresses`.
+    fn begins_with(&self, _addresses: &mut Vec<Address>) {}
+
+    /// Takes one of those.
+    ///
+    /// # Errors
+    /// As above.
+    fn begin_with(&mut self, _record: &Record<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Looks at the whole, once all is applied and before anything is written.
     ///
     /// # Errors
@@ -194,6 +205,7 @@ fn replay_all<D: Disk>(
     let mut replayed = Replayed::default();
     let progress = context.progress;
     let mut cold = ColdReplay::new(disk, scanned);
+    cold.begin(table, replay)?;
     for found in scanned {
         let base = found.header.map_or(LogPosition(0), |header| header.base);
         if base.plus(found.valid_end) <= begin.from {

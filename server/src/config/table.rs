@@ -159,7 +159,7 @@ directives! {
             "maxmemory-policy", Runtime, EVICTION_POLICY,
             "what gives way at maxmemory; spill loses nothing, it reads what is cold from disk; the \
              others are kept, not enforced by this version";
-        Databases databases: u32 = 16, "databases", Start, Number::<u32>::new(1, 256),
+        Databases databases: u32 = 16, "databases", Start, Number::<u32>::new(1, 255),
             "number of databases for SELECT";
     }
     "data" {

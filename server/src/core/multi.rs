@@ -8,6 +8,7 @@ use emberkv_resp::schema::{Command, CommandId, Flags, Runs, resolve};
 use emberkv_resp::{Args, Output, OwnedArgs, Reply, format};
 
 use crate::acl::{Context, Denied};
+use crate::core::away::Routed;
 use crate::core::connection::{Access, Connection, Fate};
 use crate::core::look::Silence;
 use crate::core::pipeline::{Parsed, refusal};
@@ -40,7 +41,7 @@ struct Queued {
 impl Queued {
     /// Whether it is a line of the script.
     fn is_on_data(&self) -> bool {
-        self.command.runs == Runs::Data && self.denied.is_none()
+        (self.command.runs == Runs::Data || self.command.id == CommandId::Swapdb) && self.denied.is_none()
     }
 }
 
@@ -132,6 +133,11 @@ impl Shard {
             CommandId::Exec => Some(self.exec(conn, command)),
             CommandId::Quit | CommandId::Reset => None,
             _ if is_multi => Some(self.queue(conn, command, args)),
+            // it is on data, and always a transaction
+            CommandId::Swapdb => match self.spread(conn, parsed, args) {
+                Routed::Later => Some(Err(())),
+                Routed::Here(_) | Routed::Done | Routed::AfterFlush => Some(Ok(())),
+            },
             CommandId::Unwatch => {
                 connection.watching = None;
                 Some(self.answer(conn, command, |reply| reply.ok()))

@@ -159,7 +159,7 @@ impl Blocked {
 
 /// All keys of a request. One whose arguments contradict themselves has none: it is answered with an error.
 fn keys_of(partition: &Partition<RealDisk>, request: Request<'_>) -> impl Iterator<Item = Fingerprint> {
-    names(request).into_iter().flatten().map(move |(db, key)| partition.prefetch_row(db, key))
+    names(request).into_iter().flatten().map(move |(db, key)| partition.name(db, key))
 }
 
 /// Hash, rows, records, as in a pipeline.

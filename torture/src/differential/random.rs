@@ -87,7 +87,7 @@ fn ask_both(pair: &mut Pair, args: &Args, compare: &Compare) -> Result<Option<[S
     }
 }
 
-/// Compares value and expiry of every key, and the number of keys.
+/// Compares value and expiry of every key, and the number of keys, in the two databases that commands reach.
 fn compare_states(pair: &mut Pair) -> Result<Vec<(String, [String; 2])>> {
     let mut found = Vec::new();
     let mut check = |key: &str, args: Vec<Vec<u8>>, compare: Compare| -> Result<()> {
@@ -96,14 +96,16 @@ fn compare_states(pair: &mut Pair) -> Result<Vec<(String, [String; 2])>> {
         }
         Ok(())
     };
-    for key in KEYS {
-        let shown = format!("\"{}\"", escape(key));
-        check(&shown, vec![b"GET".to_vec(), key.to_vec()], Compare::Exact)?;
-        let expiry = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
-        check(&shown, expiry, Compare::Near(TTL_SLACK_MS))?;
+    for database in [1, 0] {
+        check("SELECT", args("SELECT", [database.to_string().into_bytes()]), Compare::Exact)?;
+        for key in KEYS {
+            let shown = format!("\"{}\"", escape(key));
+            check(&shown, args("GET", [key.to_vec()]), Compare::Exact)?;
+            check(&shown, args("PEXPIRETIME", [key.to_vec()]), Compare::Near(TTL_SLACK_MS))?;
+        }
+        check("DBSIZE", args("DBSIZE", []), Compare::Exact)?;
+        check("KEYS", args("KEYS", [b"*".to_vec()]), Compare::Set)?;
     }
-    check("DBSIZE", vec![b"DBSIZE".to_vec()], Compare::Exact)?;
-    check("KEYS", vec![b"KEYS".to_vec(), b"*".to_vec()], Compare::Set)?;
     Ok(found)
 }
 
@@ -179,7 +181,7 @@ impl Draw {
     fn valid_command(&mut self) -> (Args, Compare) {
         let exact = Compare::Exact;
         let key = self.key();
-        match self.rng.below(43) {
+        match self.rng.below(44) {
             0..4 => (self.set(), exact),
             4 => (args("GET", [key]), exact),
             5 => (args("GETDEL", [key]), exact),
@@ -226,7 +228,7 @@ impl Draw {
             },
             33 => (args("ECHO", [self.value()]), exact),
             34..36 => (self.bit(), exact),
-            36..41 => (self.of_several(), exact),
+            36..42 => (self.of_several(), exact),
             _ => (self.bitfield(), exact),
         }
     }
@@ -234,13 +236,18 @@ impl Draw {
     /// A command that goes by what it finds under several keys.
     fn of_several(&mut self) -> Args {
         let (a, b) = (self.key(), self.key());
-        match self.rng.below(8) {
+        match self.rng.below(11) {
+            8 => args("MOVE", [a, self.word(&["1", "1", "1", "0", "16", "-1", "x"]).as_bytes().to_vec()]),
+            9 => {
+                let databases = self.word(&["0 1", "0 1", "1 0", "1 1", "0 16", "x 0", "0 x"]);
+                args("SWAPDB", databases.split(' ').map(|word| word.as_bytes().to_vec()))
+            }
+            10 => self.restore(),
             0..2 => args(self.word(&["RENAME", "RENAMENX"]), [a, b]),
             2..5 => {
                 let mut command = args("COPY", [a, b]);
                 for _ in 0..self.rng.below(3) {
-                    // of one database the states are compared
-                    let option = self.word(&["REPLACE", "REPLACE", "replace", "DB 0", "DB 99", "DB x", "DB", "x"]);
+                    let option = self.word(&["REPLACE", "REPLACE", "DB 1", "DB 1", "DB 0", "DB 99", "DB x", "DB", "x"]);
                     command.extend(option.split(' ').map(|word| word.as_bytes().to_vec()));
                 }
                 command
@@ -262,6 +269,22 @@ impl Draw {
                 command
             }
         }
+    }
+
+    fn restore(&mut self) -> Args {
+        // redis 8.2's: of "5", of seventy times "a", and a damaged one
+        let payloads: [&[u8]; 3] = [
+            b"\x00\xc0\x05\x0c\x00\xa8Yk\xa6y\x05-\x18",
+            b"\x00\xc3\t@F\x01aa\xe09\x00\x01aa\x0c\x00O\xa8lI\x11\xbc$\xea",
+            b"\x00\xc0\x06\x0c\x00\xa8Yk\xa6y\x05-\x18",
+        ];
+        let ttl = if self.rng.percent(70) { b"0".to_vec() } else { self.millis() };
+        let mut command = args("RESTORE", [self.key(), ttl, self.rng.pick(&payloads).to_vec()]);
+        for _ in 0..self.rng.below(3) {
+            let option = self.word(&["REPLACE", "REPLACE", "IDLETIME 5", "FREQ 5", "FREQ 256", "ABSTTL", "x"]);
+            command.extend(option.split(' ').map(|word| word.as_bytes().to_vec()));
+        }
+        command
     }
 
     /// A command on single bits, or on all within a range.

@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
-use emberkv_log::{Appended, Entry, LogPosition, MARK_BYTES, OpenPart, PartHolds, PartitionId, Refusal, Shape, TxId};
+use emberkv_log::{
+    Appended, DbId, Entry, LogPosition, MARK_BYTES, OpenPart, PartHolds, PartitionId, Refusal, Shape, TxId,
+};
 
 use self::answers::Answer;
 use super::share::{Action, Share};
@@ -54,6 +56,8 @@ struct Open {
     /// All participants, if the part is to be appended without a vote.
     at_once: Option<Arc<[PartitionId]>>,
     share: Share,
+    /// The number that records have of the share's database, from the grant on.
+    db: DbId,
     place: Place,
     step: Step,
     /// Of a deletion: which of the keys there are.
@@ -178,6 +182,7 @@ impl<D: Disk> Partition<D> {
             from,
             members,
             at_once,
+            db: share.db,
             share,
             place,
             step: Step::Queued,
@@ -207,7 +212,11 @@ impl<D: Disk> Partition<D> {
             }
             for ticket in granted {
                 // one that was refused while it was waiting is not asked any more
-                if self.transactions.open.get(&ticket).is_some_and(|open| open.step == Step::Queued) {
+                if let Some(open) = self.transactions.open.get_mut(&ticket)
+                    && open.step == Step::Queued
+                {
+                    // while it has its locks databases are not swapped but by itself
+                    open.db = self.databases.physical(open.share.db);
                     self.step(ticket, Some(Step::Vote));
                 }
             }
@@ -235,7 +244,7 @@ impl<D: Disk> Partition<D> {
             Step::Vote => self.vote(ticket, &mut open),
             Step::Write(participants) => self.write(ticket, &mut open, &participants),
             // what the part replaces is looked at once more
-            Step::Commit if self.bring_share(&open.share).is_err() => Err(Stop::Wait),
+            Step::Commit if self.bring_share(&open).is_err() => Err(Stop::Wait),
             Step::Commit => match self.append_decision(&mut open, &Entry::Mark { txid: ticket }) {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
@@ -312,7 +321,7 @@ impl<D: Disk> Partition<D> {
                 }
                 (action, _) => {
                     let holds = match action {
-                        Action::Put { .. } => PartHolds::Value(open.share.db, None),
+                        Action::Put { .. } => PartHolds::Value(open.db, None),
                         Action::Delete(_) => PartHolds::Tombstone,
                         _ => PartHolds::Floor,
                     };
@@ -328,7 +337,7 @@ impl<D: Disk> Partition<D> {
         self.release_effects(open);
         for record in open.records.drain(..) {
             if matches!(open.share.action, Action::Put { .. }) {
-                let shape = Shape { len: record.len, db: open.share.db, expires_at_ms: None };
+                let shape = Shape { len: record.len, db: open.db, expires_at_ms: None };
                 self.log.table_mut().release(record.address, shape);
             }
         }

@@ -2,6 +2,8 @@
 
 use emberkv_log::DbId;
 use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
 use emberkv_resp::schema::CommandId;
 
 use super::misconf;
@@ -12,13 +14,16 @@ use crate::partition::Partition;
 use crate::stop::Stop;
 
 impl<D: Disk> Partition<D> {
+    /// By the name that clients have for it: between the lock and its grant databases may be swapped.
     pub(super) fn key_hash(&self, db: DbId, key: &[u8]) -> KeyHash {
+        #[cfg(any(test, feature = "sim"))]
+        let db = if plant::is(Plant::X8Names) { self.databases.physical(db) } else { db };
         KeyHash(self.hasher.hash(db, key))
     }
 
-    /// Whether a transaction has this key, so that nothing may be changed about it.
+    /// Whether a transaction has the key of a record, so that nothing may be changed about it.
     pub(crate) fn is_locked(&self, db: DbId, key: &[u8]) -> bool {
-        !self.locks.is_empty() && self.locks.is_held(self.key_hash(db, key))
+        !self.locks.is_empty() && self.locks.is_held(self.key_hash(self.databases.logical(db), key))
     }
 
     /// An ordinary command that touches what a transaction has must wait.

@@ -19,7 +19,7 @@ impl<D: Disk> Partition<D> {
         let Some(held) = open.held_for_part else { unreachable!("{ticket:?} is no writer here") };
         self.log.reserve_held(held)?;
         open.held_for_part = None;
-        let db = open.share.db;
+        let db = open.db;
         let count = match &open.share.action {
             Action::Put { pairs, .. } => pairs.len() / 2,
             Action::Delete(_) => open.found.len(),
@@ -73,12 +73,12 @@ impl<D: Disk> Partition<D> {
 
     /// The part counts: the index refers to it.
     pub(super) fn publish_part(&mut self, open: &Open) {
-        let db = open.share.db;
+        let db = open.db;
         match &open.share.action {
             Action::Put { pairs, .. } => {
                 // the misses of all keys overlap
                 let keys = || pairs.iter().step_by(2);
-                let fingerprints: Vec<_> = keys().map(|key| self.prefetch_row(db, key)).collect();
+                let fingerprints: Vec<_> = keys().map(|key| self.prefetch_physical(db, key)).collect();
                 fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
                 for (record, (bytes, fingerprint)) in open.records.iter().zip(keys().zip(fingerprints)) {
                     let key = Key { db, bytes, fingerprint };

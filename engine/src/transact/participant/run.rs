@@ -25,7 +25,7 @@ impl<D: Disk> Partition<D> {
     /// Watches keys from now on; what has expired is gone before that.
     pub(super) fn watch_keys(&mut self, db: DbId, keys: &Strings, watch: &Watch) -> Result<Vote, Stop> {
         for key in keys.iter() {
-            self.lookup(self.key(db, key))?;
+            self.lookup(self.key(self.physical(db), key))?;
             self.watchers.add(db, key, watch);
         }
         Ok(Vote::Count(0))
@@ -48,7 +48,7 @@ impl<D: Disk> Partition<D> {
         }
         if open.overlay.is_none() {
             for (db, key) in &run.watched {
-                self.lookup(self.key(*db, key))?; // one that has expired is changed by that
+                self.lookup(self.key(self.physical(*db), key))?; // one that has expired is changed by that
             }
             #[allow(unused_mut)]
             let mut is_changed = run.watch.as_ref().is_some_and(Watch::is_dirty);
@@ -112,7 +112,7 @@ impl<D: Disk> Partition<D> {
             Step::Command { id, db, args } => {
                 let mut output = Output::new();
                 let mut reply = Reply::new(&mut output, run.protocol);
-                let request = Request { id: *id, db: *db, args: args.args(), whose: self.whose };
+                let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
                 let is_refused = self.spill.is_full && id.command().flags.contains(Flags::DENYOOM);
                 let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.execute_other(request, &mut reply) };
                 match done {
@@ -122,7 +122,8 @@ impl<D: Disk> Partition<D> {
                 }
                 Ok(Answer::Reply(output.to_vec()))
             }
-            Step::Fetch { db, key } => match self.lookup(self.key(*db, key)) {
+            Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
+            Step::Fetch { db, key } => match self.lookup(self.key(self.physical(*db), key)) {
                 Ok(lookup) => {
                     self.count_read(lookup);
                     Ok(Answer::Held(lookup.live().map(|found| self.held(found))))
@@ -131,12 +132,14 @@ impl<D: Disk> Partition<D> {
             },
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
             Step::Place { db, key, held, .. } => {
-                let key = self.key(*db, key);
+                let key = self.key(self.physical(*db), key);
                 let old = self.lookup_to_replace(key);
                 self.put(key, held.value(), held.expires_at_ms(), old);
                 Ok(Answer::Vote(Vote::Ready))
             }
-            Step::Share(share) => self.execute_share(open, share.db, &share.action).map(Answer::Vote).or_else(refused),
+            Step::Share(share) => {
+                self.execute_share(open, self.physical(share.db), &share.action).map(Answer::Vote).or_else(refused)
+            }
         }
     }
 
@@ -207,6 +210,9 @@ impl<D: Disk> Partition<D> {
                 }
                 _ => unreachable!("a transaction has no other effects"),
             }
+        }
+        if let Some(databases) = &overlay.databases {
+            self.set_databases(databases.clone());
         }
     }
 

@@ -14,7 +14,7 @@ use crate::partition::Partition;
 use crate::published::WriteCounters;
 use crate::stop::Stop;
 use crate::transact::ToCoordinator;
-use crate::transact::share::{Action, Share, Strings, Values, Vote};
+use crate::transact::share::{Action, Strings, Values, Vote};
 use crate::write::stored;
 
 /// What a part's own record takes at most, its participants not counted.
@@ -23,7 +23,7 @@ const PART_BYTES: u64 = 24;
 impl<D: Disk> Partition<D> {
     /// The locks are granted: looks, holds room for what will be written, votes.
     pub(super) fn vote(&mut self, ticket: TxId, open: &mut Open) -> Result<(), Stop> {
-        self.bring_share(&open.share)?;
+        self.bring_share(open)?;
         let before = self.take_dependency();
         let vote = self.look(ticket, open);
         let depends = std::mem::replace(&mut self.depends, before);
@@ -56,7 +56,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn look(&mut self, ticket: TxId, open: &mut Open) -> Result<Vote, Stop> {
-        let db = open.share.db;
+        let db = open.db;
         // `open` is written to while the share is read
         let share = std::mem::replace(&mut open.share.action, Action::Size);
         let vote = match &share {
@@ -64,7 +64,7 @@ impl<D: Disk> Partition<D> {
             Action::Delete(keys) => self.look_for_delete(open, keys),
             Action::Find { pattern } => self.look_for_keys(open, db, pattern),
             Action::Run(run) => self.run(ticket, open, run),
-            Action::Watch { keys, watch } => self.watch_keys(db, keys, watch),
+            Action::Watch { keys, watch } => self.watch_keys(open.share.db, keys, watch),
             Action::Flush { .. } => {
                 let floor = Entry::Floor { db: None };
                 self.hold(open, floor.encoded_len() as u64, Purpose::Free).map(|()| Vote::Ready)
@@ -90,18 +90,19 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Has all records brought that a share of a command will look at.
-    pub(super) fn bring_share(&mut self, share: &Share) -> Result<(), Stop> {
+    pub(super) fn bring_share(&mut self, open: &Open) -> Result<(), Stop> {
         if !self.log.table().has_cold() {
             return Ok(());
         }
-        match &share.action {
-            Action::Put { pairs, .. } => self.bring_keys(share.db, pairs.iter().step_by(2)),
-            Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => self.bring_keys(share.db, keys.iter()),
-            Action::Watch { keys, .. } => self.bring_keys(share.db, keys.iter()),
+        match &open.share.action {
+            Action::Put { pairs, .. } => self.bring_keys(open.db, pairs.iter().step_by(2)),
+            Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => self.bring_keys(open.db, keys.iter()),
+            Action::Watch { keys, .. } => self.bring_keys(open.db, keys.iter()),
             Action::Run(run) => {
                 let mut missing = Ok(());
                 for (db, key) in run.keys.iter().chain(&run.watched) {
-                    missing = self.bring_keys(*db, std::iter::once(&**key)).and(missing);
+                    let db = self.databases.physical(*db);
+                    missing = self.bring_keys(db, std::iter::once(&**key)).and(missing);
                 }
                 missing
             }
@@ -116,7 +117,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn look_for_put(&mut self, open: &mut Open, pairs: &Strings, if_absent: bool) -> Result<Vote, Stop> {
-        let db = open.share.db;
+        let db = open.db;
         let mut bytes = 0;
         for i in (0..pairs.len()).step_by(2) {
             let (key, value) = (pairs.at(i), stored(pairs.at(i + 1)));
@@ -132,7 +133,7 @@ impl<D: Disk> Partition<D> {
     fn look_for_delete(&mut self, open: &mut Open, keys: &Strings) -> Result<Vote, Stop> {
         let mut found: Vec<(Address, usize)> = Vec::with_capacity(keys.len());
         for (i, key) in keys.iter().enumerate() {
-            if let Some(entry) = self.lookup(self.key(open.share.db, key))?.live() {
+            if let Some(entry) = self.lookup(self.key(open.db, key))?.live() {
                 found.push((entry.address, i));
             }
         }
@@ -159,7 +160,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn read_keys(&mut self, db: DbId, keys: &Strings) -> Result<Vote, Stop> {
-        let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_row(db, key)).collect();
+        let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_physical(db, key)).collect();
         fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
         let mut values = Values::default();
         for key in keys.iter() {

@@ -29,13 +29,14 @@ fn value(choices: &mut Choices, n: u64, heavy: bool) -> String {
 fn several(choices: &mut Choices) -> String {
     let (a, b) = (key(choices), key(choices));
     let db = choices.below(2);
-    match choices.below(9) {
+    match choices.below(10) {
         0..3 => format!("RENAME {a} {b}"),
         3 => format!("RENAMENX {a} {b}"),
         4 => format!("COPY {a} {b} REPLACE"),
         5 => format!("COPY {a} {b} DB {db}"),
         6 => format!("MOVE {a} {db}"),
         7 => format!("LCS {a} {b} LEN"),
+        8 => format!("SWAPDB {db} {}", choices.below(3)),
         _ => format!("BITOP {} {a} {b} {}", ["AND", "XOR", "DIFF1", "ONE"][choices.below(4) as usize], key(choices)),
     }
 }
@@ -65,6 +66,7 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
         60..63 => "DBSIZE".to_owned(),
         63 => "KEYS *".to_owned(),
         64 => "RANDOMKEY".to_owned(),
+        65 if choices.one_in(2) => format!("SWAPDB {} {}", choices.below(3), choices.below(3)),
         65 => "FLUSHALL".to_owned(),
         66..68 => "FLUSHDB".to_owned(),
         68 => format!("SCAN {} COUNT 100", choices.below(3) << 32),
@@ -95,7 +97,9 @@ fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
             19 => format!("GETDEL {}", key(choices)),
             20 => format!("INCR {}", key(choices)),
             21 => format!("SETNX {} {unique}", key(choices)),
-            22 if choices.one_in(3) => ["DBSIZE", "FLUSHDB", "FLUSHALL"][choices.below(3) as usize].to_owned(),
+            22 if choices.one_in(3) => {
+                ["DBSIZE", "FLUSHDB", "FLUSHALL", "SWAPDB 0 1", "SWAPDB 0 2"][choices.below(5) as usize].to_owned()
+            }
             _ => format!("EXISTS {} {}", key(choices), key(choices)),
         };
         let line = words(&line);
@@ -258,6 +262,8 @@ fn a_life_over_partitions_notices_each_rule_that_is_missing() {
         Plant::C5,
         Plant::C6,
         Plant::K1Parts,
+        Plant::X8Names,
+        Plant::X8Flush,
     ] {
         assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
     }

@@ -4,5 +4,6 @@ mod coordinator;
 mod crash;
 mod lives;
 mod partitions;
+mod swap;
 mod watch;
 mod world;

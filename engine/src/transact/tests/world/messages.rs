@@ -10,7 +10,7 @@ use super::{Transaction, World};
 use crate::Partition;
 use crate::slots::partition_of;
 use crate::tests::State;
-use crate::transact::{Effect, Outcome, Strings, ToCoordinator, ToOwner};
+use crate::transact::{Answer, Effect, Outcome, Strings, ToCoordinator, ToOwner, Vote};
 
 impl World {
     /// Delivers the next message to an owner. False if there is none.
@@ -52,13 +52,15 @@ impl World {
         let Some((_, message)) = self.to_coordinators[core].pop_front() else { return false };
         let ticket = message.ticket();
         let is_refusal = matches!(message, ToCoordinator::Refused { .. } | ToCoordinator::Failed { .. });
+        let is_broken = is_broken(&message);
         let mut effects = Vec::new();
         self.coordinators[core].receive(message, &mut effects);
         if let Some(transaction) = self.transactions.get_mut(&ticket)
             && transaction.votes_left > 0
         {
             transaction.votes_left -= 1;
-            transaction.refused |= is_refusal;
+            assert!(!is_broken || transaction.alone, "one step has failed, and others have not");
+            transaction.refused |= is_refusal || is_broken;
             let is_run = |effect: &&Effect<usize>| matches!(effect, Effect::Send { message: ToOwner::Run { .. }, .. });
             let rounds = effects.iter().filter(is_run).count();
             if rounds > 0 {
@@ -115,6 +117,9 @@ impl World {
                 };
             }
             return;
+        }
+        if transaction.refused {
+            return; // a line of it says so
         }
         let mut output = Output::new();
         outcome.write(&mut Reply::new(&mut output, Protocol::Resp2));
@@ -251,4 +256,14 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a line of a script has met a log that has failed: it can't be read what never became durable (E1).
+fn is_broken(message: &ToCoordinator) -> bool {
+    let ToCoordinator::Granted { vote: Vote::Ran(ran), .. } = message else { return false };
+    ran.answers.iter().any(|answer| match answer {
+        Answer::Reply(bytes) => bytes.starts_with(b"-MISCONF"),
+        Answer::Error(text) => text.starts_with("MISCONF"),
+        Answer::Vote(_) | Answer::Held(_) => false,
+    })
 }
