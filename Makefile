@@ -44,18 +44,13 @@ loom:
 static:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p emberkv --target $(STATIC_TARGET)
 
-# kill -9, 50 rounds in each mode, deaths at all failpoints, and histories over kills; TORTURE="--rounds 1000 --seed 7" for more rounds
+# simulated lives, crash images and hostile files, then kills, deaths at all named steps, histories and power losses, in turn, for as
+# long as MINUTES says; the report comes last
+MINUTES ?= 10
 torture:
+	EMBERKV_SIM_LIVES=$$((100 * $(MINUTES))) EMBERKV_SIM_IMAGES=$$((4000 * $(MINUTES))) EMBERKV_HOSTILE_CASES=$$((600 * $(MINUTES))) \
+		cargo test -p emberkv-log -p emberkv-engine --lib -- simulation lives checkpoints
 	cargo build --release -p emberkv -p emberkv-torture
-	for mode in everysec always; do \
-		target/release/emberkv-torture kill --rounds 50 --appendfsync $$mode --server target/release/emberkv \
-			$(TORTURE) || exit 1; \
-		target/release/emberkv-torture linear --kills --seconds 20 --appendfsync $$mode \
-			--server target/release/emberkv || exit 1; \
-	done
-	target/release/emberkv-torture power --server target/release/emberkv
 	cargo build --release -p emberkv --features failpoints --target-dir target/failpoints
-	for mode in everysec always; do \
-		target/release/emberkv-torture kill --failpoints --rounds 200 --appendfsync $$mode \
-			--server target/failpoints/release/emberkv || exit 1; \
-	done
+	target/release/emberkv-torture all --minutes $(MINUTES) --server target/release/emberkv \
+		--failpoints-server target/failpoints/release/emberkv $(TORTURE)

@@ -18,6 +18,12 @@ finish() {
 }
 trap finish EXIT
 cp "${CARGO_TARGET_DIR:-target}/$target/release/emberkv" "$root/emberkv"
+# what tests make a server do no release does
+for variable in EMBERKV_PLANT=F1 EMBERKV_CLOCK=/off EMBERKV_FAILPOINTS=list; do
+    status=0
+    timeout 20 env "$variable" "$root/emberkv" server --port "$port" --dir "$root/refused" 2>/dev/null || status=$?
+    [ "$status" = 1 ] || { echo "static binary: it takes $variable" >&2; exit 1; }
+done
 chroot "$root" /emberkv server --bind 127.0.0.1 --port "$port" --dir /data &
 pid=$!
 tries=0

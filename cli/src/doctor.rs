@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use emberkv_server::doctor::{Doctor, DoctorError, Examination, Verdict};
+use emberkv_server::doctor::{CheckpointFacts, Doctor, DoctorError, Examination, Use, Verdict};
 use serde_json::json;
 
 /// A start serves all of it, or a repair has seen to that.
@@ -17,6 +17,8 @@ const DAMAGED: u8 = 1;
 const BEYOND_REPAIR: u8 = 2;
 /// Nothing could be looked at.
 const UNSEEN: u8 = 3;
+/// A start serves all of it, but does without a checkpoint that is there.
+const SLOWER: u8 = 4;
 
 /// The subcommand.
 pub(crate) fn command() -> Command {
@@ -24,7 +26,8 @@ pub(crate) fn command() -> Command {
         .about("look at a data directory that no server runs on, and mend it")
         .after_help(
             "exit codes: 0 a start serves all that is there, or the repair is done; 1 damaged, --repair can go on \
-             without what is lost; 2 damaged, only a backup helps; 3 it could not be looked at",
+             without what is lost; 2 damaged, only a backup helps; 3 it could not be looked at; 4 a start serves all \
+             that is there, but can't use a checkpoint, which --repair sets aside",
         )
         .arg(
             Arg::new("dir")
@@ -70,7 +73,9 @@ fn look(dir: &std::path::Path, repair: bool) -> Result<(Examination, Outcome), D
     let doctor = Doctor::open(dir)?;
     let seen = doctor.examine()?;
     let outcome = match &seen.verdict {
-        Verdict::Sound => Outcome { code: SOUND, kept: None },
+        Verdict::Sound if seen.useless_checkpoints().next().is_none() => Outcome { code: SOUND, kept: None },
+        Verdict::Sound if repair => Outcome { code: SOUND, kept: doctor.set_aside_checkpoints(&seen)? },
+        Verdict::Sound => Outcome { code: SLOWER, kept: None },
         Verdict::Damaged(_) if repair => Outcome { code: SOUND, kept: Some(doctor.repair(&seen)?) },
         Verdict::Damaged(_) => Outcome { code: DAMAGED, kept: None },
         Verdict::BeyondRepair(_) => Outcome { code: BEYOND_REPAIR, kept: None },
@@ -91,6 +96,15 @@ fn lines(seen: &Examination) -> impl Iterator<Item = Line<'_>> {
         };
         Line { listed, facts: seen.facts.iter().find(same).map(|(_, facts)| facts) }
     })
+}
+
+/// What is said of a checkpoint.
+fn describe(checkpoint: &CheckpointFacts) -> (&'static str, Option<&str>) {
+    match &checkpoint.use_of_it {
+        Ok(Use::Next) => ("usable, the next start begins with it", None),
+        Ok(Use::Spare) => ("usable, should a newer one be damaged", None),
+        Err(reason) => ("not usable", Some(reason)),
+    }
 }
 
 fn verdict(seen: &Examination) -> (&'static str, &str) {
@@ -130,6 +144,12 @@ fn write_text(out: &mut String, seen: &Examination, outcome: &Outcome) -> std::f
             None => writeln!(out)?,
         }
     }
+    for checkpoint in &seen.checkpoints {
+        match describe(checkpoint) {
+            (words, None) => writeln!(out, "{}: {words}", checkpoint.name)?,
+            (words, Some(reason)) => writeln!(out, "{}: {words}: {reason}", checkpoint.name)?,
+        }
+    }
     if !seen.listing.unlisted.is_empty() {
         writeln!(out, "spare or left over: {}", seen.listing.unlisted.join(" "))?;
     }
@@ -152,7 +172,8 @@ fn write_text(out: &mut String, seen: &Examination, outcome: &Outcome) -> std::f
         writeln!(out, "{lost}: {what}")?;
     }
     if let Some((folder, names)) = &outcome.kept {
-        writeln!(out, "repaired; as they were, kept in {}: {}", folder.display(), names.join(" "))?;
+        let done = if seen.verdict == Verdict::Sound { "set aside" } else { "repaired; as they were, kept" };
+        writeln!(out, "{done} in {}: {}", folder.display(), names.join(" "))?;
     }
     if !matches!(seen.verdict, Verdict::BeyondRepair(_)) {
         writeln!(out, "keys: {}, records: {}", seen.keys, seen.report.records)?;
@@ -161,7 +182,11 @@ fn write_text(out: &mut String, seen: &Examination, outcome: &Outcome) -> std::f
         (Verdict::Damaged(_), None) => "; restore a backup, or run this again with --repair",
         (Verdict::Damaged(_), Some(_)) => ", repaired",
         (Verdict::BeyondRepair(_), _) => "; restore a backup",
-        (Verdict::Sound, _) => "",
+        (Verdict::Sound, None) if seen.useless_checkpoints().next().is_some() => {
+            "; a start does without a checkpoint, and may take longer. --repair sets it aside"
+        }
+        (Verdict::Sound, None) => "",
+        (Verdict::Sound, Some(_)) => ", without what no start can use",
     };
     writeln!(out, "verdict: {word}{advice}")
 }
@@ -190,12 +215,23 @@ fn as_json(seen: &Examination, outcome: &Outcome) -> String {
         })
         .collect();
     let cut: Vec<_> = seen.report.cut.iter().map(|(file, offset)| json!({"file": file, "offset": offset})).collect();
+    let checkpoints: Vec<_> = (seen.checkpoints.iter())
+        .map(|checkpoint| {
+            json!({
+                "file": checkpoint.name,
+                "usable": checkpoint.use_of_it.is_ok(),
+                "next": checkpoint.use_of_it == Ok(Use::Next),
+                "reason": describe(checkpoint).1,
+            })
+        })
+        .collect();
     let (word, reason) = verdict(seen);
     let kept = outcome.kept.as_ref().map(|(folder, names)| json!({"folder": folder, "files": names}));
     json!({
         "verdict": word,
         "reason": (!reason.is_empty()).then_some(reason),
         "repaired": outcome.kept.is_some(),
+        "checkpoints": checkpoints,
         "kept": kept,
         "lost": seen.report.lost,
         "torn_tails": cut,

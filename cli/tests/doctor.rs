@@ -132,6 +132,90 @@ fn where_there_is_nothing_to_see_nothing_is_made() {
     assert!(code == 2 && text.contains("restore a backup"), "{code} {text}");
 }
 
+/// Two partitions with two checkpoints each, as a kill leaves them; the names, oldest first.
+fn with_checkpoints() -> (TempDir, Vec<String>) {
+    let dir = common::dir("doctor-checkpoints");
+    let mut server = Server::start(&spec(dir.path(), &["--cores", "2", "--save", ""])).unwrap();
+    let mut client = server.connect().unwrap();
+    for round in 0..3 {
+        for key in 0..200 {
+            must(&mut client, &format!("SET key:{key}:{round} {round}"));
+        }
+        must(&mut client, "SAVE");
+    }
+    must(&mut client, "SET late 1");
+    server.kill9().unwrap();
+    let names: Vec<_> = files(dir.path()).into_keys().filter(|name| name.starts_with("checkpoint-")).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    (dir, names)
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn each_checkpoint_is_judged_and_what_no_start_can_use_is_set_aside() {
+    if !is_ember() {
+        return;
+    }
+    let (dir, names) = with_checkpoints();
+    let (code, text) = doctor(dir.path(), &[]);
+    assert_eq!(code, 0, "{text}");
+    for (name, what) in names.iter().zip(["should a newer one be damaged", "the next start begins with it"].repeat(2)) {
+        assert!(text.contains(&format!("{name}: usable, {what}")), "{text}");
+    }
+    // one is damaged in its pages, one comes from elsewhere, one was never finished
+    flip(&dir.path().join(&names[1]), 5000);
+    let (other, _) = with_checkpoints();
+    fs::copy(other.path().join(&names[2]), dir.path().join(&names[2])).unwrap();
+    fs::write(dir.path().join("checkpoint-1.new"), "begun").unwrap();
+    let before = files(dir.path());
+    let (code, text) = doctor(dir.path(), &[]);
+    assert_eq!(code, 4, "{text}");
+    assert!(files(dir.path()) == before, "something was written");
+    for line in [
+        format!("{}: usable, the next start begins with it", names[0]),
+        format!("{}: not usable: its index is damaged", names[1]),
+        format!("{}: not usable: it belongs elsewhere", names[2]),
+        format!("{}: usable, the next start begins with it", names[3]),
+    ] {
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    assert!(text.contains("left over: ") && text.contains("checkpoint-1.new"), "{text}");
+    let (code, json) = doctor(dir.path(), &["--repair", "--json"]);
+    assert_eq!(code, 0, "{json}");
+    let folder = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let kept = files(&folder.unwrap());
+    assert_eq!(kept.keys().collect::<Vec<_>>(), [&names[1], &names[2]]);
+    let mut expected = before;
+    for (name, bytes) in kept {
+        assert!(expected.remove(&name) == Some(bytes), "{name} is not kept as it was");
+    }
+    assert!(files(dir.path()) == expected, "something else was changed");
+    assert_eq!(doctor(dir.path(), &[]).0, 0);
+    let server = Server::start(&spec(dir.path(), &[])).unwrap();
+    assert_eq!((field(&json, "keys"), keys(&server)), (601, 601));
+}
+
+#[test]
+fn checkpoints_alone_are_no_data_set_and_no_reason_to_make_one() {
+    if !is_ember() {
+        return;
+    }
+    let (dir, names) = with_checkpoints();
+    for name in files(dir.path()).into_keys().filter(|name| !names.contains(name)) {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    let said = refused(&spec(dir.path(), &[]));
+    assert!(said.contains("the manifest is lost"), "{said}");
+    let (code, text) = doctor(dir.path(), &["--repair"]);
+    assert!(code == 2 && text.contains("restore a backup"), "{code} {text}");
+    assert_eq!(files(dir.path()).len(), names.len(), "all of them are still there");
+}
+
 /// A data set of two partitions with overwrites, deletes, transactions and expiries, as a kill leaves it.
 fn killed() -> TempDir {
     let dir = common::dir("doctor-killed");
@@ -200,10 +284,28 @@ fn the_doctor_and_a_start_agree() {
         let (code, json) = doctor(dir.path(), &["--json"]);
         assert!(files(dir.path()) == before, "{what}: something was written");
         *seen.entry(code).or_insert(0) += 1;
-        let start = spec(dir.path(), &[]);
-        let mut server = Server::spawn(&start).unwrap();
+        if code == 4 {
+            let other = common::dir("doctor-set-aside");
+            copy(dir.path(), other.path());
+            let (mended, text) = doctor(other.path(), &["--repair"]);
+            assert_eq!((mended, doctor(other.path(), &[]).0), (0, 0), "{what}: {text}");
+        }
+        // what a start does is not what is mended
+        let tried = common::dir("doctor-tried");
+        copy(dir.path(), tried.path());
+        let mut server = Server::spawn(&spec(tried.path(), &[])).unwrap();
         match (code, server.wait_ready()) {
-            (0, Ok(())) => assert_eq!(field(&json, "keys"), keys(&server), "{what}: {json}"),
+            (0 | 4, Ok(())) => assert_eq!(field(&json, "keys"), keys(&server), "{what}: {json}"),
+            // what lies before a checkpoint is read when it serves already, and ends writes then (K8), unless it was dead and has gone
+            (1, Ok(())) => {
+                let mut client = server.connect().unwrap();
+                let mut refuses =
+                    |key: u64| matches!(client.ask(&format!("SET probe:{key} 1")).unwrap(), Value::Error(_));
+                common::eventually(&what, || {
+                    let info = common::text(&must(&mut server.connect().unwrap(), "INFO persistence"));
+                    (0..20).any(&mut refuses) || info.contains("unread_segments:0\r")
+                });
+            }
             (1 | 2, Err(_)) => {
                 let status = server.wait_exit(PATIENCE).unwrap();
                 assert_eq!(status.code(), Some(1), "{what}: {}", server.log_text());
@@ -214,7 +316,7 @@ fn the_doctor_and_a_start_agree() {
         if code == 1 {
             let (mended, text) = doctor(dir.path(), &["--repair"]);
             assert_eq!(mended, 0, "{what}: {text}");
-            let server = Server::start(&start).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let server = Server::start(&spec(dir.path(), &[])).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(field(&json, "keys"), keys(&server), "{what}: {json}");
         }
     }

@@ -5,10 +5,12 @@
 mod common;
 
 use std::fs;
+use std::time::Duration;
 
 use common::{PATIENCE, driver_args, drivers, eventually, is_ember, must, number, spec};
 use emberkv_torture::kill::{self, KillPlan};
-use emberkv_torture::{Server, Value};
+use emberkv_torture::partition::partition;
+use emberkv_torture::{Error, Server, Value};
 
 /// So many of a hundred of the rounds that are asked for.
 fn survives_death_at_every_step(appendfsync: &str, io: &str, cores: &[u16], percent: u64) {
@@ -78,6 +80,55 @@ fn everysec_answers_while_the_disk_does_not_come_back_from_a_sync() {
         let server = Server::start(&spec).unwrap();
         let keys = must(&mut server.connect().unwrap(), "DBSIZE");
         assert_eq!(keys, Value::Integer((BATCHES * BATCH + 1) as i64));
+    }
+}
+
+/// X7: a transaction over two partitions is committed and marked, and no sync ends. Two seconds later writes behind the mark wait,
+/// reads of other keys do not; when the disk is back they go on.
+#[test]
+fn writes_behind_a_transaction_wait_for_its_late_parts_and_go_on() {
+    if !is_ember() {
+        return;
+    }
+    for io in drivers() {
+        let (dir, signs) = (common::dir("late-parts"), common::dir("late-parts-signs"));
+        let go = signs.path().join("go");
+        fs::write(&go, "").unwrap();
+        let spec = spec(dir.path(), &["--appendfsync", "everysec", "--cores", "2"]).args(driver_args(io));
+        let mut server = Server::start(&spec.clone().failpoints(format!("disk-sync=wait:{}", go.display()))).unwrap();
+        let (mut client, mut other) = (server.connect().unwrap(), server.connect().unwrap());
+        assert_ne!(partition(b"foo", 2), partition(b"bar", 2));
+        fs::remove_file(&go).unwrap();
+        must(&mut client, "MSET foo 0 bar 0 one 0 two 0");
+        let mut answered = 0;
+        client.set_timeout(Duration::from_millis(500)).unwrap();
+        eventually("a write waits", || {
+            client.send(&["INCR", "foo"]);
+            // one that was merely slow comes with the second or third look
+            let reply = (0..4).find_map(|_| match client.read() {
+                Err(Error::TimedOut) => None,
+                other => Some(other.unwrap()),
+            });
+            answered += i64::from(reply.is_some());
+            reply.is_none_or(|reply| {
+                assert_eq!(reply, Value::Integer(answered));
+                false
+            })
+        });
+        for _ in 0..100 {
+            // of the key itself a read comes behind the write
+            assert_eq!(must(&mut other, "GET bar"), Value::Bulk(b"0".to_vec()));
+            assert_eq!(must(&mut other, "MGET bar one two").items().unwrap().len(), 3);
+        }
+        fs::write(&go, "").unwrap();
+        client.set_timeout(PATIENCE).unwrap();
+        assert_eq!(client.read().unwrap(), Value::Integer(answered + 1));
+        must(&mut client, "INCR bar");
+        server.kill9().unwrap();
+        let server = Server::start(&spec).unwrap();
+        let found = must(&mut server.connect().unwrap(), "MGET foo bar");
+        let expected = [answered + 1, 1].map(|number| Value::Bulk(number.to_string().into_bytes()));
+        assert_eq!(found, Value::Array(expected.to_vec()));
     }
 }
 

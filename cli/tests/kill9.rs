@@ -40,6 +40,21 @@ fn loses_nothing_of_two_partitions_that_other_numbers_of_cores_serve() {
     }
 }
 
+/// Values are compressed, and most of what is old is read from the files.
+#[test]
+fn loses_nothing_of_what_is_not_in_memory() {
+    if !common::is_ember() {
+        return;
+    }
+    let seed = number("EMBERKV_KILL_SEED", 1);
+    let dir = common::dir("kill9-spill");
+    let args = ["--maxmemory", "16mb", "--maxmemory-policy", "spill", "--compress-values-from", "64"];
+    let spec = common::spec(dir.path(), &args).args(["--segment-size", "1mb"]);
+    let report = kill::run(&KillPlan::new(spec, number("EMBERKV_KILL_ROUNDS", 6), seed).cores(&[2, 1])).unwrap();
+    println!("little memory, seed {seed}\n{report}\n");
+    assert!(report.is_clean() && report.acked > 0, "little memory, seed {seed}\n{report}");
+}
+
 /// Unsynced ends of logs are taken away after the kill.
 #[test]
 fn transactions_are_whole_after_a_power_loss() {

@@ -43,7 +43,8 @@ pub(crate) struct Saver {
     is_wanted: bool,
     /// So many bytes of log make one due; 0 for never.
     interval: u64,
-    not_before_ms: u64,
+    /// When the last one has failed.
+    failed_ms: Option<u64>,
     /// Pages that are not written yet, and their checksum so far.
     pages: Vec<u8>,
     crc: u32,
@@ -68,7 +69,7 @@ impl Saver {
             stage: Stage::Idle,
             is_wanted: false,
             interval: 0,
-            not_before_ms: 0,
+            failed_ms: None,
             pages: Vec::new(),
             crc: 0,
             is_stale: false,
@@ -139,7 +140,9 @@ impl<D: Disk> Partition<D> {
 
     fn is_checkpoint_due(&self) -> bool {
         let since = self.log.tail().0.saturating_sub(self.log.last_checkpoint().0);
-        self.saver.interval > 0 && since >= self.saver.interval && self.now_ms >= self.saver.not_before_ms
+        // the clock may have gone back since
+        let rests = |failed_ms: u64| self.now_ms.wrapping_sub(failed_ms) < RETRY_MS;
+        self.saver.interval > 0 && since >= self.saver.interval && !self.saver.failed_ms.is_some_and(rests)
     }
 
     fn start_checkpoint(&mut self) -> bool {
@@ -219,7 +222,7 @@ impl<D: Disk> Partition<D> {
             }
             Err(reason) => {
                 tracing::warn!(partition, reason, "no checkpoint could be taken");
-                self.saver.not_before_ms = self.now_ms + RETRY_MS;
+                self.saver.failed_ms = Some(self.now_ms);
             }
         }
     }

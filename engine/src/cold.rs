@@ -63,6 +63,10 @@ impl<D: Disk> Partition<D> {
             let fingerprint = self.hasher.fingerprint(db, key);
             missing = self.bring_fingerprint(fingerprint)?.or(missing);
         }
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::M3) {
+            return Ok(());
+        }
         missing.map_or(Ok(()), |address| Err(Stop::Cold(address)))
     }
 

@@ -26,6 +26,10 @@ const LEVELS: u32 = 6;
 /// Ticks that one call catches up on at most, after the clock has jumped.
 const MAX_TICKS: u64 = 4096;
 
+/// A jump of a day or more is not caught up with tick by tick: a machine whose clock begins in 1970 and is set later has thousands of
+/// millions of ticks behind it, and the entries are fewer.
+const LEAP_TICKS: u64 = 86_400_000 / TICK_MS;
+
 /// Keys whose records are read at a time to be looked at.
 const MAX_WAITING: usize = 16;
 
@@ -76,8 +80,8 @@ impl Wheel {
     /// Moves on to `now_ms`; what came due is taken by [`Wheel::take_due`].
     pub fn advance(&mut self, now_ms: u64) {
         let now = now_ms / TICK_MS;
-        if now + SLOTS < self.next {
-            // the clock was set back: every entry is looked at, and entered again by the new time
+        if now + SLOTS < self.next || now > self.next + LEAP_TICKS {
+            // the clock was set: every entry is looked at, and entered again by the new time
             self.due.extend(self.slots.iter_mut().map(std::mem::take).filter(|entries| !entries.is_empty()));
             self.next = now;
         }
@@ -278,6 +282,30 @@ mod tests {
                 assert!(now < at + 100 * TICK_MS, "{ahead} ms ahead: never");
             }
             assert!(asked <= LEVELS, "{ahead} ms ahead: asked {asked} times");
+        }
+    }
+
+    #[test]
+    fn a_leap_of_any_length_is_caught_up_with_in_few_calls() {
+        const DAY_MS: u64 = 86_400_000;
+        for leap_ms in [DAY_MS, 40 * 365 * DAY_MS, u64::MAX / 4] {
+            let mut wheel = Wheel::new(1_000_000);
+            let times = [1_000_100, 1_000_000 + DAY_MS, 1_000_000 + leap_ms, 2_000_000 + leap_ms];
+            for (nth, at) in times.into_iter().enumerate() {
+                wheel.insert(Fingerprint::from_raw(nth as u32), at);
+            }
+            let now_ms = 1_000_000 + leap_ms;
+            let calls = (1..).find(|_| {
+                wheel.advance(now_ms);
+                !wheel.is_behind(now_ms)
+            });
+            assert!(calls <= Some((LEAP_TICKS / MAX_TICKS + 2) as usize), "{leap_ms}: {calls:?}");
+            let due = due_by(&mut wheel, now_ms);
+            assert!([0, 1, 2].iter().all(|nth| due.contains(nth)), "{leap_ms}: {due:?}");
+            if due.contains(&3) {
+                wheel.insert(Fingerprint::from_raw(3), times[3]);
+            }
+            assert!(due_by(&mut wheel, times[3] + TICK_MS).contains(&3), "{leap_ms}");
         }
     }
 

@@ -93,6 +93,13 @@ points! {
 /// # Errors
 /// If it can't be understood, or if this build has no failpoints.
 pub fn init() -> Result<Init, String> {
+    let is_set = |variable: &str| std::env::var_os(variable).is_some();
+    if is_set(CLOCK) && !cfg!(feature = "failpoints") {
+        return Err(format!("{CLOCK} is set, and this build has no failpoints"));
+    }
+    if is_set(PLANT) && !cfg!(feature = "sim") {
+        return Err(format!("{PLANT} is set, and this build has no planted bugs"));
+    }
     match std::env::var(VARIABLE) {
         Err(_) => Ok(Init::Run),
         Ok(_) if !cfg!(feature = "failpoints") => Err(format!("{VARIABLE} is set, and this build has no failpoints")),
@@ -114,6 +121,10 @@ pub enum Init {
 }
 
 const VARIABLE: &str = "EMBERKV_FAILPOINTS";
+/// In a build with failpoints: names a file with the ms by which the wall clock is off.
+pub const CLOCK: &str = "EMBERKV_CLOCK";
+/// In a build with the feature `sim`: names a rule of the protocol that is left out (`plant.rs`).
+pub const PLANT: &str = "EMBERKV_PLANT";
 
 /// The process comes to this step: it may die or sleep here.
 #[cfg(not(feature = "failpoints"))]

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::address::{LogPosition, PartitionId, SegmentSequence};
+use crate::checkpoint::{is_checkpoint, is_temporary};
 use crate::disk::Disk;
 use crate::job::{segment_file, segment_name};
 use crate::log::Log;
@@ -47,8 +48,10 @@ pub struct Listing {
     pub segment_size: u64,
     /// The segments of the copy that counts, in order, those of partition 0 first.
     pub segments: Vec<ListedSegment>,
-    /// Segment files that it does not list: spare, or left over.
+    /// Files that count for nothing: segments that it does not list, and checkpoints that were not finished.
     pub unlisted: Vec<String>,
+    /// Checkpoints, by their names.
+    pub checkpoints: Vec<String>,
 }
 
 /// Reads names and manifest.
@@ -99,9 +102,11 @@ pub fn list<D: Disk>(disk: &D) -> io::Result<Listing> {
         }));
     }
     let is_listed = |name: &String| segments.iter().any(|segment| segment.file == *name);
-    let unlisted = names.iter().filter(|name| segment_file(name).is_some() && !is_listed(name)).cloned().collect();
+    let counts_not = |name: &&String| segment_file(name).is_some() && !is_listed(name) || is_temporary(name);
+    let unlisted = names.iter().filter(counts_not).cloned().collect();
+    let checkpoints = names.iter().filter(|name| is_checkpoint(name)).cloned().collect();
     let segment_size = counts.as_ref().map_or(0, |manifest| manifest.split.segment_size());
-    Ok(Listing { manifests, partitions: sections.len(), segment_size, segments, unlisted })
+    Ok(Listing { manifests, partitions: sections.len(), segment_size, segments, unlisted, checkpoints })
 }
 
 /// What a segment of an open log holds.

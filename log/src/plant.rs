@@ -4,9 +4,22 @@
 use std::cell::Cell;
 use std::sync::LazyLock;
 
-/// The rule that is missing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Plant {
+macro_rules! plants {
+    ($($(#[$doc:meta])* $plant:ident,)*) => {
+        /// The rule that is missing.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Plant {
+            $($(#[$doc])* $plant,)*
+        }
+
+        impl Plant {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$plant,)*];
+        }
+    };
+}
+
+plants! {
     /// The crc of a frame is not looked at.
     F1,
     /// Damage is taken for a torn tail.
@@ -65,12 +78,20 @@ pub enum Plant {
     D4,
     /// A direct read of an absent key does not look at the newest tombstone.
     D5,
+    /// A core reads directly what a request of the same connection, on its way, is about to write.
+    D1,
+    /// What a connection asks of other cores leaves some time after what it has done here can be seen.
+    D7,
+    /// A message overtakes what its speaker has asked of other cores.
+    P1,
     /// A failed sync is tried again and believed.
     E1,
     /// A log goes on behind a mark of a transaction of which a read-only one may lose a part.
     E2,
     /// In a log that is read-only, what never became durable is read all the same.
     E1Read,
+    /// No segment is kept for compaction on a full disk.
+    E3,
     /// A checkpoint is published before the log is safe up to where it was taken.
     K1,
     /// A start takes nothing from before a checkpoint, though there were transactions that were not decided.
@@ -97,6 +118,8 @@ pub enum Plant {
     M1,
     /// A record that was read is taken for the one that was asked for without a look.
     M2,
+    /// A command goes on though a record that it needs has not come.
+    M3,
     /// The reply to a write does not wait for it (law 2).
     L2Write,
     /// The reply to a read does not wait for the record that it saw (law 2).
@@ -111,6 +134,8 @@ pub enum Plant {
     X1Names,
     /// Nobody looks whether a watched key was changed.
     X1Watch,
+    /// The room that is held for a part, or for its end, is given to others.
+    X2,
     /// In a log that has failed, steps of a script are executed as far as they go.
     X2Stage,
     /// An owner says that its part of a transaction is durable before it is.
@@ -140,7 +165,7 @@ pub fn set(plant: Option<Plant>) {
     PLANTED.set(plant);
 }
 
-/// Whether this bug is planted, in this thread or by `EMBERKV_PLANT=X5Cut` in the whole process.
+/// Whether this bug is planted, in this thread or (in a build that has it, as those of tests and torture do; any other refuses to start) by `EMBERKV_PLANT=X5Cut` in the whole process.
 pub fn is(plant: Plant) -> bool {
     static WHOLE_PROCESS: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("EMBERKV_PLANT").ok());
     PLANTED.get() == Some(plant) || WHOLE_PROCESS.as_ref().is_some_and(|name| *name == format!("{plant:?}"))

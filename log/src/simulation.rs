@@ -19,8 +19,9 @@ use crate::disk::Disk;
 use crate::disk::sim::{Choices, SimDisk, SimFile};
 use crate::plant::{self, Plant};
 use crate::{
-    Address, DbId, Entry, Job, Kind, Large, Log, LogPosition, Options, Piece, Progress, Purpose, Record, Refusal,
-    Replay, SavedPages, SegmentTable, Shape, StartError, StartReport, SyncPolicy, Value, Whose, segment_name, start,
+    Address, DbId, Entry, Job, JobKind, Kind, Large, Log, LogPosition, Options, Piece, Progress, Purpose, Record,
+    Refusal, Replay, SavedPages, SegmentTable, Shape, StartError, StartReport, SyncPolicy, Value, Whose, segment_name,
+    start,
 };
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -512,6 +513,59 @@ fn salvage_keeps_all_but_what_is_damaged_and_says_so() {
     assert_eq!(index.0.len(), kept, "what was salvaged is an ordinary log again");
     let (_, index) = open(&disk.after_kill(), 4, SyncPolicy::EverySec).unwrap();
     assert_eq!(index.0.len(), kept, "at the first start after it, and at the second");
+}
+
+/// Nothing of the log's end is left, and nothing behind it: what is lost is said all the same. Nor is it silent about the end of a segment
+/// that was sealed and not yet listed as that.
+#[test]
+fn salvage_says_what_a_file_has_lost_at_its_end() {
+    let erase = |disk: &SimDisk, name: &str, from: usize| {
+        let file = disk.open(name).unwrap();
+        let len = disk.contents(name).len();
+        disk.write_at(&file, from as u64, &vec![0; len - from]).unwrap();
+        disk.sync(&file).unwrap();
+    };
+    let salvaged = |disk: &SimDisk| {
+        assert!(matches!(open(disk, 2, SyncPolicy::EverySec).map(drop), Err(StartError::Damaged { .. })));
+        let salvaging = Options { salvage: true, ..options(2, SyncPolicy::EverySec) };
+        let (_, _, report) = open_with(disk, salvaging).unwrap();
+        assert!(report.salvaged);
+        report.lost
+    };
+    let (disk, log) = grown();
+    let (name, end) = (segment_name(log.head().file_id), log.tail().0 - log.head().base().0);
+    log.close().unwrap();
+    erase(&disk, &name, end as usize - 600);
+    let lost = salvaged(&disk.after_kill());
+    assert!(lost.len() == 1 && lost[0].contains(&name), "{lost:?}");
+
+    let (disk, mut log) = grown();
+    let (before, name) = (log.head().sequence(), segment_name(log.head().file_id));
+    for i in 0.. {
+        let entry = Entry::Put { db: DbId(0), key: b"more", value: Value::Bytes(&[i as u8; 501]), expires_at_ms: None };
+        log.reserve(entry.encoded_len() as u64, Purpose::Grow).unwrap();
+        log.append(&entry);
+        log.end_turn();
+        log.tick();
+        // all but what would list it
+        let mut kept = Vec::new();
+        while let Some(job) = log.next_job() {
+            if job.kind() == JobKind::Manifest {
+                kept.push(job);
+            } else {
+                let result = job.run(&disk);
+                log.complete(job.kind(), result);
+                log.end_turn();
+            }
+        }
+        if log.head().sequence() > before && i % 4 == 3 {
+            break;
+        }
+    }
+    let hurt = disk.after_kill();
+    erase(&hurt, &name, 40_000);
+    let lost = salvaged(&hurt);
+    assert!(lost.len() == 1 && lost[0].contains(&name), "{lost:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
 
 use crate::acl::Users;
-use crate::clock::{Clock, wall_clock_ms};
+use crate::clock::{Clock, Time, wall_clock_ms};
 use crate::commands::{allowed_clients, sync_policy, users_at_start};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
 use crate::core::budget;
@@ -276,7 +276,7 @@ struct Seed {
 
 impl Seed {
     fn core<D: Driver>(self, driver: D) -> Core<D> {
-        let now_ms = self.clock.read();
+        let Time { wall_ms: now_ms, up_ms } = self.clock.read();
         let cores = self.peers.len();
         let mut shard = Shard {
             me: self.me,
@@ -292,6 +292,7 @@ impl Seed {
             facts: self.facts,
             clock: self.clock,
             now_ms,
+            up_ms,
             data: Data::Loading { progress: self.progress, since_ms: now_ms },
             to_serve: None,
             is_single: false,
@@ -435,7 +436,7 @@ fn log_report(report: &emberkv_log::StartReport, unread: usize, took: Duration) 
     for lost in &report.lost {
         tracing::error!("salvage: lost {lost}");
     }
-    let (records, refilled, checkpoints) = (report.records, report.refilled, report.checkpoints);
+    let (records, refilled, checkpoints) = (report.records, report.refilled, report.checkpoints.len());
     tracing::info!(records, refilled, checkpoints, ?took, "the log is replayed");
     if unread > 0 {
         tracing::info!(segments = unread, "the segments before the checkpoint are read while they are served");

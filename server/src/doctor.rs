@@ -42,8 +42,28 @@ pub struct Examination {
     pub report: StartReport,
     /// Keys that are there.
     pub keys: u64,
+    /// What a start makes of each checkpoint, by name. Empty if it is beyond repair.
+    pub checkpoints: Vec<CheckpointFacts>,
     /// The files that a repair would write to or remove.
     changes: Vec<String>,
+}
+
+/// A checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckpointFacts {
+    /// Its file.
+    pub name: String,
+    /// Whether the next start begins with it, or why no start does.
+    pub use_of_it: Result<Use, String>,
+}
+
+/// What a sound checkpoint is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// The next start begins with it.
+    Next,
+    /// Should a newer one be damaged.
+    Spare,
 }
 
 /// Why nothing could be looked at.
@@ -82,7 +102,7 @@ impl Doctor {
         }
         let doctor = Self { disk: Arc::new(RealDisk::open(path)?), path: path.to_owned() };
         let listing = doctor.list()?;
-        let is_empty = listing.partitions == 0 && listing.unlisted.is_empty();
+        let is_empty = listing.partitions == 0 && listing.unlisted.is_empty() && listing.checkpoints.is_empty();
         if is_empty && listing.manifests.iter().all(|copy| !path.join(copy.name).exists()) {
             return Err(nothing());
         }
@@ -105,11 +125,14 @@ impl Doctor {
             facts: Vec::new(),
             report: StartReport::default(),
             keys: 0,
+            checkpoints: Vec::new(),
             changes: Vec::new(),
         };
         let reason = match start(Arc::new(OverlayDisk::new(Arc::clone(&self.disk))), false) {
             Ok((partitions, report)) => {
                 seen.take(&partitions, report);
+                drop(partitions);
+                self.judge_spare_checkpoints(&mut seen)?;
                 return Ok(seen);
             }
             Err(error) => error.to_string(),
@@ -126,16 +149,70 @@ impl Doctor {
         Ok(seen)
     }
 
+    /// A start looks at older checkpoints only if the newest is of no use. So another one is tried without those that were looked
+    /// at, until none is left: the last of them has the log alone, and says whether they tell the truth.
+    fn judge_spare_checkpoints(&self, seen: &mut Examination) -> Result<(), DoctorError> {
+        let io = |error| DoctorError::Io(self.path.clone(), error);
+        let mut led_to = vec![(seen.report.checkpoints.clone(), seen.keys)];
+        while let Some((used, _)) = led_to.last()
+            && !used.is_empty()
+        {
+            let overlay = Arc::new(OverlayDisk::new(Arc::clone(&self.disk)));
+            for known in &seen.checkpoints {
+                overlay.remove(&known.name).map_err(io)?;
+            }
+            let (partitions, report) =
+                start(overlay, false).map_err(|error| io(io::Error::other(format!("without checkpoints: {error}"))))?;
+            seen.note_checkpoints(&report, Use::Spare);
+            led_to.push((report.checkpoints, count_keys(&partitions)));
+        }
+        let truth = led_to.last().map_or(seen.keys, |(_, keys)| *keys);
+        for (used, keys) in led_to.iter().filter(|(_, keys)| *keys != truth) {
+            for known in seen.checkpoints.iter_mut().filter(|known| used.contains(&known.name)) {
+                known.use_of_it = Err(format!("it leads to {keys} keys, and the log has {truth}"));
+            }
+        }
+        seen.keys = truth;
+        seen.checkpoints.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(())
+    }
+
+    /// Sets checkpoints that no start can use aside, in a folder. Returns it and their names; `None` if all are sound.
+    ///
+    /// # Errors
+    /// Those of the disk. If not all could be copied nothing was changed.
+    pub fn set_aside_checkpoints(&self, seen: &Examination) -> Result<Option<(PathBuf, Vec<String>)>, DoctorError> {
+        let useless: Vec<String> = seen.useless_checkpoints().map(|known| known.name.clone()).collect();
+        if useless.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.keep_aside(&useless)?;
+        let removed = useless.iter().try_for_each(|name| self.disk.remove(name)).and_then(|()| self.disk.sync_names());
+        removed.map_err(|error| DoctorError::Io(self.path.clone(), error))?;
+        Ok(Some((folder, useless)))
+    }
+
     /// Makes of a damaged data set one without what is lost; the files that it changes or removes are copied to a folder first.
     /// Returns the folder and the names.
     ///
     /// # Errors
     /// Those of the disk. If not all could be copied nothing was changed.
     pub fn repair(&self, seen: &Examination) -> Result<(PathBuf, Vec<String>), DoctorError> {
+        let folder = self.keep_aside(&seen.changes)?;
+        let (partitions, _) =
+            start(Arc::clone(&self.disk), true).map_err(|error| DoctorError::Repair(error.to_string()))?;
+        for partition in partitions {
+            partition.close().map_err(|error| DoctorError::Repair(error.to_string()))?;
+        }
+        Ok((folder, seen.changes.clone()))
+    }
+
+    /// Copies files to a new folder, durably.
+    fn keep_aside(&self, names: &[String]) -> Result<PathBuf, DoctorError> {
         let folder = self.path.join(format!("lost+found-{}", wall_clock_ms()));
-        let keep_aside = || {
+        let copy_all = || {
             std::fs::create_dir(&folder)?;
-            for name in &seen.changes {
+            for name in names {
                 let to = folder.join(name);
                 std::fs::copy(self.path.join(name), &to)?;
                 std::fs::File::open(&to)?.sync_all()?;
@@ -143,13 +220,8 @@ impl Doctor {
             std::fs::File::open(&folder)?.sync_all()?;
             std::fs::File::open(&self.path)?.sync_all()
         };
-        keep_aside().map_err(|error| DoctorError::Io(folder.clone(), error))?;
-        let (partitions, _) =
-            start(Arc::clone(&self.disk), true).map_err(|error| DoctorError::Repair(error.to_string()))?;
-        for partition in partitions {
-            partition.close().map_err(|error| DoctorError::Repair(error.to_string()))?;
-        }
-        Ok((folder, seen.changes.clone()))
+        copy_all().map_err(|error| DoctorError::Io(folder.clone(), error))?;
+        Ok(folder)
     }
 }
 
@@ -158,10 +230,30 @@ impl Examination {
         for partition in partitions {
             let facts = partition.log().segment_facts();
             self.facts.extend(facts.into_iter().map(|facts| (partition.id(), facts)));
-            self.keys += (0..RESERVED.0).map(|db| partition.db_stats(DbId(db)).keys).sum::<u64>();
         }
+        self.keys = count_keys(partitions);
+        self.note_checkpoints(&report, Use::Next);
         self.report = report;
     }
+
+    fn note_checkpoints(&mut self, report: &StartReport, used: Use) {
+        let refused = report.refused.iter().map(|(name, reason)| (name, Err(reason.clone())));
+        for (name, use_of_it) in refused.chain(report.checkpoints.iter().map(|name| (name, Ok(used)))) {
+            if !self.checkpoints.iter().any(|known| known.name == *name) {
+                self.checkpoints.push(CheckpointFacts { name: name.clone(), use_of_it });
+            }
+        }
+    }
+
+    /// The checkpoints that no start can use.
+    pub fn useless_checkpoints(&self) -> impl Iterator<Item = &CheckpointFacts> {
+        self.checkpoints.iter().filter(|known| known.use_of_it.is_err())
+    }
+}
+
+fn count_keys<D: Disk>(partitions: &[Partition<D>]) -> u64 {
+    let of = |partition: &Partition<D>| (0..RESERVED.0).map(|db| partition.db_stats(DbId(db)).keys).sum::<u64>();
+    partitions.iter().map(of).sum()
 }
 
 type Opened<D> = (Vec<Partition<D>>, StartReport);

@@ -7,9 +7,11 @@
 //! * [`differential`]: the same commands against two servers, replies compared byte by byte.
 //! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
 //! * [`power`]: the ends of logs are taken away, and transactions must be whole.
+//! * [`all`]: these, in turn, in each mode, for as long as wanted.
 //! * [`partition`]: where a key lies.
 //! * [`peers`]: where the servers to compare with are found.
 
+pub mod all;
 pub mod client;
 pub mod differential;
 pub mod error;

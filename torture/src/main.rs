@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use emberkv_torture::all::{self, AllPlan};
 use emberkv_torture::differential::{Contest, Differences, Script};
 use emberkv_torture::kill::{self, KillPlan};
 use emberkv_torture::linear::{self, LinearPlan};
@@ -20,6 +21,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Torture {
+    /// All that kills or cuts, in turn, in each mode, for as long as is said
+    All(AllArgs),
     /// kill -9 under pipelined writes, and an oracle over every acknowledged one
     Kill(KillArgs),
     /// Concurrent histories, checked for linearizability and for the order of pipelines
@@ -67,6 +70,22 @@ struct RandomArgs {
     /// How many commands, in each protocol
     #[arg(long, default_value_t = 5000)]
     steps: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct AllArgs {
+    /// The server under test: emberkv
+    #[arg(long)]
+    server: PathBuf,
+    /// The same with the feature `failpoints`; without one no step is aimed at
+    #[arg(long)]
+    failpoints_server: Option<PathBuf>,
+    /// For how long; each kind runs once all the same
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Decides commands and moments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -169,6 +188,7 @@ impl ServerArgs {
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
+        Torture::All(args) => everything(&args),
         Torture::Kill(args) => kill(&args),
         Torture::Linear(args) => linear(&args),
         Torture::Power(args) => power(&args),
@@ -183,6 +203,19 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn everything(args: &AllArgs) -> Result<bool> {
+    let plan = AllPlan {
+        server: args.server.clone(),
+        with_failpoints: args.failpoints_server.clone(),
+        length: Duration::from_secs(args.minutes.saturating_mul(60)),
+        seed: args.seed,
+    };
+    println!("everything: {} minutes, seed {}, {}", args.minutes, args.seed, args.server.display());
+    let report = all::run(&plan, |said| println!("{said}"))?;
+    println!("{report}");
+    Ok(report.is_clean())
 }
 
 fn kill(args: &KillArgs) -> Result<bool> {

@@ -37,7 +37,7 @@ pub struct ServerSpec {
     dir: PathBuf,
     port: Option<u16>,
     args: Vec<OsString>,
-    failpoints: Option<String>,
+    env: Vec<(OsString, OsString)>,
 }
 
 impl ServerSpec {
@@ -46,7 +46,7 @@ impl ServerSpec {
         let program = program.into();
         let is_ember = program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("emberkv"));
         let flavor = if is_ember { Flavor::Ember } else { Flavor::Redis };
-        Self { program, flavor, dir: dir.into(), port: None, args: Vec::new(), failpoints: None }
+        Self { program, flavor, dir: dir.into(), port: None, args: Vec::new(), env: Vec::new() }
     }
 
     /// The same server with its data elsewhere.
@@ -76,8 +76,14 @@ impl ServerSpec {
 
     /// What is to happen at which step (`EMBERKV_FAILPOINTS`), in a build that has failpoints.
     #[must_use]
-    pub fn failpoints(mut self, what: impl Into<String>) -> Self {
-        self.failpoints = Some(what.into());
+    pub fn failpoints(self, what: impl Into<String>) -> Self {
+        self.env(FAILPOINTS, what.into())
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
         self
     }
 
@@ -131,9 +137,7 @@ impl ServerSpec {
         }
         let skipped = usize::from(self.config_file().is_some());
         command.args(&self.args[skipped..]);
-        if let Some(what) = &self.failpoints {
-            command.env(FAILPOINTS, what);
-        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -53,18 +53,19 @@ fn equal_servers_do_not_differ_and_unequal_ones_do() {
 }
 
 /// Histories of redis, as seen through a proxy that spoils something.
-fn histories(route: proxy::Route, seed: u64) -> LinearReport {
+fn histories(route: proxy::Route, transactions: bool, seed: u64) -> LinearReport {
     let dir = TempDir::new("harness").unwrap();
     let spec = ServerSpec::new(referee(), dir.path());
     let server = Server::start(&spec).unwrap();
     let port = proxy::start(server.port(), route);
-    let plan = LinearPlan::new(spec, Duration::from_secs(5), seed);
+    let mut plan = LinearPlan::new(spec, Duration::from_secs(5), seed);
+    plan.transactions = transactions;
     linear::torture(&plan, &mut Port(port)).unwrap()
 }
 
 #[test]
 fn a_server_with_one_thread_is_linearizable_and_keeps_the_order_of_pipelines() {
-    let report = histories(proxy::as_it_is, 7);
+    let report = histories(proxy::as_it_is, true, 7);
     assert!(report.is_clean() && report.undecided == 0, "{report}");
     assert!(report.explained > 20 && report.looks > 100, "{report}");
 }
@@ -73,7 +74,7 @@ fn a_server_with_one_thread_is_linearizable_and_keeps_the_order_of_pipelines() {
 fn pipelines_that_lose_their_order_between_partitions_are_found() {
     // the first round with findings is the last, and other things are wrong there too.
     let found = (0..20).any(|seed| {
-        let report = histories(proxy::by_partition, seed);
+        let report = histories(proxy::by_partition, false, seed);
         report.violations.iter().any(|line| line.contains("was seen, then payload"))
     });
     assert!(found, "no job was ever seen before its payload");
@@ -81,8 +82,14 @@ fn pipelines_that_lose_their_order_between_partitions_are_found() {
 
 #[test]
 fn an_mset_that_is_torn_apart_is_found() {
-    let report = histories(proxy::msets_in_halves, 7);
+    let report = histories(proxy::msets_in_halves, false, 7);
     assert!(report.violations.iter().any(|line| line.contains("no order explains")), "{report}");
+}
+
+#[test]
+fn a_watch_that_nobody_keeps_is_found() {
+    let report = histories(proxy::without_watches, true, 7);
+    assert!(report.violations.iter().any(|line| line.contains("Compare")), "{report}");
 }
 
 /// Histories of redis, killed again and again.

@@ -6,7 +6,7 @@ use emberkv_log::{DbId, SyncPolicy, segment_name};
 
 use super::rig::{Rig, bulk};
 
-fn filled(keys: usize) -> Rig {
+pub(super) fn filled(keys: usize) -> Rig {
     let mut rig = Rig::new(5, SyncPolicy::EverySec);
     for key in 0..keys {
         rig.ask(0, &format!("set k{key} {key}"));
@@ -14,7 +14,7 @@ fn filled(keys: usize) -> Rig {
     rig
 }
 
-fn names(rig: &Rig) -> Vec<String> {
+pub(super) fn names(rig: &Rig) -> Vec<String> {
     let mut names = rig.disk.list().unwrap();
     names.retain(|name| name.starts_with("checkpoint-"));
     names

@@ -1,7 +1,10 @@
 //! What compaction is for: a log that stays in proportion to what lives in it, and a full disk that can be emptied.
 
+use std::panic::catch_unwind;
+
 use emberkv_log::SyncPolicy;
 use emberkv_log::disk::sim::Choices;
+use emberkv_log::plant::{self, Plant};
 
 use super::rig::{NIL, Rig, bulk};
 
@@ -103,6 +106,17 @@ fn a_full_disk_takes_every_delete_and_then_takes_writes_again() {
         assert_eq!(rig.ask(0, "DBSIZE"), ":1\r\n");
         assert_eq!(rig.ask(0, "GET key7"), NIL);
     }
+}
+
+#[test]
+fn without_a_segment_kept_for_compaction_a_full_disk_stays_full() {
+    plant::set(Some(Plant::E3));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let all_is_well = catch_unwind(a_full_disk_takes_every_delete_and_then_takes_writes_again).is_ok();
+    std::panic::set_hook(hook);
+    plant::set(None);
+    assert!(!all_is_well, "nothing noticed that E3 is missing");
 }
 
 #[test]

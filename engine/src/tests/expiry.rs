@@ -1,5 +1,7 @@
 //! Keys that expire without anybody asking for them.
 
+use std::collections::BTreeMap;
+
 use emberkv_log::disk::sim::Choices;
 use emberkv_log::{DbId, SyncPolicy};
 
@@ -9,6 +11,12 @@ fn expire_all(rig: &mut Rig) {
     while rig.partition.expire(1000) {
         rig.run_all();
     }
+}
+
+/// A number of less than so many bits: as often small as large.
+fn up_to(choices: &mut Choices, bits: u64) -> u64 {
+    let below = 1 << choices.below(bits);
+    choices.below(below)
 }
 
 fn keys(rig: &Rig) -> u64 {
@@ -159,4 +167,57 @@ fn without_room_for_tombstones_a_key_is_absent_and_removed_later() {
     }
     assert_eq!(keys(&rig), 0);
     rig.check_counts();
+}
+
+/// The clock jumps both ways by anything from a millisecond to years, with kills between. A key is there until the clock has been at
+/// its time, never at or after it, and not again once anybody was told that it is gone. Between the two (its time has come, and was
+/// taken back before anybody looked) it may be either.
+#[test]
+fn keys_live_by_their_times_however_the_clock_jumps() {
+    for seed in 0..60 {
+        let mut choices = Choices::new(seed);
+        let mut rig = Rig::new(seed, SyncPolicy::EverySec);
+        // each key's time, the latest that the clock has shown since, and whether it is known to be gone
+        let mut keys: BTreeMap<u64, (u64, u64, bool)> = BTreeMap::new();
+        for step in 0..300u64 {
+            match choices.below(10) {
+                0..3 => {
+                    let ttl = 1 + up_to(&mut choices, 40);
+                    rig.ask(0, &format!("SET k{step} v PX {ttl}"));
+                    keys.insert(step, (rig.now_ms() + ttl, 0, false));
+                }
+                3..5 => rig.pass(up_to(&mut choices, 38)),
+                5 => rig.set_back(up_to(&mut choices, 36)),
+                6 => rig.run_all(),
+                7 if choices.one_in(5) => {
+                    rig.run_all();
+                    rig = rig.killed();
+                }
+                _ => {
+                    let nth = choices.below(keys.len().max(1) as u64) as usize;
+                    let Some((key, (at, latest, gone))) = keys.iter_mut().nth(nth) else { continue };
+                    let reply = rig.ask(0, &format!("GET k{key}"));
+                    let what = format!("seed {seed}, step {step}: k{key} until {at}, now {}", rig.now_ms());
+                    if *gone || rig.now_ms() >= *at {
+                        assert_eq!(reply, NIL, "{what}");
+                    } else if *latest < *at {
+                        assert_eq!(reply, bulk("v"), "{what}");
+                    }
+                    *gone |= reply == NIL;
+                }
+            }
+            keys.values_mut().for_each(|(_, latest, _)| *latest = rig.now_ms().max(*latest));
+            if choices.one_in(4) {
+                rig.partition.expire(20);
+            }
+        }
+        // in the end all that is due goes without being asked for, and all else stays
+        let latest = keys.values().map(|(_, latest, _)| *latest).max().unwrap_or(0);
+        rig.pass((1 << 37) + latest.saturating_sub(rig.now_ms()));
+        assert!(rig.clean(), "seed {seed}");
+        let now = rig.now_ms();
+        let left = keys.values().filter(|(at, ..)| *at > now).count() as u64;
+        assert_eq!(self::keys(&rig), left, "seed {seed}");
+        rig.check_counts();
+    }
 }

@@ -415,6 +415,7 @@ fn a_life_notices_each_rule_that_is_missing() {
         Plant::K1,
         Plant::K3,
         Plant::K4,
+        Plant::M3,
     ] {
         assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
     }

@@ -6,6 +6,7 @@ mod commands;
 mod compaction;
 mod expiry;
 mod foreign;
+mod forged;
 mod keyspace;
 mod lives;
 mod model;

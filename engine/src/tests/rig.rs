@@ -77,7 +77,7 @@ impl Rig {
         let limits = limits(usize::MAX);
         let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
         let (mut partitions, report) = opened.map_err(|error| error.to_string())?;
-        let (partition, from_checkpoint) = (partitions.remove(0), report.checkpoints > 0);
+        let (partition, from_checkpoint) = (partitions.remove(0), !report.checkpoints.is_empty());
         let unread = partition.log().unread().segments;
         Ok(Self { disk, partition, policy, jobs: Vec::new(), requests: 0, from_checkpoint, unread, compacts: false })
     }

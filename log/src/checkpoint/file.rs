@@ -111,7 +111,8 @@ impl Meta {
             return Err(FileError::Version(word(8)));
         }
         let (len, offset) = (word(12), u64::from(word(16)) | u64::from(word(20)) << 32);
-        if len > MAX_META_BYTES {
+        let size = disk.size(file)?;
+        if len > MAX_META_BYTES || u64::from(len) > size {
             return Err(FileError::Damaged("header"));
         }
         let mut bytes = AlignedVec::<16>::new();
@@ -121,7 +122,30 @@ impl Meta {
             return Err(FileError::Damaged("description"));
         }
         // what is in the archive is checked once more, as no checksum says that it was made by this code
-        rkyv::from_bytes::<Self, rancor::Error>(&bytes).map_err(|_| FileError::Damaged("description"))
+        let meta = rkyv::from_bytes::<Self, rancor::Error>(&bytes).map_err(|_| FileError::Damaged("description"))?;
+        // and that the file has what it says: a number alone must not become memory, or hours
+        let bytes: u64 = meta.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+        let lies_within = |chunk: &ChunkMeta| chunk.offset.checked_add(chunk.len.into()).is_some_and(|end| end <= size);
+        if bytes > size
+            || !meta.chunks.iter().all(lies_within)
+            || !meta.segments.iter().all(|s| s.is_possible(meta.upto))
+        {
+            return Err(FileError::Damaged("description"));
+        }
+        Ok(meta)
+    }
+}
+
+impl SegmentMeta {
+    /// Whether there may be a segment of which so much is counted, in a log that ends at `upto`.
+    fn is_possible(&self, upto: u64) -> bool {
+        let bytes = u128::from(upto.saturating_sub(self.base));
+        let keys: u128 = self.tallies.iter().map(|(keys, ..)| u128::from(*keys)).sum();
+        let counted = u128::from(self.live_bytes) + u128::from(self.tombstone_bytes) + u128::from(self.floors);
+        let fits = |&(keys, expires, sum): &(u64, u64, u128)| {
+            expires <= keys && sum <= u128::from(expires) * u128::from(u64::MAX)
+        };
+        counted <= bytes && keys <= u128::from(self.live_bytes) && self.tallies.iter().all(fits)
     }
 }
 

@@ -75,6 +75,17 @@ pub(crate) fn last_generation(names: &[String], partition: PartitionId) -> u64 {
 }
 
 impl<F> Candidate<F> {
+    /// Up to where it shows that the log was durable: if it is of the life that the log has had there.
+    pub fn proves_durable(&self, section: &Section) -> Option<LogPosition> {
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::K1) {
+            return None;
+        }
+        let upto = self.meta.records_end();
+        let life = life_of(&section.incarnations, upto)?;
+        ((life.term, life.id) == self.meta.life).then_some(upto)
+    }
+
     /// Why it must not be used with a log of these segments that ends at `tail`, if there is a reason.
     pub fn disagrees(&self, section: &Section, tail: LogPosition) -> Option<String> {
         let Meta { from, upto, .. } = self.meta;

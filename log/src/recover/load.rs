@@ -1,6 +1,7 @@
 //! The manifest that a start builds on (S1).
 
 use crate::address::AddressSplit;
+use crate::checkpoint::is_checkpoint;
 use crate::disk::Disk;
 use crate::horizon::TxId;
 use crate::job::{replace_manifest, segment_file};
@@ -37,13 +38,14 @@ pub(crate) fn load_manifest<D: Disk>(
         };
         copies.push(copy);
     }
-    let has_segments = names.iter().any(|name| segment_file(name).is_some());
+    // neither is made before there is a manifest
+    let has_data = names.iter().any(|name| segment_file(name).is_some() || is_checkpoint(name));
     let (newest, won) = match (copies.remove(0), copies.remove(0)) {
         (Some(a), Some(b)) if a.dataset != b.dataset => return Err(StartError::TwoDatasets),
         (Some(a), Some(b)) if a.generation >= b.generation => (a, 0),
         (Some(a), None) => (a, 0),
         (_, Some(b)) => (b, 1),
-        (None, None) if found.is_empty() && !has_segments => {
+        (None, None) if found.is_empty() && !has_data => {
             report.created = true;
             let split =
                 AddressSplit::for_segment_size(options.segment_size).ok_or_else(|| StartError::Inconsistent {

@@ -77,8 +77,8 @@ pub(crate) struct Replayed {
     pub freed: BTreeSet<SegmentSequence>,
     /// Checkpoints that were not used, and why.
     pub refused: Vec<Refused>,
-    /// Where the one was taken that was.
-    pub began_at: Option<LogPosition>,
+    /// The one that was, and where it was taken.
+    pub began_with: Option<(String, LogPosition)>,
     /// Segments that were not read at first, and then were.
     pub loaded: Loaded,
 }
@@ -190,7 +190,7 @@ fn replay_from<D: Disk, R: Replay>(
     }
     let begin = Begin { from: LogPosition(meta.from), upto: LogPosition(meta.upto), undecided };
     let replayed = replay_all(disk, scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
-    Ok(Replayed { began_at: Some(begin.upto), ..replayed })
+    Ok(Replayed { began_with: Some((candidate.name.clone(), begin.upto)), ..replayed })
 }
 
 /// Replays the records of one log from `begin` on, but those of transactions that did not happen.

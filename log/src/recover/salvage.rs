@@ -14,7 +14,7 @@ use crate::memory::SegmentWriter;
 use crate::recover::decide::Case;
 use crate::recover::scan::{Records, Scanned};
 
-/// Makes of every segment that is not whole one that is, without what is lost.
+/// Makes of every segment that is not whole one that is, without what is lost. Up to `durable` the log is known to have been.
 ///
 /// # Errors
 /// Those of the disk.
@@ -22,10 +22,12 @@ pub(crate) fn salvage<D: Disk>(
     disk: &D,
     partition: PartitionId,
     horizon: TxId,
+    durable: LogPosition,
     segments: &mut [Scanned<D::File>],
     lost: &mut Vec<String>,
 ) -> io::Result<()> {
     let last_used = segments.iter().rposition(|found| found.header.is_some() || !found.beyond.is_empty());
+    let ends: Vec<_> = (0..segments.len()).map(|i| known_end(segments, i, last_used, durable)).collect();
     let mut end = LogPosition(0);
     for (i, found) in segments.iter_mut().enumerate() {
         let case = Case::of(found, (i > 0).then_some(end));
@@ -38,10 +40,33 @@ pub(crate) fn salvage<D: Disk>(
             }
         }
         end = base.plus(found.valid_end);
+        if let Some(known) = ends[i].filter(|known| *known > end) {
+            let name = segment_name(found.entry.file);
+            lost.push(format!("{name}: {} bytes at offset {}", known.0 - end.0, found.valid_end));
+        }
         let whole = Extent::Sealed { base, end, records: found.records };
         found.entry.extent = if Some(i) == last_used && !found.sealed { Extent::Open { base } } else { whole };
     }
     Ok(())
+}
+
+/// Where a segment that is not listed as sealed is known to have reached: what comes next begins there, or it was durable. Of one that is
+/// listed its entry says so.
+fn known_end<F>(
+    segments: &[Scanned<F>],
+    i: usize,
+    last_used: Option<usize>,
+    durable: LogPosition,
+) -> Option<LogPosition> {
+    let entry = &segments[i].entry;
+    if matches!(entry.extent, Extent::Sealed { .. }) {
+        return None;
+    }
+    if Some(i) == last_used {
+        return Some(durable);
+    }
+    let next = segments.get(i + 1).filter(|next| next.entry.sequence.0 == entry.sequence.0 + 1)?;
+    next.entry.extent.base().or(next.header.map(|header| header.base))
 }
 
 fn rebuild<D: Disk>(

@@ -63,14 +63,16 @@ pub struct StartReport {
     pub cut: Vec<(String, u64)>,
     /// With `salvage`: what is lost, a line each.
     pub lost: Vec<String>,
+    /// Whether there was damage, and it goes on without what is lost.
+    pub salvaged: bool,
     /// Segments written anew because they were not known to be durable.
     pub refilled: usize,
     /// Transactions over several partitions that had no end in some log, and have one now.
     pub open_transactions: usize,
     /// Whether the data set was created.
     pub created: bool,
-    /// Logs that were replayed from a checkpoint on.
-    pub checkpoints: usize,
+    /// The checkpoints from which logs were replayed on.
+    pub checkpoints: Vec<String>,
     /// Checkpoints that were not used, and why.
     pub refused: Vec<(String, String)>,
 }
@@ -148,6 +150,8 @@ pub type Started<D, R> = Vec<(Log<D>, R)>;
 struct Found<F> {
     scanned: Vec<Scanned<F>>,
     decision: Decision,
+    /// Whether it is what was left after damage.
+    is_salvaged: bool,
 }
 
 /// What is read of each log before it is served: all of it, or what lies behind a checkpoint (K8).
@@ -232,12 +236,13 @@ impl<D: Disk> Reading<'_, D> {
         let Self { disk, manifest, plan, .. } = self;
         let mut found = Vec::new();
         for (p, (scanned, section)) in self.scan_all(report)?.into_iter().zip(&manifest.sections).enumerate() {
-            let partition = PartitionId(p as u16);
-            found.push(judge(*disk, partition, section, scanned, plan.horizon, self.salvage, report)?);
+            let place = Place { partition: PartitionId(p as u16), horizon: plan.horizon, section };
+            found.push(judge(*disk, &place, &candidates[p], scanned, self.salvage, report)?);
         }
         let kept_files = found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
-        let settled = settle_all(&mut found, plan.horizon, !report.lost.is_empty())?;
-        if !report.lost.is_empty() {
+        report.salvaged = !report.lost.is_empty() || found.iter().any(|found| found.is_salvaged);
+        let settled = settle_all(&mut found, plan.horizon, report.salvaged)?;
+        if report.salvaged {
             // what was lost may be what they refer to
             candidates.iter_mut().for_each(Vec::clear);
         }
@@ -249,7 +254,8 @@ impl<D: Disk> Reading<'_, D> {
         }
         let replays = self.replay_all(&found, candidates, &settled.outcomes, &mut replayed)?;
         report.records = replays.iter().map(|replayed| replayed.records).sum();
-        report.checkpoints = replays.iter().filter(|replayed| replayed.began_at.is_some()).count();
+        report.checkpoints =
+            replays.iter().filter_map(|replayed| Some(replayed.began_with.as_ref()?.0.clone())).collect();
         Ok(Read { found, kept_files, settled, replayed, replays })
     }
 
@@ -402,7 +408,7 @@ pub fn start<D: Disk, R: Replay>(
     let mut remains = Vec::new();
     for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
         report_cut(&found, &mut report);
-        let Found { mut scanned, decision } = found;
+        let Found { mut scanned, decision, .. } = found;
         for scanned in &mut scanned {
             scanned.loaded = replays[p].loaded.remove(&scanned.entry.sequence);
         }
@@ -412,7 +418,7 @@ pub fn start<D: Disk, R: Replay>(
             opening.refill_all(partition, next_sequence, claim, scanned, &decision, &mut table)?;
         failpoint::pass(Point::StartRefilled);
         report.refilled += refilled;
-        let newest = replays[p].began_at.unwrap_or_default();
+        let newest = replays[p].began_with.as_ref().map_or(LogPosition(0), |(_, upto)| *upto);
         let checkpoints = Checkpoints::new(kept[p].clone(), newest, last_generation(&names, partition));
         remains.push((Remains { segments, writer, table, incarnations, next_sequence, checkpoints }, replay));
     }
@@ -437,31 +443,43 @@ pub fn start<D: Disk, R: Replay>(
     Ok((logs, report))
 }
 
+/// What the manifest says of a log.
+struct Place<'a> {
+    partition: PartitionId,
+    horizon: TxId,
+    section: &'a Section,
+}
+
 /// Where a partition's log ends, what lies beyond discarded; or why it must not be used (F2).
 fn judge<D: Disk>(
     disk: &D,
-    partition: PartitionId,
-    section: &Section,
+    place: &Place<'_>,
+    checkpoints: &[Candidate<D::File>],
     mut scanned: Vec<Scanned<D::File>>,
-    horizon: TxId,
-    is_salvaged: bool,
+    may_salvage: bool,
     report: &mut StartReport,
 ) -> Result<Found<D::File>, StartError> {
-    let mut decision = decide(&scanned, section.durable);
+    let mut decision = decide(&scanned, place.section.durable);
+    // a checkpoint has its name only since the log was safe up to it (K1)
+    let durable = checkpoints.iter().filter_map(|candidate| candidate.proves_durable(place.section)).max();
+    decision.durable = decision.durable.max(durable.unwrap_or_default());
     #[cfg(any(test, feature = "sim"))]
     if crate::plant::is(crate::plant::Plant::F2) {
         (decision.durable, decision.broken) = (decision.end.position, false);
     }
+    let mut is_salvaged = false;
     if decision.is_damage() {
-        if !is_salvaged {
+        if !may_salvage {
             return Err(damaged(&scanned, &decision));
         }
-        salvage(disk, partition, horizon, &mut scanned, &mut report.lost).map_err(io_error("salvage"))?;
+        salvage(disk, place.partition, place.horizon, decision.durable, &mut scanned, &mut report.lost)
+            .map_err(io_error("salvage"))?;
+        is_salvaged = true;
         decision = decide(&scanned, LogPosition(0));
         decision.durable = LogPosition(0); // everything is written anew
     }
     discard_after(&mut scanned, &decision);
-    Ok(Found { scanned, decision })
+    Ok(Found { scanned, decision, is_salvaged })
 }
 
 /// Decides on the transactions over several partitions, and cuts what must not be there without one that has not
@@ -500,7 +518,7 @@ fn clear_checkpoints<D: Disk>(
     report: &mut StartReport,
 ) -> Result<Vec<Vec<u64>>, StartError> {
     report.refused = refused;
-    if !report.lost.is_empty() {
+    if report.salvaged {
         let all = names.iter().filter(|name| is_checkpoint(name));
         report.refused = all.map(|name| (name.clone(), "data of the log are lost".to_owned())).collect();
     }

@@ -27,8 +27,8 @@ pub(crate) enum Clients {
 
 impl Connection {
     /// The line of CLIENT LIST.
-    pub(crate) fn describe(&self, now_ms: u64) -> Vec<u8> {
-        let seconds = |since_ms: u64| now_ms.saturating_sub(since_ms) / 1000;
+    pub(crate) fn describe(&self, up_ms: u64) -> Vec<u8> {
+        let seconds = |since_ms: u64| up_ms.saturating_sub(since_ms) / 1000;
         let mut line =
             format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
         line.extend_from_slice(&self.name);
@@ -140,8 +140,8 @@ impl Shard {
     }
 
     pub(super) fn client_info(&mut self, conn: ConnId) -> Outcome {
-        let now_ms = self.now_ms;
-        let line = self.connections.get_mut(conn).map(|connection| connection.describe(now_ms)).unwrap_or_default();
+        let up_ms = self.up_ms;
+        let line = self.connections.get_mut(conn).map(|connection| connection.describe(up_ms)).unwrap_or_default();
         self.with_reply(conn, |reply| reply.verbatim(*b"txt", &line));
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Shard {
             Clients::Some(ids) => ids.contains(&connection.id),
             Clients::Listening(listens) => connection.listening.is_some() == *listens,
         };
-        let line = |connection: &Connection| (connection.id, connection.describe(self.now_ms));
+        let line = |connection: &Connection| (connection.id, connection.describe(self.up_ms));
         self.connections.iter().filter(wanted).map(line).collect()
     }
 }

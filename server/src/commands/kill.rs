@@ -70,8 +70,8 @@ impl Killed {
         Ok((killed, skip_me))
     }
 
-    fn is_meant(&self, connection: &Connection, now_ms: u64) -> bool {
-        let age_s = now_ms.saturating_sub(connection.created_ms) / 1000;
+    fn is_meant(&self, connection: &Connection, up_ms: u64) -> bool {
+        let age_s = up_ms.saturating_sub(connection.created_ms) / 1000;
         !self.is_nobody
             && self.id.is_none_or(|id| id == connection.id)
             && self.but != Some(connection.id)
@@ -99,7 +99,7 @@ impl Shard {
         let mut count = 0;
         for conn in self.connections.ids() {
             let Some(connection) = self.connections.get(conn) else { continue };
-            if connection.fate == Fate::Open && killed.is_meant(connection, self.now_ms) {
+            if connection.fate == Fate::Open && killed.is_meant(connection, self.up_ms) {
                 self.condemned.push((conn, connection.id));
                 count += 1;
             }

@@ -22,11 +22,11 @@ pub(crate) use pubsub::{AboutChannels, reply_channels, reply_published};
 pub(crate) use slowlog::AboutSlowLog;
 
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use emberkv_resp::schema::{self, Command, CommandId};
 use emberkv_resp::{Args, Reply};
 
+use crate::clock::wall_clock;
 use crate::core::Question;
 use crate::core::connection::Fate;
 use crate::core::shard::{Shard, Shutdown};
@@ -178,7 +178,7 @@ impl Shard {
     }
 
     fn time(&mut self, conn: ConnId) -> Outcome {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = wall_clock();
         self.with_reply(conn, |reply| {
             reply.array(2);
             reply.bulk(since.as_secs().to_string().as_bytes());
@@ -197,7 +197,7 @@ impl Shard {
     }
 
     fn lastsave(&mut self, conn: ConnId) -> Outcome {
-        let last_s = self.peers.saves.last_s.load(Ordering::Relaxed).max(self.facts.started_ms / 1000);
+        let last_s = self.last_save_s();
         self.with_reply(conn, |reply| reply.integer(last_s as i64));
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Shard {
             None
         };
         let id = self.peers.next_client();
-        let mut connection = Connection::new(id, address, local_address, is_unix, self.now_ms, &self.users);
+        let mut connection = Connection::new(id, address, local_address, is_unix, self.up_ms, &self.users);
         if let Some(text) = refusal {
             Reply::new(&mut connection.output, Protocol::Resp2).error(text);
             connection.fate = Fate::CloseAfterReply;

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use emberkv_engine::Request;
 use emberkv_log::Whose;
+#[cfg(feature = "sim")]
+use emberkv_log::plant::{Plant, is as is_planted};
 use emberkv_resp::Args;
 use emberkv_resp::schema::{Flags, Runs};
 
@@ -75,6 +77,9 @@ pub(crate) struct Away {
     pub load: Load,
     /// Connections that have to wait for answers before they send more, first come first served.
     pub crowded: VecDeque<ConnId>,
+    /// Until when a planted bug holds parcels back.
+    #[cfg(feature = "sim")]
+    pub held_until: Option<std::time::Instant>,
 }
 
 impl Away {
@@ -85,6 +90,8 @@ impl Away {
             spare: Vec::new(),
             load: Load::default(),
             crowded: VecDeque::new(),
+            #[cfg(feature = "sim")]
+            held_until: None,
         }
     }
 
@@ -115,6 +122,20 @@ impl Away {
     /// Whether a run's parcel is still here.
     fn has_not_left(&self, open: Open) -> bool {
         self.next[open.core.index()].1 == open.parcel
+    }
+
+    /// Whether a planted bug holds back what is to be sent: for some ms, as long as a wake-up may take on a busy machine.
+    #[cfg(feature = "sim")]
+    pub fn is_held(&mut self) -> bool {
+        use std::time::{Duration, Instant};
+        if self.held_until.is_none() && !self.has_left() && is_planted(Plant::D7) {
+            self.held_until = Some(Instant::now() + Duration::from_millis(5));
+        }
+        let is_held = self.held_until.is_some_and(|until| Instant::now() < until);
+        if !is_held {
+            self.held_until = None;
+        }
+        is_held
     }
 
     fn keep(&mut self, parcel: Box<Parcel>) {
@@ -260,6 +281,12 @@ impl Shard {
 
     /// Sends a run's parcel, unless that has been done.
     pub(super) fn flush_open(&mut self, open: Open) {
+        #[cfg(feature = "sim")]
+        if is_planted(Plant::P1) {
+            let until = std::time::Instant::now() + std::time::Duration::from_millis(5);
+            self.away.held_until.get_or_insert(until);
+            return;
+        }
         if self.away.has_not_left(open) {
             self.flush(open.core);
         }
@@ -275,6 +302,10 @@ impl Shard {
 
     /// Sends all that is to be sent: the end of the turn's requests.
     pub fn flush_all(&mut self) {
+        #[cfg(feature = "sim")]
+        if self.away.is_held() {
+            return;
+        }
         for core in 0..self.away.next.len() as u16 {
             self.flush(CoreId(core));
         }

@@ -68,6 +68,7 @@ pub(crate) struct Connection {
     pub address: String,
     pub local_address: String,
     pub is_unix: bool,
+    /// By [`Shard::up_ms`](crate::core::shard::Shard::up_ms), as the next one.
     pub created_ms: u64,
     pub last_seen_ms: u64,
 
@@ -143,14 +144,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now_ms: u64, users: &Users) -> Self {
+    pub fn new(id: u64, address: String, local_address: String, is_unix: bool, up_ms: u64, users: &Users) -> Self {
         let mut connection = Self {
             id,
             address,
             local_address,
             is_unix,
-            created_ms: now_ms,
-            last_seen_ms: now_ms,
+            created_ms: up_ms,
+            last_seen_ms: up_ms,
             db: DbId(0),
             protocol: Protocol::Resp2,
             name: Vec::new(),

@@ -138,11 +138,11 @@ impl Shard {
         }
         let unsent = connection.unsent() as u64;
         let over_soft = limit.soft_bytes > 0 && unsent > limit.soft_bytes;
-        let since = *connection.over_soft_since_ms.get_or_insert(self.now_ms);
+        let since = *connection.over_soft_since_ms.get_or_insert(self.up_ms);
         if !over_soft {
             connection.over_soft_since_ms = None;
         }
-        let too_long = over_soft && self.now_ms.saturating_sub(since) >= limit.soft_seconds * 1000;
+        let too_long = over_soft && self.up_ms.saturating_sub(since) >= limit.soft_seconds * 1000;
         if (limit.hard_bytes > 0 && unsent > limit.hard_bytes || too_long) && connection.fate != Fate::Closing {
             tracing::warn!(client = connection.id, unsent, "client closed: over client-output-buffer-limit");
             self.stats.output_buffer_disconnections += 1;

@@ -30,9 +30,11 @@ pub(crate) struct SharedSaves {
     /// Changes that are in no checkpoint, of all partitions.
     changes: AtomicU64,
     /// When the last was taken, in seconds since 1970; 0 if there was none since the start.
-    pub last_s: AtomicU64,
-    /// `save` has begun one at this time.
-    begun_s: AtomicU64,
+    last_s: AtomicU64,
+    /// The same by the server's own time, which no setting of the wall clock moves; 0 for its start.
+    last_up_s: AtomicU64,
+    /// Before this, by the same, `save` begins none.
+    not_before_s: AtomicU64,
 }
 
 /// What a core knows.
@@ -46,6 +48,14 @@ pub(crate) struct Saves {
 }
 
 impl Shard {
+    /// When the last checkpoint was taken, or the server was started: in seconds since 1970.
+    pub fn last_save_s(&self) -> u64 {
+        match self.peers.saves.last_s.load(Ordering::Relaxed) {
+            0 => self.facts.started_ms / 1000,
+            last_s => last_s,
+        }
+    }
+
     /// Has a checkpoint of each partition here taken; false if one of them is at it.
     pub fn begin_saving(&mut self) -> bool {
         let mut begins = true;
@@ -94,7 +104,8 @@ impl Shard {
         if owned.list.iter().any(|own| own.partition.checkpoint_stats().has_failed) {
             return Err("ERR the checkpoint can't be written, see the log");
         }
-        self.peers.saves.last_s.fetch_max(self.now_ms / 1000, Ordering::Relaxed);
+        self.peers.saves.last_s.store(self.now_ms / 1000, Ordering::Relaxed);
+        self.peers.saves.last_up_s.fetch_max(self.up_ms / 1000, Ordering::Relaxed);
         Ok(())
     }
 
@@ -108,14 +119,13 @@ impl Shard {
         if self.me != CoreId::FIRST {
             return;
         }
-        let (saves, now_s) = (&self.peers.saves, self.now_ms / 1000);
-        let last_s = saves.last_s.load(Ordering::Relaxed).max(self.facts.started_ms / 1000);
+        let (saves, up_s) = (&self.peers.saves, self.up_ms / 1000);
+        let last_s = saves.last_up_s.load(Ordering::Relaxed);
         let changes = saves.changes.load(Ordering::Relaxed);
-        let is_reached = |point: &SavePoint| now_s.saturating_sub(last_s) >= point.seconds && changes >= point.changes;
-        let is_due = self.config.save.iter().any(is_reached)
-            && now_s.saturating_sub(saves.begun_s.load(Ordering::Relaxed)) >= RETRY_S;
+        let is_reached = |point: &SavePoint| up_s.saturating_sub(last_s) >= point.seconds && changes >= point.changes;
+        let is_due = self.config.save.iter().any(is_reached) && up_s >= saves.not_before_s.load(Ordering::Relaxed);
         if is_due {
-            saves.begun_s.store(now_s, Ordering::Relaxed);
+            saves.not_before_s.store(up_s + RETRY_S, Ordering::Relaxed);
             tracing::debug!(changes, "a checkpoint is due, by save");
             for core in self.peers.others(self.me) {
                 self.peers.send(core, Message::Save);

@@ -65,7 +65,10 @@ pub(crate) struct Shard {
     pub looks: bool,
     pub facts: Arc<Facts>,
     pub clock: Clock,
+    /// The wall clock, in ms since 1970.
     pub now_ms: u64,
+    /// How long the server has been up: what is due, and what has lasted, goes by this.
+    pub up_ms: u64,
     pub data: Data,
     /// This core's partitions, until all cores have theirs.
     pub to_serve: Option<Box<Owned>>,

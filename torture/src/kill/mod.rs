@@ -8,6 +8,7 @@
 //! machine.
 
 mod check;
+mod companion;
 mod failpoints;
 mod model;
 mod op;
@@ -92,6 +93,10 @@ pub struct KillReport {
     pub in_flight: u64,
     /// See `in_flight`.
     pub survived: u64,
+    /// Walks over all keys with SCAN that came to their end under the writes.
+    pub walks: u64,
+    /// Checkpoints that were begun under them.
+    pub saves: u64,
     /// Keys read and compared, over all rounds.
     pub keys_checked: u64,
     /// Keys in the data set at the end.
@@ -118,6 +123,7 @@ impl fmt::Display for KillReport {
         writeln!(f, "commands sent    {}", self.sent)?;
         writeln!(f, "acknowledged     {}", self.acked)?;
         writeln!(f, "unanswered       {} ({} had taken effect)", self.in_flight, self.survived)?;
+        writeln!(f, "meanwhile        {} walks with SCAN, {} checkpoints begun", self.walks, self.saves)?;
         writeln!(f, "keys checked     {}", self.keys_checked)?;
         writeln!(f, "keys at the end  {}", self.keys_at_end)?;
         writeln!(f, "longest restart  {} ms", self.longest_restart.as_millis())?;
@@ -190,7 +196,8 @@ struct State {
 }
 
 fn connect_all(plan: &KillPlan, server: &Server) -> Result<Vec<Client>> {
-    (0..plan.connections).map(|_| server.connect()).collect()
+    // and one for the companion
+    (0..=plan.connections).map(|_| server.connect()).collect()
 }
 
 impl State {
@@ -208,11 +215,16 @@ impl State {
     /// Writes through these clients until the server is dead, which `until_dead` sees to.
     fn write_meanwhile(
         &mut self,
-        clients: Vec<Client>,
+        mut clients: Vec<Client>,
         round: u64,
         rng: &Rng,
         until_dead: impl FnOnce() -> Result<()>,
     ) -> Result<Vec<Journal>> {
+        let companion = clients.pop().map(|client| {
+            let lasting = self.frozen.keys().filter(|key| self.frozen.get(key).is_some()).cloned().collect();
+            let rng = rng.fork(999);
+            std::thread::spawn(move || companion::accompany(client, rng, &lasting))
+        });
         let threads: Vec<_> = clients
             .into_iter()
             .zip(std::mem::take(&mut self.models))
@@ -225,10 +237,14 @@ impl State {
             })
             .collect();
         until_dead()?;
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| Error::Missing("a connection's thread panicked".into())))
-            .collect()
+        let panicked = || Error::Missing("a connection's thread panicked".into());
+        if let Some(companion) = companion {
+            let seen = companion.join().map_err(|_| panicked())?;
+            self.report.walks += seen.walks;
+            self.report.saves += seen.saves;
+            self.report.violations.extend(seen.complaints.into_iter().map(|line| format!("round {round}: {line}")));
+        }
+        threads.into_iter().map(|thread| thread.join().map_err(|_| panicked())).collect()
     }
 
     fn check(

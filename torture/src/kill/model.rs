@@ -64,6 +64,23 @@ pub enum Expected {
     Error,
     /// It depends on whether a key has expired in between.
     Anything,
+    /// A list, each of them as it says.
+    Each(Vec<Expected>),
+}
+
+impl Expected {
+    /// Whether this is a reply that is due.
+    #[must_use]
+    pub fn allows(&self, reply: &Value) -> bool {
+        match self {
+            Self::Exactly(value) => value == reply,
+            Self::Error => matches!(reply, Value::Error(_)),
+            Self::Anything => !matches!(reply, Value::Error(_)),
+            Self::Each(each) => reply.items().is_some_and(|items| {
+                items.len() == each.len() && each.iter().zip(items).all(|(expected, item)| expected.allows(item))
+            }),
+        }
+    }
 }
 
 /// Every key that was ever touched, and its state; `None` for a key that is absent.
@@ -163,9 +180,26 @@ impl Model {
                 }
                 int(1)
             }
+            Op::Multi { watched, queued, executes } => {
+                watched.iter().chain(queued.iter().flat_map(Op::keys)).for_each(|key| self.touch(key));
+                if *executes { Expected::Each(queued.iter().map(|op| self.apply(op, when)).collect()) } else { ok() }
+            }
             Op::FlushDb => {
                 self.entries.values_mut().for_each(|entry| *entry = None);
                 ok()
+            }
+            Op::Rename(from, to) => {
+                self.touch(to);
+                let Some(entry) = self.remove(from) else { return Expected::Error };
+                self.entries.insert(to.clone(), Some(entry));
+                ok()
+            }
+            Op::Copy(from, to) => {
+                self.touch(from);
+                self.touch(to);
+                let Some(entry) = self.get(from).cloned() else { return int(0) };
+                self.entries.insert(to.clone(), Some(entry));
+                int(1)
             }
             Op::GetDel(key) => bulk(self.remove(key).map(|entry| entry.value)),
             Op::Get(key) => bulk(self.get(key).map(|entry| entry.value.clone())),
@@ -268,6 +302,22 @@ mod tests {
         model.apply(&set("a", "1", Ttl::AtMs(1_000_100)), NOW);
         assert!(!model.explains(b"a", None, NOW));
         assert!(model.explains(b"a", None, Moment::exact(1_000_200)));
+    }
+
+    #[test]
+    fn a_renamed_key_takes_its_expiry_along() {
+        let mut model = Model::default();
+        model.apply(&set("a", "1", Ttl::AtMs(9_000_000)), NOW);
+        let (a, b) = (b"a".to_vec(), b"b".to_vec());
+        assert_eq!(model.apply(&Op::Rename(b.clone(), a.clone()), NOW), Expected::Error);
+        model.apply(&Op::Rename(a.clone(), b.clone()), NOW);
+        assert!(model.get(b"a").is_none() && model.knows(b"a"));
+        assert_eq!(model.get(b"b").unwrap().expiry, Some(Moment::exact(9_000_000)));
+        let multi = Op::Multi { watched: vec![], queued: vec![Op::Copy(b, a.clone()), Op::GetDel(a)], executes: true };
+        let one = |value| Expected::Exactly(value);
+        let each = vec![one(Value::Integer(1)), one(Value::Bulk(b"1".to_vec()))];
+        assert_eq!(model.apply(&multi, NOW), Expected::Each(each));
+        assert!(model.get(b"a").is_none());
     }
 
     #[test]

@@ -61,6 +61,10 @@ pub enum Op {
     MSet(Vec<(Key, Vec<u8>)>),
     /// MSETNX.
     MSetNx(Vec<(Key, Vec<u8>)>),
+    /// RENAME of the first to the second.
+    Rename(Key, Key),
+    /// COPY of the first to the second, which are not the same, with REPLACE.
+    Copy(Key, Key),
     /// GETDEL.
     GetDel(Key),
     /// GET.
@@ -85,13 +89,35 @@ pub enum Op {
     },
     /// FLUSHDB of a database that no other connection uses.
     FlushDb,
+    /// MULTI, these, and EXEC or DISCARD: all of them, or none.
+    Multi {
+        /// Keys to WATCH before. Nobody else changes them, so EXEC executes all the same.
+        watched: Vec<Key>,
+        /// What is queued.
+        queued: Vec<Op>,
+        /// Whether EXEC comes, or DISCARD.
+        executes: bool,
+    },
 }
 
 /// How keys begin that may expire while the test runs.
 const SHORT_LIVED: &[u8] = b"brief:";
 
 impl Op {
-    /// The words of the command.
+    /// The commands, the last of which has the answer that counts: one, but for a transaction.
+    #[must_use]
+    pub fn commands(&self) -> Vec<Vec<Vec<u8>>> {
+        let Self::Multi { watched, queued, executes } = self else { return vec![self.args()] };
+        let name = |name: &str| name.as_bytes().to_vec();
+        let watch = std::iter::once(name("WATCH")).chain(watched.iter().cloned()).collect();
+        let mut commands = if watched.is_empty() { Vec::new() } else { vec![watch] };
+        commands.push(vec![name("MULTI")]);
+        commands.extend(queued.iter().map(Self::args));
+        commands.push(vec![name(if *executes { "EXEC" } else { "DISCARD" })]);
+        commands
+    }
+
+    /// The words of the command; all that are queued, of a transaction.
     #[must_use]
     pub fn args(&self) -> Vec<Vec<u8>> {
         let name = |name: &str| name.as_bytes().to_vec();
@@ -125,6 +151,8 @@ impl Op {
             Self::Append { key, value } => vec![name("APPEND"), key.clone(), value.clone()],
             Self::MSet(pairs) => with_pairs(name("MSET"), pairs),
             Self::MSetNx(pairs) => with_pairs(name("MSETNX"), pairs),
+            Self::Rename(from, to) => vec![name("RENAME"), from.clone(), to.clone()],
+            Self::Copy(from, to) => vec![name("COPY"), from.clone(), to.clone(), name("REPLACE")],
             Self::GetDel(key) => vec![name("GETDEL"), key.clone()],
             Self::Get(key) => vec![name("GET"), key.clone()],
             Self::Persist(key) => vec![name("PERSIST"), key.clone()],
@@ -134,6 +162,7 @@ impl Op {
             }
             Self::ExpireIn { key, ms } => vec![name("PEXPIRE"), key.clone(), int(*ms)],
             Self::FlushDb => vec![name("FLUSHDB")],
+            Self::Multi { .. } => self.commands().concat(),
             Self::ExpireAt { key, ms } => vec![name("PEXPIREAT"), key.clone(), int(*ms)],
         }
     }
@@ -143,7 +172,14 @@ impl Op {
     pub fn keys(&self) -> Vec<&Key> {
         match self {
             Self::FlushDb => Vec::new(),
+            Self::Multi { watched, queued, .. } => {
+                let mut keys: Vec<&Key> = watched.iter().chain(queued.iter().flat_map(Self::keys)).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                keys
+            }
             Self::Del(keys) => keys.iter().collect(),
+            Self::Rename(from, to) | Self::Copy(from, to) => vec![from, to],
             Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| key).collect(),
             Self::Set { key, .. }
             | Self::IncrBy { key, .. }
@@ -202,7 +238,20 @@ impl Generator {
         if self.rng.below(1_000) == 0 {
             return self.big_set();
         }
+        if self.rng.percent(5) {
+            return self.multi();
+        }
         match self.rng.below(100) {
+            90..96 => self.short_lived_set(),
+            96..98 => Op::Del(vec![self.short_lived_key()]),
+            98.. => Op::GetDel(self.short_lived_key()),
+            _ => self.lasting_op(),
+        }
+    }
+
+    /// One that may be in a transaction: what it does depends on no clock.
+    fn lasting_op(&mut self) -> Op {
+        match self.rng.below(90) {
             0..20 => self.set(),
             20..28 => {
                 let by = *self.rng.pick(&[1, -1, 7, 1_000_003]);
@@ -218,11 +267,19 @@ impl Generator {
             70..72 => Op::GetExPersist(self.any_key()),
             72..77 => Op::ExpireIn { key: self.any_key(), ms: self.long_ttl() },
             77..80 => Op::ExpireAt { key: self.any_key(), ms: self.now_ms + self.long_ttl() },
-            80..90 => Op::Get(self.any_key()),
-            90..96 => self.short_lived_set(),
-            96..98 => Op::Del(vec![self.short_lived_key()]),
-            _ => Op::GetDel(self.short_lived_key()),
+            80..83 => Op::Rename(self.any_key(), self.any_key()),
+            83..86 => match (self.any_key(), self.any_key()) {
+                (from, to) if from == to => Op::Get(from),
+                (from, to) => Op::Copy(from, to),
+            },
+            _ => Op::Get(self.any_key()),
         }
+    }
+
+    fn multi(&mut self) -> Op {
+        let watched = if self.rng.percent(30) { vec![self.any_key(), self.any_key()] } else { Vec::new() };
+        let queued = (0..self.rng.between(1, 6)).map(|_| self.lasting_op()).collect();
+        Op::Multi { watched, queued, executes: self.rng.percent(85) }
     }
 
     fn set(&mut self) -> Op {

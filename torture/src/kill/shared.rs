@@ -26,12 +26,12 @@ pub enum SharedOp {
     Look { counter: u64 },
     /// APPEND of a token.
     Log { log: u64, token: String },
-    /// MSET of a whole group to one token.
-    SetGroup { group: u64, token: String },
+    /// A whole group is set to one token: by MSET, or by MULTI and a SET for each.
+    SetGroup { group: u64, token: String, by_multi: bool },
     /// DEL of a whole group: all are there, or none.
     DropGroup { group: u64 },
-    /// MGET of a whole group: all must be equal.
-    GetGroup { group: u64 },
+    /// A whole group is read, by MGET or by MULTI and a GET for each: all must be equal.
+    GetGroup { group: u64, by_multi: bool },
     /// MSETNX of a pair: at most one wins.
     Lock { lock: u64, token: String },
 }
@@ -60,21 +60,36 @@ impl Names {
         ["a", "b"].map(|side| format!("shared:lock:{}:{lock}:{side}", self.round))
     }
 
-    /// The words of the command.
-    pub fn args(self, op: &SharedOp) -> Vec<String> {
+    /// The commands, the last of which has the answer that counts: one, but for a transaction.
+    pub fn commands(self, op: &SharedOp) -> Vec<Vec<String>> {
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let queued: Vec<Vec<String>> = match op {
+            SharedOp::SetGroup { group, token, by_multi: true } => {
+                Self::group(*group).iter().map(|key| words(&["SET", key, token])).collect()
+            }
+            SharedOp::GetGroup { group, by_multi: true } => {
+                Self::group(*group).iter().map(|key| words(&["GET", key])).collect()
+            }
+            _ => return vec![self.args(op)],
+        };
+        std::iter::once(words(&["MULTI"])).chain(queued).chain([words(&["EXEC"])]).collect()
+    }
+
+    /// The words of a single command.
+    fn args(self, op: &SharedOp) -> Vec<String> {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         match op {
             SharedOp::Count { counter, by } => words(&["INCRBY", &Self::counter(*counter), &by.to_string()]),
             SharedOp::Look { counter } => words(&["GET", &Self::counter(*counter)]),
             SharedOp::Log { log, token } => words(&["APPEND", &self.log(*log), token]),
-            SharedOp::SetGroup { group, token } => {
+            SharedOp::SetGroup { group, token, .. } => {
                 let mut args = words(&["MSET"]);
                 for key in Self::group(*group) {
                     args.extend([key, token.clone()]);
                 }
                 args
             }
-            SharedOp::GetGroup { group } | SharedOp::DropGroup { group } => {
+            SharedOp::GetGroup { group, .. } | SharedOp::DropGroup { group } => {
                 let name = if matches!(op, SharedOp::GetGroup { .. }) { "MGET" } else { "DEL" };
                 std::iter::once(name.to_owned()).chain(Self::group(*group)).collect()
             }
@@ -103,9 +118,9 @@ pub fn draw(rng: &mut Rng, connection: usize, round: u64, seq: u64) -> SharedOp 
         0..7 => SharedOp::Count { counter: rng.below(COUNTERS), by: i64::try_from(rng.between(1, 5)).unwrap_or(1) },
         7..9 => SharedOp::Look { counter: rng.below(COUNTERS) },
         9..11 => SharedOp::Log { log: rng.below(LOGS), token },
-        11..14 => SharedOp::SetGroup { group: rng.below(GROUPS), token },
+        11..14 => SharedOp::SetGroup { group: rng.below(GROUPS), token, by_multi: rng.percent(50) },
         14 => SharedOp::DropGroup { group: rng.below(GROUPS) },
-        15..17 => SharedOp::GetGroup { group: rng.below(GROUPS) },
+        15..17 => SharedOp::GetGroup { group: rng.below(GROUPS), by_multi: rng.percent(50) },
         _ => SharedOp::Lock { lock: rng.below(LOCKS), token },
     }
 }
@@ -146,7 +161,7 @@ impl Tally {
             SharedOp::Log { log, token } => {
                 self.logs.entry(*log).or_default().push((token.clone(), false));
             }
-            SharedOp::SetGroup { group, token } => {
+            SharedOp::SetGroup { group, token, .. } => {
                 let span = Span { sent: at, answered: None };
                 self.groups.entry(*group).or_default().push((Some(token.clone()), span));
             }
@@ -198,12 +213,16 @@ impl Tally {
                     return wrong();
                 }
             }
-            SharedOp::SetGroup { group, token } => {
+            SharedOp::SetGroup { group, token, by_multi } => {
                 let writes = self.groups.entry(*group).or_default();
                 if let Some((_, span)) = writes.iter_mut().rev().find(|(t, _)| t.as_ref() == Some(token)) {
                     span.answered = Some(at);
                 }
-                if !reply.is_ok() {
+                let is_done = match reply.items() {
+                    Some(items) if *by_multi => items.len() == GROUP_SIZE && items.iter().all(Value::is_ok),
+                    _ => !by_multi && reply.is_ok(),
+                };
+                if !is_done {
                     return wrong();
                 }
             }
@@ -217,7 +236,7 @@ impl Tally {
                     return Some(format!("group {group} was removed half-written: {reply:?}"));
                 }
             }
-            SharedOp::GetGroup { group } => {
+            SharedOp::GetGroup { group, .. } => {
                 let equal = reply
                     .items()
                     .is_some_and(|items| items.len() == GROUP_SIZE && items.iter().all(|item| item == &items[0]));

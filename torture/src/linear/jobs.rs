@@ -3,12 +3,13 @@
 //! of different cores (docs/protocol.md, D1 to D9).
 //!
 //! A producer counts upwards: payload `i` is written before job `i`. Who reads the job and then asks for the payload never
-//! finds it behind the job. Who asks for both in one pipeline may with several cores: the two are read at two cores, and
-//! nothing says which comes first. How often is counted.
+//! finds it behind the job. Who asks for both in one pipeline may if they lie in two partitions: the two are read at two cores, and
+//! nothing says which comes first. How often is counted. Of one partition they are read in their order (D1).
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::partition::partition;
 use crate::rng::Rng;
 use crate::{Client, Error, Result, Value};
 
@@ -78,6 +79,13 @@ impl Line {
         }
     }
 
+    /// Whether job and payload lie in several partitions.
+    fn is_spread(&self, partitions: u16) -> bool {
+        let of = |key: String| partition(key.as_bytes(), partitions);
+        let second = (self.style == Style::MSet).then(|| self.payload("b"));
+        std::iter::once(self.payload("a")).chain(second).any(|payload| of(payload) != of(self.job()))
+    }
+
     /// Whether a payload is of some job, if not of the right one.
     fn is_whole(&self, payload: &Value) -> bool {
         match (self.style, payload.items()) {
@@ -120,8 +128,8 @@ pub struct Work<'a> {
     pub stop: &'a AtomicBool,
     /// Whether the round may also end by a kill.
     pub may_be_cut_off: bool,
-    /// Whether the reads of one pipeline may overtake each other.
-    pub may_overtake: bool,
+    /// The partitions: reads of one pipeline in two of them may overtake each other.
+    pub partitions: u16,
 }
 
 /// What a consumer has seen.
@@ -204,7 +212,7 @@ impl Work<'_> {
                 seen.complaints.push(format!("line {}: the job is {job:?}", line.name));
                 continue;
             };
-            let overtaken = in_one_pipeline && self.may_overtake;
+            let overtaken = in_one_pipeline && line.is_spread(self.partitions);
             match line.wrong(job, &payload) {
                 Some(_) if overtaken && line.is_whole(&payload) => seen.overtaken += 1,
                 Some(wrong) => seen.complaints.push(format!("{wrong}, {how}")),

@@ -5,6 +5,7 @@
 
 mod check;
 mod jobs;
+mod messages;
 mod record;
 mod register;
 mod subject;
@@ -19,6 +20,7 @@ use crate::rng::Rng;
 use crate::{Client, Error, Result, ServerSpec};
 use check::Verdict;
 use jobs::{Line, Work};
+use messages::{LISTENERS, SPEAKERS, Talk};
 use record::{Recorder, Register};
 pub use subject::{Own, Port, Subject};
 use visitors::Visits;
@@ -43,6 +45,8 @@ pub struct LinearPlan {
     /// Whether rounds end with `kill -9`: what was answered before, reads included, must be explained by what is
     /// found after the restart too.
     pub kills: bool,
+    /// Whether some of what is done to registers is done in MULTI, and after WATCH.
+    pub transactions: bool,
     /// What decides the commands.
     pub seed: u64,
 }
@@ -51,7 +55,7 @@ impl LinearPlan {
     /// A plan with the usual number of connections.
     #[must_use]
     pub fn new(spec: ServerSpec, length: Duration, seed: u64) -> Self {
-        Self { spec, length, connections: 8, cores: Vec::new(), kills: false, seed }
+        Self { spec, length, connections: 8, cores: Vec::new(), kills: false, transactions: true, seed }
     }
 }
 
@@ -74,6 +78,8 @@ pub struct LinearReport {
     pub looks: u64,
     /// Those of them in one pipeline that saw an older payload than the job's, where several cores allow that.
     pub overtaken: u64,
+    /// Messages that listeners have got.
+    pub messages: u64,
     /// Connections that came and went meanwhile.
     pub visits: u64,
     /// What no order explains.
@@ -94,9 +100,10 @@ impl fmt::Display for LinearReport {
         writeln!(f, "operations       {}", self.operations)?;
         writeln!(f, "histories        {} explained, {} undecided", self.explained, self.undecided)?;
         writeln!(f, "jobs             {} produced, {} looks, {} overtaken", self.jobs, self.looks, self.overtaken)?;
+        writeln!(f, "messages         {} heard", self.messages)?;
         writeln!(f, "visitors         {}", self.visits)?;
         if self.is_clean() {
-            return write!(f, "verdict          linearizable, pipelines in order");
+            return write!(f, "verdict          linearizable, pipelines and messages in order");
         }
         writeln!(f, "verdict          FAILED, {} findings:", self.violations.len())?;
         for violation in self.violations.iter().take(20) {
@@ -142,23 +149,27 @@ fn one_round(
 ) -> Result<()> {
     let round = report.rounds;
     let (registers, lines) = (Register::of_round(round, partitions), Line::of_round(round));
-    let may_overtake = partitions > 1;
     let mut clients: Vec<Client> = (0..2 * plan.connections).map(|_| subject.connect()).collect::<Result<_>>()?;
     let (recording, working) = clients.split_at_mut(plan.connections);
-    let (start, stop) = (Barrier::new(2 * plan.connections + VISITORS + 1), AtomicBool::new(false));
+    let mut talking: Vec<Client> = (0..SPEAKERS + 2 * LISTENERS).map(|_| subject.connect()).collect::<Result<_>>()?;
+    let (speaking, listening) = talking.split_at_mut(SPEAKERS);
+    let threads = 2 * plan.connections + VISITORS + SPEAKERS + LISTENERS;
+    let (start, stop) = (Barrier::new(threads + 1), AtomicBool::new(false));
     let epoch = Instant::now();
-    let work = Work { lines: &lines, start: &start, stop: &stop, may_be_cut_off: plan.kills, may_overtake };
+    let work = Work { lines: &lines, start: &start, stop: &stop, may_be_cut_off: plan.kills, partitions };
+    let talk = Talk { round, start: &start, stop: &stop, may_be_cut_off: plan.kills };
     let producers = plan.connections.div_ceil(2);
     let mut killed = Ok(false);
     let target = subject.target();
-    let (records, jobs, looks, visits) = std::thread::scope(|scope| {
+    let (records, jobs, looks, visits, spoken, heard) = std::thread::scope(|scope| {
         let records: Vec<_> = recording
             .iter_mut()
             .enumerate()
             .map(|(connection, client)| {
                 let rng = rng.fork(connection as u64 + 1);
                 let (registers, start, stop) = (&registers[..], &start, &stop);
-                let recorder = Recorder { connection, rng, registers, epoch, start, stop };
+                let transactions = plan.transactions;
+                let recorder = Recorder { connection, rng, registers, transactions, epoch, start, stop };
                 scope.spawn(move || recorder.run(client))
             })
             .collect();
@@ -178,12 +189,21 @@ fn one_round(
             scope.spawn(move || visits.run(target, rng))
         });
         let visits: Vec<_> = visits.collect();
+        let talk = &talk;
+        let spoken = speaking.iter_mut().enumerate().map(|(speaker, client)| {
+            let rng = rng.fork(speaker as u64 + 3_000);
+            scope.spawn(move || talk.speak(client, rng, speaker))
+        });
+        let spoken: Vec<_> = spoken.collect();
+        let pairs = listening.chunks_exact_mut(2).filter_map(|pair| pair.split_first_mut());
+        let heard = pairs.map(|(client, reader)| scope.spawn(move || talk.listen(client, &mut reader[0])));
+        let heard: Vec<_> = heard.collect();
         start.wait();
         let length = rng.between(ROUND_MS / 5, ROUND_MS);
         std::thread::sleep(Duration::from_millis(length));
         killed = subject.kill();
         stop.store(true, Ordering::Relaxed);
-        (joined(records), joined(jobs), joined(looks), joined(visits))
+        (joined(records), joined(jobs), joined(looks), joined(visits), joined(spoken), joined(heard))
     });
     let is_killed = killed?;
     let mut records = records?;
@@ -198,11 +218,14 @@ fn one_round(
         report.kills += 1;
     }
     report.jobs += jobs?.iter().sum::<u64>();
-    let (looks, visits) = (looks?, visits?);
+    let (looks, visits, heard) = (looks?, visits?, heard?);
+    spoken?;
+    report.messages += heard.iter().map(|heard| heard.messages).sum::<u64>();
     report.looks += looks.iter().map(|seen| seen.looks).sum::<u64>();
     report.overtaken += looks.iter().map(|seen| seen.overtaken).sum::<u64>();
     report.visits += visits.iter().map(|(visits, _)| visits).sum::<u64>();
     let complaints = looks.into_iter().map(|seen| seen.complaints);
+    let complaints = complaints.chain(heard.into_iter().map(|heard| heard.complaints));
     let complaints = complaints.chain(visits.into_iter().map(|(_, complaints)| complaints)).flatten();
     report.violations.extend(complaints.map(|line| format!("round {round}: {line}")));
     for (number, register) in registers.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Connections that use a few registers at once, and write down what they asked and were answered.
 //!
-//! A register is a key, or a group of keys that is only ever written as a whole: by MSET, MSETNX and DEL where it must
+//! A register is a key, or a group of keys that is only ever written as a whole: by MSET, MSETNX, DEL and MULTI where it must
 //! look like one register to every reader, or a database of its own, which FLUSHDB empties.
 
 use std::collections::VecDeque;
@@ -78,7 +78,8 @@ impl Register {
 struct Request {
     register: usize,
     op: Op,
-    words: Vec<Vec<u8>>,
+    /// One command, or a transaction; the last has the answer.
+    commands: Vec<Vec<Vec<u8>>>,
     reading: Reading,
     lane: Option<u16>,
 }
@@ -96,6 +97,14 @@ enum Reading {
     Names,
     /// A key or nothing.
     Something,
+    /// What EXEC has executed: the values of all members.
+    ExecValues,
+    /// The same: each of so many has done what it was to.
+    ExecDone(usize),
+    /// The same: the first one's answer, while the second one has written.
+    ExecFirst,
+    /// EXEC has executed one, or none, as what was watched has changed.
+    ExecUnlessChanged,
 }
 
 impl Reading {
@@ -121,6 +130,15 @@ impl Reading {
                 Value::Null => Answer::Content(None),
                 _ => nonsense(),
             },
+            (Self::ExecValues, Value::Array(_)) => Self::Values.answer(op, reply),
+            (Self::ExecDone(count), Value::Array(items)) if items.len() == count && items.iter().all(Value::is_ok) => {
+                Answer::Ok
+            }
+            (Self::ExecFirst, Value::Array(items)) if items.len() == 2 && items[1].is_ok() => {
+                Self::Plain.answer(op, &items[0])
+            }
+            (Self::ExecUnlessChanged, Value::Null) => Answer::Refused,
+            (Self::ExecUnlessChanged, Value::Array(items)) if items.len() == 1 && items[0].is_ok() => Answer::Ok,
             _ => nonsense(),
         }
     }
@@ -136,12 +154,15 @@ fn told(reply: &Value) -> String {
 }
 
 /// Draws one operation. `token` is a number that nobody else writes.
-fn draw(rng: &mut Rng, registers: &[Register], token: u64) -> Request {
+fn draw(rng: &mut Rng, registers: &[Register], transactions: bool, token: u64) -> Request {
     // three are hot, so that there is something to get wrong.
     let register =
         if rng.percent(50) { [0, KEYS + 1, KEYS + GROUPS][rng.index(3)] } else { rng.index(registers.len()) };
     let place = &registers[register];
     let token = token.to_string().into_bytes();
+    if transactions && !place.is_whole_database && rng.percent(12) {
+        return transaction(rng, register, place, token);
+    }
     let (op, name, reading) = if place.is_one_key() {
         let (op, name) = match rng.below(100) {
             0..28 => (Op::Get, "GET"),
@@ -179,7 +200,24 @@ fn draw(rng: &mut Rng, registers: &[Register], token: u64) -> Request {
     };
     let words = spell(rng, place, &op, name);
     let lane = (place.is_spread && name == "GET").then(|| partition(&words[1], place.partitions));
-    Request { register, op, words, reading, lane }
+    Request { register, op, commands: vec![words], reading, lane }
+}
+
+/// Reads, writes, or both, in MULTI.
+fn transaction(rng: &mut Rng, register: usize, place: &Register, token: Vec<u8>) -> Request {
+    let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
+    let read = |key: &String| words(&[b"GET", key.as_bytes()]);
+    let write = |key: &String| words(&[b"SET", key.as_bytes(), &token]);
+    let (op, queued, reading): (_, Vec<_>, _) = if place.is_one_key() {
+        let key = &place.keys[0];
+        (Op::Swap(token.clone()), vec![read(key), write(key)], Reading::ExecFirst)
+    } else if rng.percent(50) {
+        (Op::Get, place.keys.iter().map(read).collect(), Reading::ExecValues)
+    } else {
+        (Op::Set(token.clone()), place.keys.iter().map(write).collect(), Reading::ExecDone(place.keys.len()))
+    };
+    let commands = std::iter::once(words(&[b"MULTI"])).chain(queued).chain([words(&[b"EXEC"])]).collect();
+    Request { register, op, commands, reading, lane: None }
 }
 
 fn spell(rng: &mut Rng, place: &Register, op: &Op, name: &str) -> Vec<Vec<u8>> {
@@ -221,6 +259,8 @@ pub struct Recorder<'a> {
     pub rng: Rng,
     /// The registers of the round.
     pub registers: &'a [Register],
+    /// Whether some of it is done in MULTI, and after WATCH.
+    pub transactions: bool,
     /// When time began, for all connections.
     pub epoch: Instant,
     /// All begin together.
@@ -274,18 +314,23 @@ impl Recorder<'_> {
         let mut count = 0;
         self.start.wait();
         while !self.stop.load(Ordering::Relaxed) && count < MOST {
+            if self.transactions && depth == 1 && self.rng.percent(20) {
+                count += 1;
+                self.compare_and_set(client, count as u64, waiting, events)?;
+                continue;
+            }
             let batch = usize::try_from(self.rng.between(1, depth)).unwrap_or(1);
             let sent = self.now();
             for _ in 0..batch {
                 let token = (self.connection as u64 + 1) * 1_000_000 + count as u64;
                 count += 1;
-                let request = draw(&mut self.rng, self.registers, token);
+                let request = draw(&mut self.rng, self.registers, self.transactions, token);
                 let database = self.registers[request.register].database;
                 let selects = database != 0;
                 if selects {
                     client.send(&["SELECT", &database.to_string()]);
                 }
-                client.send(&request.words);
+                request.commands.iter().for_each(|words| client.send(words));
                 if selects {
                     client.send(&["SELECT", "0"]);
                 }
@@ -296,6 +341,43 @@ impl Recorder<'_> {
             self.read(client, waiting, keep, events)?;
         }
         self.read(client, waiting, 0, events)
+    }
+
+    /// WATCH and GET of a key, and when that is answered a SET in MULTI: it is done only if the key is still what was read. That
+    /// it is not done says nothing, as it may have changed and be the same again.
+    fn compare_and_set(
+        &mut self,
+        client: &mut Client,
+        count: u64,
+        waiting: &mut VecDeque<Waiting>,
+        events: &mut [Vec<Event>],
+    ) -> Result<()> {
+        let register = self.rng.index(KEYS);
+        let key = self.registers[register].keys[0].clone();
+        let token = ((self.connection as u64 + 1) * 1_000_000 + 500_000 + count).to_string();
+        client.command(&["WATCH", &key])?;
+        let sent = self.now();
+        let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let commands = vec![words(&["GET", &key])];
+        let request = Request { register, op: Op::Get, commands, reading: Reading::Plain, lane: None };
+        request.commands.iter().for_each(|words| client.send(words));
+        waiting.push_back(Waiting { request, sent, selects: false });
+        self.read(client, waiting, 0, events)?;
+        let Some(Answer::Content(found)) = events[register].last().and_then(|event| event.answer.clone()) else {
+            client.command(&["UNWATCH"])?;
+            return Ok(());
+        };
+        let sent = self.now();
+        let commands = vec![words(&["MULTI"]), words(&["SET", &key, &token]), words(&["EXEC"])];
+        let op = Op::Compare(found, token.into_bytes());
+        let request = Request { register, op, commands, reading: Reading::ExecUnlessChanged, lane: None };
+        request.commands.iter().for_each(|words| client.send(words));
+        waiting.push_back(Waiting { request, sent, selects: false });
+        self.read(client, waiting, 0, events)?;
+        if events[register].last().is_some_and(|event| event.answer == Some(Answer::Refused)) {
+            events[register].pop();
+        }
+        Ok(())
     }
 
     fn now(&self) -> u64 {
@@ -315,9 +397,14 @@ impl Recorder<'_> {
             if *selects {
                 client.read()?;
             }
+            let mut queued = true;
+            for _ in 1..request.commands.len() {
+                queued &= matches!(client.read()?, Value::Simple(_));
+            }
             let reply = client.read()?;
             let (op, answered) = (request.op.clone(), self.now());
-            let answer = Some(request.reading.answer(&op, &reply));
+            let answer = if queued { request.reading.answer(&op, &reply) } else { Answer::Nonsense(told(&reply)) };
+            let answer = Some(answer);
             events[request.register].push(Event { op, answer, sent: *sent, answered, lane: request.lane });
             let selects = *selects;
             waiting.pop_front();

@@ -28,6 +28,10 @@ pub enum Op {
     Incr,
     /// Adds to its end and returns the length.
     Append(Vec<u8>),
+    /// Returns what it is, and writes it.
+    Swap(Vec<u8>),
+    /// Writes the second if it is what the first says.
+    Compare(State, Vec<u8>),
 }
 
 /// What an operation was answered with.
@@ -63,6 +67,9 @@ impl Op {
                 Some(number) => (Some(number.to_string().into_bytes()), Answer::Integer(number)),
                 None => (state.clone(), Answer::Refused),
             },
+            Self::Swap(value) => (Some(value.clone()), Answer::Content(state.clone())),
+            Self::Compare(expected, value) if expected == state => (Some(value.clone()), Answer::Ok),
+            Self::Compare(..) => (state.clone(), Answer::Refused),
             Self::Append(value) => {
                 let mut content = state.clone().unwrap_or_default();
                 content.extend_from_slice(value);
@@ -77,10 +84,10 @@ impl Op {
     pub fn changes_nothing(&self, answer: &Answer) -> bool {
         match self {
             Self::Get | Self::Exists => true,
-            Self::Set(_) | Self::Clear | Self::Append(_) => false,
+            Self::Set(_) | Self::Clear | Self::Append(_) | Self::Swap(_) => false,
             Self::SetNx(_) | Self::Del => *answer == Answer::Integer(0),
             Self::GetDel => *answer == Answer::Content(None),
-            Self::Incr => *answer == Answer::Refused,
+            Self::Incr | Self::Compare(..) => *answer == Answer::Refused,
         }
     }
 }
@@ -98,6 +105,8 @@ impl fmt::Display for Op {
             Self::Set(value) => write!(f, "Set {}", escape(value)),
             Self::SetNx(value) => write!(f, "SetNx {}", escape(value)),
             Self::Append(value) => write!(f, "Append {}", escape(value)),
+            Self::Swap(value) => write!(f, "Swap {}", escape(value)),
+            Self::Compare(expected, value) => write!(f, "Compare {} Set {}", shown(expected), escape(value)),
             other => write!(f, "{other:?}"),
         }
     }

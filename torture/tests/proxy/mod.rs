@@ -42,6 +42,14 @@ pub fn msets_in_halves(command: Command) -> Vec<(usize, Command)> {
     vec![(0, half(&command[1..middle])), (1, half(&command[middle..]))]
 }
 
+/// WATCH is answered, and forgotten.
+pub fn without_watches(command: Command) -> Vec<(usize, Command)> {
+    if command[0] == b"WATCH" {
+        return vec![(0, vec![b"SELECT".to_vec(), b"0".to_vec()])];
+    }
+    as_it_is(command)
+}
+
 /// Listens, and serves until the process ends; the port.
 pub fn start(server: u16, route: Route) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

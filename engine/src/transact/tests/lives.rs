@@ -254,6 +254,7 @@ fn a_life_over_partitions_notices_each_rule_that_is_missing() {
     for plant in [
         Plant::X1,
         Plant::X1Names,
+        Plant::X2,
         Plant::X2Stage,
         Plant::X3Durable,
         Plant::X3Publish,

@@ -1,7 +1,6 @@
 //! INFO persistence.
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 
 use super::snapshot::{PartitionSnapshot, Snapshot, partitions, total};
 use crate::config::AppendFsync;
@@ -84,13 +83,12 @@ fn write_unread(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
 /// What redis tells of its dump, of checkpoints.
 fn write_checkpoints(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
     let all = || partitions(cores).map(|partition| partition.checkpoint);
-    let last_s = shard.peers.saves.last_s.load(Ordering::Relaxed).max(shard.facts.started_ms / 1000);
     let seconds = |ms: Option<u64>| ms.map_or(-1, |ms| (ms / 1000) as i64);
     let began_ms = all().filter_map(|stats| stats.began_ms).min();
     lines! { text,
         "rdb_changes_since_last_save": all().map(|stats| stats.changes).sum::<u64>(),
         "rdb_bgsave_in_progress": u8::from(all().any(|stats| stats.is_under_way)),
-        "rdb_last_save_time": last_s,
+        "rdb_last_save_time": shard.last_save_s(),
         "rdb_last_bgsave_status": if all().any(|stats| stats.has_failed) { "err" } else { "ok" },
         "rdb_last_bgsave_time_sec": seconds(all().filter_map(|stats| stats.last_took_ms).max()),
         "rdb_current_bgsave_time_sec": seconds(began_ms.map(|began| shard.now_ms.saturating_sub(began))),

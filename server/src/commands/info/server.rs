@@ -7,7 +7,7 @@ use crate::commands::REDIS_VERSION;
 use crate::core::shard::Shard;
 
 pub(super) fn write(text: &mut String, shard: &Shard, _: &[Snapshot]) {
-    let uptime = shard.now_ms.saturating_sub(shard.facts.started_ms) / 1000;
+    let uptime = shard.up_ms / 1000;
     lines! { text,
         "redis_version": REDIS_VERSION,
         "redis_git_sha1": "00000000",
