@@ -89,6 +89,10 @@ pub(crate) fn save_file(path: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = path.with_file_name(name);
     let write = || {
         let mut file = File::create(&temporary)?;
+        // who may read it stays as it was
+        if let Ok(old) = std::fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
         file.write_all(text)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

@@ -384,7 +384,7 @@ impl Shard {
                     self.condemned.push((conn, connection.id));
                 }
             }
-            connection.settle_access(users);
+            connection.settle_access(users, self.looks);
         }
     }
 }

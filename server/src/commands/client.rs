@@ -32,7 +32,13 @@ impl Connection {
         let mut line =
             format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
         line.extend_from_slice(&self.name);
-        let flags = [(self.listening.is_some(), 'P'), (self.is_unix, 'U'), (self.no_evict, 'e')];
+        let flags = [
+            (self.monitors, 'O'),
+            (self.listening.is_some(), 'P'),
+            (self.is_unix, 'U'),
+            (self.no_evict, 'e'),
+            (self.no_touch, 'T'),
+        ];
         let mut flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
         if flags.is_empty() {
             flags.push('N');

@@ -1,13 +1,16 @@
-//! CONFIG GET and SET.
+//! CONFIG GET, SET and REWRITE.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use emberkv_log::SyncPolicy;
 use emberkv_resp::Args;
 
+use super::acl::system_text;
 use super::{Outcome, SYNTAX};
-use crate::acl::Users;
-use crate::config::{AppendFsync, Config, Field, SetError};
+use crate::acl::{Users, save_file};
+use crate::config::{AppendFsync, Config, Field, SetError, rewrite};
 use crate::core::Question;
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
@@ -88,6 +91,34 @@ impl Shard {
         let (users, version) = (Arc::clone(&shared.users), shared.version);
         self.ask_all(conn, Question::Config { config: Box::new(config), users, version, count: None });
         Ok(())
+    }
+
+    /// CONFIG REWRITE: another thread reads the file and writes it.
+    pub(super) fn config_rewrite(&mut self, conn: ConnId) -> Outcome {
+        if self.facts.config_file.is_empty() {
+            return Err("ERR The server is running without a config file".into());
+        }
+        let path = PathBuf::from(&self.facts.config_file);
+        let peers = Arc::clone(&self.peers);
+        self.run_errand(conn, "config-rewrite", move || {
+            let (config, users) = {
+                let shared = peers.config.lock().unwrap_or_else(PoisonError::into_inner);
+                (shared.config.clone(), Arc::clone(&shared.users))
+            };
+            // with an acl file they are there
+            let users: Vec<Vec<u8>> =
+                if config.aclfile.is_none() { users.iter().map(|user| user.describe()).collect() } else { Vec::new() };
+            let text = match std::fs::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                other => other.map_err(|error| format!("ERR Rewriting config file: {}", system_text(&error)))?,
+            };
+            save_file(&path, &rewrite(&text, &config, &users)).map_err(|error| {
+                tracing::warn!(%error, "the configuration can't be written to {}", path.display());
+                format!("ERR Rewriting config file: {}", system_text(&error))
+            })?;
+            tracing::info!("the configuration was written to {}", path.display());
+            Ok(())
+        })
     }
 
     /// Does from now on as the configuration says, unless this core has heard of a later one already.

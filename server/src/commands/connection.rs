@@ -7,6 +7,7 @@ use emberkv_resp::{Args, Protocol, format};
 use super::{Outcome, REDIS_VERSION, SYNTAX};
 use crate::acl::{Context, DEFAULT, Reason};
 use crate::commands::client::{BAD_NAME, is_printable};
+use crate::core::Silence;
 use crate::core::connection::{Access, Fate};
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
@@ -60,7 +61,7 @@ impl Shard {
             return Err(WRONG_PASSWORD.into());
         };
         if let Some(connection) = self.connections.get_mut(conn) {
-            connection.be(user, &self.users);
+            connection.be(user, &self.users, self.looks);
         }
         Ok(())
     }
@@ -148,12 +149,15 @@ impl Shard {
 
     pub(super) fn reset(&mut self, conn: ConnId) -> Outcome {
         self.unsubscribe_all(conn);
+        self.end_monitor(conn);
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.db = DbId(0);
             connection.protocol = Protocol::Resp2;
             connection.name.clear();
             connection.no_evict = false;
-            connection.be_default(&self.users);
+            connection.no_touch = false;
+            connection.set_silence(Silence::No, &mut self.spares);
+            connection.be_default(&self.users, self.looks);
             (connection.multi, connection.watching) = (None, None);
         }
         self.with_reply(conn, |reply| reply.simple("RESET"));

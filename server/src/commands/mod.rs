@@ -8,7 +8,9 @@ mod info;
 mod kill;
 mod latency;
 mod memory;
+mod monitor;
 mod pubsub;
+mod reply;
 mod slowlog;
 
 pub(crate) use acl::users_at_start;
@@ -84,6 +86,15 @@ impl Shard {
             }
             CommandId::ClientKill => self.client_kill(conn, args),
             CommandId::ClientNoEvict => self.client_no_evict(conn, args),
+            CommandId::ClientNoTouch => self.client_no_touch(conn, args),
+            CommandId::ClientPause => self.client_pause(conn, args),
+            CommandId::ClientReply => self.client_reply(conn, args),
+            CommandId::ClientTrackinginfo => self.client_trackinginfo(conn),
+            CommandId::ClientUnblock => self.client_unblock(conn, args),
+            CommandId::ClientUnpause => {
+                self.ask_all(conn, Question::Pause(None));
+                Ok(())
+            }
             CommandId::ClientId => self.client_id(conn),
             CommandId::ClientInfo => self.client_info(conn),
             CommandId::ClientList => self.client_list(conn, args),
@@ -94,6 +105,7 @@ impl Shard {
                 self.ask_all(conn, Question::ResetStats);
                 Ok(())
             }
+            CommandId::ConfigRewrite => self.config_rewrite(conn),
             CommandId::ConfigSet => self.config_set(conn, args),
             CommandId::MemoryDoctor
             | CommandId::MemoryMallocStats
@@ -125,6 +137,7 @@ impl Shard {
             | CommandId::LatencyHistory
             | CommandId::LatencyLatest
             | CommandId::LatencyReset => self.latency(conn, command.id, args),
+            CommandId::Monitor => self.monitor(conn),
             CommandId::Ping => self.ping(conn, args),
             CommandId::Psubscribe
             | CommandId::Punsubscribe

@@ -17,7 +17,7 @@ pub(super) enum Known {
 
 impl Known {
     /// Every directive, in the order in which CONFIG GET lists them.
-    fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         DIRECTIVES.iter().map(Self::Own).chain(foreign::rows().map(Self::Foreign))
     }
 
@@ -56,7 +56,20 @@ impl Known {
         }
     }
 
-    fn get(self, config: &Config) -> Vec<u8> {
+    /// Whether that is one of its names, in any case.
+    pub fn has_name(self, name: &[u8]) -> bool {
+        self.names().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The field that it sets, if it means something here.
+    pub fn field(self) -> Option<Field> {
+        match self {
+            Self::Own(row) => Some(row.field),
+            Self::Foreign(_) => None,
+        }
+    }
+
+    pub fn get(self, config: &Config) -> Vec<u8> {
         match self {
             Self::Own(row) => (row.get)(config),
             Self::Foreign(row) => config.given.get(row),

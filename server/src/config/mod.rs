@@ -12,6 +12,7 @@ mod foreign;
 mod help;
 mod include;
 mod load;
+mod rewrite;
 mod suggest;
 mod table;
 mod values;
@@ -26,4 +27,5 @@ pub use values::{
     Reason, SavePoint, Secret, UserLine,
 };
 
+pub(crate) use rewrite::rewrite;
 pub(crate) use words::split_words;

@@ -86,7 +86,7 @@ impl Shard {
     pub fn adopt<D: Driver>(&mut self, adopt: Adopt, driver: &mut D) {
         let mut connection = adopt.connection;
         // the core that accepted it may not have heard yet what has become of the default user
-        connection.be_default(&self.users);
+        connection.be_default(&self.users, self.looks);
         let conn = self.connections.insert(connection);
         if let Err(error) = driver.attach(conn, adopt.socket) {
             tracing::warn!(%error, "a new connection can't be served");
@@ -100,6 +100,7 @@ impl Shard {
     /// A connection is closed, and its place is free.
     pub fn forget(&mut self, conn: ConnId) {
         self.unsubscribe_all(conn);
+        self.end_monitor(conn);
         if self.connections.remove(conn).is_some() {
             self.peers.remove_client(self.me);
         }

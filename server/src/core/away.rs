@@ -182,11 +182,7 @@ impl Shard {
         let Some(command) = parsed.command.filter(|command| command.runs == Runs::Data) else {
             return Routed::Here(0);
         };
-        if !connection.may(command, args)
-            || connection.multi.is_some()
-            || connection.only_listens
-            || connection.fate != Fate::Open
-        {
+        if connection.multi.is_some() || connection.only_listens || connection.fate != Fate::Open {
             return Routed::Here(0);
         }
         match owned.map.place(command, args, parsed.place.map(|(place, _)| place)) {
@@ -243,12 +239,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return Routed::Done };
         let (parcel, number) = self.away.parcel(core);
         let last = parcel.runs.len().wrapping_sub(1);
+        connection.drop_if_silent();
         let joins = connection.output.is_empty() && open == Some(Open { core, parcel: number, run: last });
         if !joins {
-            if !connection.output.is_empty() {
-                let output = std::mem::replace(&mut connection.output, self.spares.take());
-                connection.pieces.stage(output, connection.depends.take());
-            }
+            connection.stage_output(&mut self.spares);
             let first = parcel.requests.len() as u32;
             parcel.runs.push(Run {
                 conn,

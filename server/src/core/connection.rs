@@ -10,6 +10,7 @@ use crate::acl::{User, Users};
 use crate::core::away::{Load, Open};
 use crate::core::depends::Depends;
 use crate::core::expected::Expected;
+use crate::core::look::Silence;
 use crate::core::multi::{Multi, Watching};
 use crate::core::pieces::Pieces;
 use crate::core::subscriptions::Listening;
@@ -33,6 +34,8 @@ pub(crate) enum Stall {
     /// asked before is answered, and what is asked after it begins when it has ended. So others see the effects in the
     /// order of the requests.
     Several,
+    /// Clients are paused.
+    Paused,
 }
 
 /// What happens to a connection when its output is sent.
@@ -51,9 +54,9 @@ pub(crate) enum Fate {
 pub(crate) enum Access {
     /// It has not said who it is: only those that need no user are executed.
     None,
-    /// Each, by what its user may do.
+    /// Each: by what its user may do, or for another reason.
     Checked,
-    /// None: its user may do everything.
+    /// None: its user may do everything, and nobody else asks.
     Full,
 }
 
@@ -81,6 +84,11 @@ pub(crate) struct Connection {
     authenticated: bool,
     pub access: Access,
     pub no_evict: bool,
+    pub no_touch: bool,
+    /// It is shown what all clients ask for.
+    pub monitors: bool,
+    /// Which replies it does not want. To be changed by [`Connection::set_silence`] alone.
+    pub silence: Silence,
     /// What it listens to.
     pub listening: Option<Box<Listening>>,
     /// It listens, and its protocol has no other place for messages than replies: only commands about that are allowed.
@@ -153,6 +161,9 @@ impl Connection {
             authenticated: false,
             access: Access::None,
             no_evict: false,
+            no_touch: false,
+            monitors: false,
+            silence: Silence::No,
             listening: None,
             only_listens: false,
             last_command: None,
@@ -183,29 +194,30 @@ impl Connection {
             holding: false,
             over_soft_since_ms: None,
         };
-        connection.be_default(users);
+        connection.be_default(users, false);
         connection
     }
 
     /// It is this user from now on.
-    pub fn be(&mut self, user: Arc<User>, users: &Users) {
+    pub fn be(&mut self, user: Arc<User>, users: &Users, looks: bool) {
         self.user = user;
         self.authenticated = true;
-        self.settle_access(users);
+        self.settle_access(users, looks);
     }
 
     /// It is what it was when it came.
-    pub fn be_default(&mut self, users: &Users) {
+    pub fn be_default(&mut self, users: &Users, looks: bool) {
         self.user = Arc::clone(users.default());
         self.authenticated = users.default().is_open();
-        self.settle_access(users);
+        self.settle_access(users, looks);
     }
 
-    /// To be called when its user has become another one, or the default user has.
-    pub fn settle_access(&mut self, users: &Users) {
+    /// To be called when something has changed that its access is made of: users, what it wants of replies, or `looks`, whether all
+    /// clients' commands are looked at.
+    pub fn settle_access(&mut self, users: &Users, looks: bool) {
         self.access = if !self.authenticated && !users.default().is_open() {
             Access::None
-        } else if self.user.is_unrestricted() {
+        } else if self.user.is_unrestricted() && !looks && self.silence != Silence::Next {
             Access::Full
         } else {
             Access::Checked

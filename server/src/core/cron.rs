@@ -43,6 +43,7 @@ impl Cron {
         shard.count_clients();
         shard.count_memory();
         shard.drop_hopeless();
+        shard.check_pause();
         shard.send_withheld(driver);
         // by the clock, which is one for all cores: all partitions sync in the same tick (X7)
         let second = shard.up_ms / 1000;
@@ -63,8 +64,10 @@ impl Shard {
     /// Returns whether there is more to do at once.
     pub fn clear_away(&mut self, is_idle: bool) -> bool {
         let mut more = false;
+        let is_paused = self.pause.is_some();
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
-            more |= own.partition.expire(EXPIRE_PER_TURN);
+            // what has expired is not there, but nothing is written while clients are paused
+            more |= !is_paused && own.partition.expire(EXPIRE_PER_TURN);
             more |= own.partition.sweep(SWEEP_PER_TURN);
             more |= own.partition.compact(is_idle);
             more |= own.partition.spill();
@@ -111,9 +114,13 @@ impl Shard {
                 if limit_ms > 0
                     && quiet > limit_ms
                     && connection.fate != Fate::Closing
-                    && !matches!(connection.stall, Some(Stall::Log | Stall::Cold | Stall::Locked | Stall::Several))
+                    && !matches!(
+                        connection.stall,
+                        Some(Stall::Log | Stall::Cold | Stall::Locked | Stall::Several | Stall::Paused)
+                    )
                     && !connection.pieces.is_awaiting()
                     && connection.listening.is_none()
+                    && !connection.monitors
                 {
                     idle.push(conn);
                 } else if connection.query.is_empty() && connection.query.capacity() > 1 << 16 {

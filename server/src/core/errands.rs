@@ -27,10 +27,7 @@ impl Shard {
         errand: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> Result<(), String> {
         let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
-        if !connection.output.is_empty() {
-            let output = std::mem::replace(&mut connection.output, self.spares.take());
-            connection.pieces.stage(output, connection.depends.take());
-        }
+        connection.stage_output(&mut self.spares);
         if let Some(open) = connection.open.take() {
             self.flush_open(open);
         }

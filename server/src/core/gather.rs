@@ -11,6 +11,7 @@ use crate::commands::{
     AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_published,
 };
 use crate::config::Config;
+use crate::core::look::Pause;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::Shard;
 use crate::core::subscriptions::Kind;
@@ -50,6 +51,10 @@ pub(crate) enum Question {
     SlowLog(AboutSlowLog),
     /// LATENCY: of these events, or of these commands.
     Latency(AboutLatency),
+    /// CLIENT PAUSE, and CLIENT UNPAUSE.
+    Pause(Option<Pause>),
+    /// MONITOR: whether commands are looked at may have changed.
+    Settle,
     /// BGREWRITEAOF.
     Compact,
     /// BGSAVE.
@@ -141,10 +146,7 @@ impl Shard {
         }
         self.guard = None; // waking is a system call (D12)
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if !connection.output.is_empty() {
-            let output = std::mem::replace(&mut connection.output, self.spares.take());
-            connection.pieces.stage(output, connection.depends.take());
-        }
+        connection.stage_output(&mut self.spares);
         self.gathers.last += 1;
         let question = Arc::new(question);
         let id = GatherId { core: self.me, number: self.gathers.last };
@@ -202,6 +204,17 @@ impl Shard {
             Question::Channels(about) => self.tell_channels(about),
             Question::SlowLog(about) => self.tell_slow_log(about),
             Question::Latency(about) => self.tell_latency(about),
+            Question::Pause(pause) => {
+                match pause {
+                    Some(pause) => self.pause_clients(*pause),
+                    None => self.unpause_clients(),
+                }
+                Told::Done
+            }
+            Question::Settle => {
+                self.settle_all();
+                Told::Done
+            }
             Question::Compact => Told::Compacts(self.begin_compaction()),
             Question::Save | Question::SaveAndWait => {
                 Told::Saves(self.begin_saving().then_some(()).ok_or(SAVES_ALREADY))
@@ -282,7 +295,11 @@ impl Shard {
             Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),
             Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
             Question::Config { count: Some(count), .. } => reply.integer(*count as i64),
-            Question::Config { .. } | Question::Purge | Question::ResetStats => reply.ok(),
+            Question::Config { .. }
+            | Question::Purge
+            | Question::ResetStats
+            | Question::Pause(_)
+            | Question::Settle => reply.ok(),
         }
     }
 }

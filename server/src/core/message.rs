@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use bytes::Bytes;
 use emberkv_engine::OpenError;
 use emberkv_engine::transact::{ToCoordinator, ToOwner};
 use emberkv_log::PartitionId;
@@ -59,6 +60,10 @@ pub(crate) enum Message {
     TakeOver { config: Box<Config>, users: Arc<Users>, version: u64 },
     /// To the core that has sent a thread on an errand.
     Errand(Box<Done>),
+    /// Whether commands are looked at may have changed.
+    Settle,
+    /// A line for those who monitor.
+    Show(Bytes),
     /// From the first core: a checkpoint is due.
     Save,
     /// To the first core: the server is to end.

@@ -20,6 +20,7 @@ mod inbox;
 #[cfg(test)]
 mod inbox_model;
 mod jobs;
+pub(crate) mod look;
 mod message;
 mod multi;
 mod owned;
@@ -42,6 +43,7 @@ pub(crate) use away::Away;
 pub(crate) use calls::Calls;
 pub(crate) use ending::Ending;
 pub(crate) use gather::{Gathers, Question, Told};
+pub(crate) use look::{Pause, Silence};
 pub(crate) use message::{CoreId, Message};
 pub(crate) use owned::{Own, Owned};
 pub(crate) use peers::Peers;

@@ -10,6 +10,7 @@ use emberkv_resp::{Args, Output, OwnedArgs, Reply, format};
 use crate::acl::{Context, Denied};
 use crate::core::away::Routed;
 use crate::core::connection::{Access, Connection, Fate};
+use crate::core::look::Silence;
 use crate::core::pipeline::{Parsed, refusal};
 use crate::core::shard::{Data, Shard, extent};
 use crate::driver::ConnId;
@@ -25,6 +26,8 @@ pub(crate) struct Multi {
     bytes: u64,
     /// One of them could not be kept: nothing will be executed.
     is_broken: bool,
+    /// No reply to EXEC is wanted.
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -46,6 +49,11 @@ impl Multi {
     /// How many commands there are.
     pub fn len(&self) -> usize {
         self.lines.len()
+    }
+
+    /// The commands.
+    pub fn commands(&self) -> impl Iterator<Item = &'static Command> {
+        self.lines.iter().map(|queued| queued.command)
     }
 
     /// Memory of the commands.
@@ -223,6 +231,7 @@ impl Shard {
                 queued.denied = connection.user.check(queued.command, queued.args.args()).err();
             }
         }
+        multi.is_silent = connection.silence.is_on();
         let mut db = connection.db;
         let mut lines = Vec::with_capacity(multi.lines.len());
         for queued in &multi.lines {
@@ -237,7 +246,16 @@ impl Shard {
         connection.commands += 1 + lines.len() as u64;
         connection.last_command = Some(command.id);
         self.stats.commands += 1 + lines.len() as u64;
-        let (protocol, extent) = (connection.protocol, extent(&self.config, owned.map.partitions()));
+        let (protocol, mut db) = (connection.protocol, connection.db);
+        let extent = extent(&self.config, owned.map.partitions());
+        if self.looks {
+            for Queued { command, args, .. } in multi.lines.iter().filter(|queued| queued.denied.is_none()) {
+                self.show_to_monitors(conn, db, command, args.args());
+                if command.id == CommandId::Select {
+                    db = selected(args.args(), databases).unwrap_or(db);
+                }
+            }
+        }
         if lines.is_empty() && watching.is_none() {
             self.with_reply(conn, |reply| reply.array(multi.lines.len()));
             self.finish_lines(conn, &multi, 0, Vec::new().into_iter());
@@ -245,7 +263,9 @@ impl Shard {
         }
         let watch = watching.as_ref().map(|watching| (&watching.watch, &watching.keys[..]));
         let plan = Plan::script(lines, watch, protocol, extent);
-        connection.executing = Some(multi);
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.executing = Some(multi);
+        }
         self.meter.count(command.id);
         self.begin(conn, plan, None);
         Ok(())
@@ -262,11 +282,20 @@ impl Shard {
             return;
         };
         reply.array(multi.lines.len());
+        let silence = connection.silence;
+        if multi.is_silent {
+            connection.set_silence(Silence::This, &mut self.spares);
+        }
         let mut replies = replies.into_iter();
         let first = multi.lines.iter().take_while(|line| line.is_on_data()).count();
         replies.by_ref().take(first).for_each(|bytes| output.push(&bytes));
         connection.pieces.answer(piece, output);
         self.finish_lines(conn, multi, first, replies);
+        if multi.is_silent
+            && let Some(connection) = self.connections.get_mut(conn)
+        {
+            connection.set_silence(silence, &mut self.spares);
+        }
     }
 
     /// Replies to what is left, and executes what is not on data. Nothing of this connection came in between.
@@ -283,6 +312,8 @@ impl Shard {
                 let text = format!("{DENIED_SINCE}{reason}");
                 self.with_reply(conn, |reply| reply.error(&text));
                 self.meter.fail(command.id, text.as_bytes());
+            } else if command.id == CommandId::Monitor {
+                self.with_reply(conn, |reply| reply.error("ERR MONITOR isn't allowed for DENY BLOCKING client"));
             } else if !queued.is_on_data() {
                 self.stats.commands += 1;
                 self.administer(conn, command, args.args());

@@ -57,6 +57,8 @@ struct Peer {
     is_stuck: AtomicBool,
     /// How many names its connections listen to.
     subscriptions: AtomicUsize,
+    /// How many of its connections monitor.
+    monitors: AtomicUsize,
 }
 
 impl Peers {
@@ -70,6 +72,7 @@ impl Peers {
             leaving: AtomicU64::new(0),
             is_stuck: AtomicBool::new(false),
             subscriptions: AtomicUsize::new(0),
+            monitors: AtomicUsize::new(0),
         };
         Self {
             cores: wakers.into_iter().map(peer).collect(),
@@ -160,6 +163,19 @@ impl Peers {
 
     pub fn has_subscriptions(&self, core: CoreId) -> bool {
         self.cores[core.index()].subscriptions.load(Ordering::Acquire) > 0
+    }
+
+    pub fn set_monitors(&self, core: CoreId, count: usize) {
+        self.cores[core.index()].monitors.store(count, Ordering::Release);
+    }
+
+    pub fn monitors(&self, core: CoreId) -> usize {
+        self.cores[core.index()].monitors.load(Ordering::Acquire)
+    }
+
+    /// Whether a connection of any core monitors.
+    pub fn has_monitors(&self) -> bool {
+        self.all().any(|core| self.monitors(core) > 0)
     }
 
     /// A number for a new entry of the slow log.

@@ -33,6 +33,8 @@ enum Piece {
     Staged(Output, Depends),
     /// The place of an answer: it is reserved before its request leaves (D13).
     Awaited,
+    /// The same, of an answer that is not wanted.
+    Unwanted,
 }
 
 /// What the first piece waits for.
@@ -54,6 +56,8 @@ pub(crate) struct Pieces {
     first: u64,
     staged_bytes: usize,
     awaited: usize,
+    /// Answers to what is asked from now on are not wanted.
+    pub drops_answers: bool,
 }
 
 impl Pieces {
@@ -65,14 +69,19 @@ impl Pieces {
     /// Reserves the place of an answer; returns its number.
     pub fn reserve(&mut self) -> u64 {
         self.awaited += 1;
-        self.queue.push_back(Piece::Awaited);
+        self.queue.push_back(if self.drops_answers { Piece::Unwanted } else { Piece::Awaited });
         self.first + self.queue.len() as u64 - 1
     }
 
     /// An answer has come; it waits for nothing but the pieces before it.
-    pub fn answer(&mut self, number: u64, output: Output) {
+    pub fn answer(&mut self, number: u64, mut output: Output) {
         let place = number.checked_sub(self.first).and_then(|i| self.queue.get_mut(i as usize));
-        let Some(place @ Piece::Awaited) = place else { unreachable!("an answer comes once, to its own place") };
+        let Some(place @ (Piece::Awaited | Piece::Unwanted)) = place else {
+            unreachable!("an answer comes once, to its own place")
+        };
+        if matches!(place, Piece::Unwanted) {
+            output.clear();
+        }
         self.awaited -= 1;
         self.staged_bytes += output.len();
         *place = Piece::Staged(output, Depends::default());
@@ -81,7 +90,7 @@ impl Pieces {
     /// What the first piece waits for.
     pub fn waits(&self, gates: &[LogPosition]) -> Waits {
         match self.queue.front() {
-            Some(Piece::Awaited) => Waits::Answer,
+            Some(Piece::Awaited | Piece::Unwanted) => Waits::Answer,
             Some(Piece::Staged(_, depends)) if !depends.is_reached(gates) => Waits::Log,
             Some(Piece::Staged(..)) | None => Waits::Nothing,
         }

@@ -58,7 +58,7 @@ pub(crate) struct Processed {
 
 /// What about the request after one that was executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Next {
+pub(super) enum Next {
     GoesOn,
     /// This one was not executed: what was asked of other cores before has to leave first (D7).
     AfterFlush,
@@ -267,6 +267,15 @@ impl Shard {
     /// and has to be once more later.
     #[inline]
     fn execute(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<Next, ()> {
+        if self.connections.get_mut(conn).is_some_and(|connection| connection.access != Access::Full) {
+            return self.look_and_execute(conn, parsed, args);
+        }
+        self.execute_permitted(conn, parsed, args)
+    }
+
+    /// The same, of a command that the connection's user may have executed, or that is none.
+    #[inline]
+    pub(super) fn execute_permitted(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<Next, ()> {
         if self.is_single {
             return self.execute_here(conn, parsed, args, 0).map(|()| Next::GoesOn);
         }
@@ -288,7 +297,6 @@ impl Shard {
         if let Some(command) = parsed.command
             && command.runs == Runs::Data
             && connection.is_plain()
-            && connection.may(command, args)
             && !connection.only_listens
             && let Data::Ready(owned) = &mut self.data
             && let Some(Own { partition, .. }) = owned.list.get_mut(own)
@@ -338,7 +346,7 @@ impl Shard {
     }
 
     #[cold]
-    fn execute_slowly(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
+    pub(super) fn execute_slowly(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<(), ()> {
         let is_held_up = self.connections.get_mut(conn).is_some_and(|connection| connection.several > 0);
         if is_held_up && self.comes_after_several(conn, parsed, args) {
             return Err(());

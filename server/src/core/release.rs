@@ -17,6 +17,7 @@ impl Connection {
     /// allow. Returns whether some have to wait for the log.
     fn release(&mut self, gates: &[LogPosition], spares: &mut Spares) -> bool {
         self.open = None;
+        self.drop_if_silent();
         let mut waits = Waits::Nothing;
         if !self.pieces.is_empty() {
             waits = self.pieces.release(gates, &mut self.ready, spares);
@@ -36,6 +37,7 @@ impl Connection {
 
     /// Everything is durable: all replies may be sent that are here.
     pub fn release_all(&mut self) {
+        self.drop_if_silent();
         self.pieces.release_all(&mut self.ready);
         if self.pieces.is_empty() {
             self.ready.append(&mut self.output);
@@ -118,7 +120,9 @@ impl Shard {
     /// Looks at every connection: one that reads nothing and asks nothing is over the soft limit too long some time.
     pub fn check_output_limits(&mut self) {
         let limits = self.config.client_output_buffer_limit;
-        if limits.normal.soft_bytes > 0 || limits.pubsub.soft_bytes > 0 && !self.subscriptions.is_empty() {
+        if limits.normal.soft_bytes > 0
+            || limits.pubsub.soft_bytes > 0 && !(self.subscriptions.is_empty() && self.monitors.is_empty())
+        {
             for conn in self.connections.ids() {
                 self.check_output_limit(conn);
             }
@@ -128,7 +132,7 @@ impl Shard {
     fn check_output_limit(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let limits = &self.config.client_output_buffer_limit;
-        let limit = if connection.listening.is_some() { limits.pubsub } else { limits.normal };
+        let limit = if connection.listening.is_some() || connection.monitors { limits.pubsub } else { limits.normal };
         if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
             return;
         }

@@ -93,10 +93,7 @@ impl Shard {
         let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return };
         let map = owned.map;
         self.stats.transactions += 1;
-        if !connection.output.is_empty() {
-            let output = std::mem::replace(&mut connection.output, self.spares.take());
-            connection.pieces.stage(output, connection.depends.take());
-        }
+        connection.stage_output(&mut self.spares);
         let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed };
         let (peers, calls, stats) = (&self.peers, &mut self.calls, &mut self.stats);
         // the ticket is drawn and its locks are pushed, to this core too, before another one is drawn: they come to every

@@ -15,6 +15,7 @@ use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
 use crate::core::gather::Gathers;
+use crate::core::look::Pause;
 use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
 use crate::core::peers::Peers;
@@ -59,6 +60,14 @@ pub(crate) struct Shard {
     /// Which of [`crate::core::peers::Shared`]'s configurations that is.
     pub config_version: u64,
     pub users: Arc<Users>,
+    /// Clients' commands wait.
+    pub pause: Option<Pause>,
+    /// Connections that may go on after that.
+    pub unpaused: Vec<ConnId>,
+    /// Connections that are shown what all clients ask for.
+    pub monitors: Vec<ConnId>,
+    /// Whether all clients' commands are looked at: they are paused, or somebody monitors.
+    pub looks: bool,
     pub facts: Arc<Facts>,
     pub clock: Clock,
     /// The wall clock, in ms since 1970.

@@ -196,6 +196,8 @@ impl<D: Driver> Core<D> {
                 }
                 Message::Told { gather, told } => self.shard.told(gather, told),
                 Message::TakeOver { config, users, version } => self.shard.take_over(&config, &users, version),
+                Message::Settle => self.shard.settle_all(),
+                Message::Show(line) => self.shard.show(&line),
                 Message::Errand(done) => self.shard.errand_done(*done),
                 Message::Loaded(owned) => self.shard.loaded(owned),
                 Message::NotLoaded(error) => ended = Some(Ended::NotLoaded(*error)),
@@ -217,6 +219,9 @@ impl<D: Driver> Core<D> {
     fn resume_answered(&mut self) {
         for conn in std::mem::take(&mut self.shard.resumable) {
             self.resume_from(conn, Stall::Several);
+        }
+        for conn in std::mem::take(&mut self.shard.unpaused) {
+            self.resume_from(conn, Stall::Paused);
         }
         for _ in 0..self.shard.for_coordinator.len() {
             if self.shard.coordinator.is_full() {
@@ -243,7 +248,7 @@ impl<D: Driver> Core<D> {
     }
 
     fn wait(&self, busy: bool) -> Wait {
-        let busy = busy || !self.shard.peers.sleep(self.shard.me);
+        let busy = busy || !self.shard.unpaused.is_empty() || !self.shard.peers.sleep(self.shard.me);
         let timeout = if busy { Duration::ZERO } else { self.cron.due_in(self.shard.up_ms) };
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };

@@ -19,6 +19,7 @@ use crate::config::Config;
 
 pub(crate) use errors::Errors;
 pub(crate) use latency::{Event, Latency, Sample, Series};
+pub(crate) use redact::redacted;
 pub(crate) use slow::{Slow, SlowLog};
 
 /// Commands that share a read of the clock at most: it is half a percent of what they take.

@@ -1,0 +1,89 @@
+//! CLIENT REPLY, PAUSE, UNPAUSE, UNBLOCK, NO-TOUCH, TRACKINGINFO.
+
+use emberkv_resp::{Args, format};
+
+use super::{Outcome, SYNTAX};
+use crate::core::shard::Shard;
+use crate::core::{Pause, Question, Silence};
+use crate::driver::ConnId;
+
+impl Shard {
+    pub(super) fn client_reply(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let silence = match args.at(2).to_ascii_lowercase().as_slice() {
+            b"on" => Silence::No,
+            b"off" => Silence::Off,
+            b"skip" => Silence::Next,
+            _ => return Err(SYNTAX.into()),
+        };
+        let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
+        // off is not taken back by the skipping of one
+        if silence != Silence::Next || connection.silence != Silence::Off {
+            connection.set_silence(silence, &mut self.spares);
+            connection.settle_access(&self.users, self.looks);
+        }
+        if silence == Silence::No {
+            self.with_reply(conn, |reply| reply.ok());
+        }
+        Ok(())
+    }
+
+    pub(super) fn client_pause(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let writes_only = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+            _ if args.len() > 4 => {
+                let name = String::from_utf8_lossy(args.at(1));
+                let reason = "unknown subcommand or wrong number of arguments for";
+                return Err(format!("ERR {reason} '{name}'. Try CLIENT HELP."));
+            }
+            None | Some(b"all") => false,
+            Some(b"write") => true,
+            Some(_) => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+        };
+        let timeout = format::parse_integer(args.at(2)).ok_or("ERR timeout is not an integer or out of range")?;
+        let timeout_ms = u64::try_from(timeout).map_err(|_| "ERR timeout is negative")?;
+        let until_ms = self.now_ms.checked_add(timeout_ms).filter(|until| i64::try_from(*until).is_ok());
+        let until_ms = until_ms.ok_or("ERR timeout is out of range")?;
+        self.ask_all(conn, Question::Pause(Some(Pause { writes_only, until_ms })));
+        Ok(())
+    }
+
+    /// CLIENT UNBLOCK: no command blocks its client, so nobody is waiting.
+    pub(super) fn client_unblock(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        if let Some(reason) = args.get(3)
+            && (args.len() > 4 || ![b"timeout".as_slice(), b"error"].contains(&reason.to_ascii_lowercase().as_slice()))
+        {
+            return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into());
+        }
+        format::parse_integer(args.at(2)).ok_or("ERR value is not an integer or out of range")?;
+        self.with_reply(conn, |reply| reply.integer(0));
+        Ok(())
+    }
+
+    /// CLIENT NO-TOUCH ON or OFF: it shows in its flags.
+    pub(super) fn client_no_touch(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let is_on = match args.at(2).to_ascii_lowercase().as_slice() {
+            b"on" => true,
+            b"off" => false,
+            _ => return Err(SYNTAX.into()),
+        };
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.no_touch = is_on;
+        }
+        self.with_reply(conn, |reply| reply.ok());
+        Ok(())
+    }
+
+    /// CLIENT TRACKINGINFO: nothing is tracked.
+    pub(super) fn client_trackinginfo(&mut self, conn: ConnId) -> Outcome {
+        self.with_reply(conn, |reply| {
+            reply.map(3);
+            reply.bulk(b"flags");
+            reply.set(1);
+            reply.bulk(b"off");
+            reply.bulk(b"redirect");
+            reply.integer(-1);
+            reply.bulk(b"prefixes");
+            reply.array(0);
+        });
+        Ok(())
+    }
+}
