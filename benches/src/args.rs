@@ -78,6 +78,18 @@ pub struct Args {
     #[arg(long, value_name = "COMMANDS", value_delimiter = ',', value_enum)]
     pub disturb: Vec<crate::disturb::Command>,
 
+    /// Instead of cells: how often caches of the same `maxmemory` and policy have what they are asked for.
+    #[arg(long, conflicts_with_all = ["disturb", "soak"])]
+    pub hit_ratio: bool,
+
+    /// The memory of each cache (MiB), with --hit-ratio.
+    #[arg(long, default_value_t = 64)]
+    pub maxmemory_mib: u64,
+
+    /// The sizes of values, with --hit-ratio.
+    #[arg(long, value_delimiter = ',', default_value = "64,1000")]
+    pub hit_values: Vec<usize>,
+
     /// Where plots go (svg), with --soak and --disturb.
     #[arg(long)]
     pub plot: Option<PathBuf>,

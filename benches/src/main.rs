@@ -53,11 +53,13 @@ mod cell;
 mod disturb;
 mod error;
 mod fixed;
+mod hit_ratio;
 mod machine;
 mod memory;
 mod meter;
 mod metric;
 mod near;
+mod pattern;
 mod pin;
 mod plot;
 mod probe;
@@ -107,6 +109,9 @@ fn bench(args: &Args) -> Result<(), BenchError> {
     let mut bench = Bench::prepare(args)?;
     if let Some(minutes) = args.soak {
         return finish(args, soak::run(&mut bench, minutes)?);
+    }
+    if args.hit_ratio {
+        return finish(args, (hit_ratio::run(&bench)?, String::new()));
     }
     if !args.disturb.is_empty() {
         return finish(args, disturb::run(&mut bench)?);

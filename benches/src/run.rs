@@ -182,6 +182,15 @@ impl<'a> Bench<'a> {
         self.binaries[index].start(sync, &self.data_root)
     }
 
+    /// The same, with more arguments.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_with(&self, index: usize, sync: SyncMode, more: &[String]) -> Result<Server, BenchError> {
+        self.check_room()?;
+        self.binaries[index].with_args(more).start(sync, &self.data_root)
+    }
+
     /// Sets the keys 0 to `count`.
     ///
     /// # Errors

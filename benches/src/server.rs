@@ -106,6 +106,13 @@ impl Binary {
         })
     }
 
+    /// The same program, told more.
+    pub fn with_args(&self, more: &[String]) -> Self {
+        let mut told = self.clone();
+        told.more_args.extend_from_slice(more);
+        told
+    }
+
     /// The command line, for the report.
     pub fn describe(&self) -> String {
         let mut text = String::new();

@@ -44,6 +44,34 @@ fn loses_nothing_when_it_dies_at_any_step_of_two_partitions() {
     survives_death_at_every_step("everysec", "epoll", &[2, 1], 40);
 }
 
+/// What a cache has let go of stays gone, wherever in that it dies. `EMBERKV_CACHE_ROUNDS` for more.
+fn nothing_comes_back(appendfsync: &str, io: &str, cores: &[u16], rounds: u64) {
+    if !is_ember() {
+        return;
+    }
+    let (rounds, seed) = (number("EMBERKV_CACHE_ROUNDS", rounds), number("EMBERKV_KILL_SEED", 1));
+    let dir = common::dir("cache-failpoints");
+    let spec = common::spec(dir.path(), &["--appendfsync", appendfsync, "--io", io]);
+    let mut plan = KillPlan::new(spec, rounds, seed).cores(cores);
+    plan.connections = 4;
+    let report = kill::run_cache(&plan).unwrap();
+    println!("appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}\n");
+    assert!(report.is_clean(), "appendfsync {appendfsync}, io {io}, cores {cores:?}, seed {seed}\n{report}");
+    let died: u64 = report.steps.iter().map(|step| step.died).sum();
+    assert!(died * 3 > rounds, "it rarely died where it was to: little was shown\n{report}");
+    assert!(report.gone > 100 && report.there > 100, "hardly anything was evicted, or hardly anything kept\n{report}");
+}
+
+#[test]
+fn what_was_evicted_stays_gone_wherever_it_dies() {
+    nothing_comes_back("everysec", "epoll", &[1], 16);
+}
+
+#[test]
+fn what_was_evicted_from_two_partitions_stays_gone_wherever_it_dies() {
+    nothing_comes_back("always", "uring", &[2], 16);
+}
+
 /// No command waits for a sync in `everysec` (redis#641): here none ends before the commands are answered.
 #[test]
 fn everysec_answers_while_the_disk_does_not_come_back_from_a_sync() {

@@ -92,7 +92,7 @@ fn a_new_data_set_has_small_segments_if_maxmemory_is_small() {
     if !is_ember() {
         return;
     }
-    for (maxmemory, size) in [("0", "67108864"), ("200mb", "4194304")] {
+    for (maxmemory, size) in [("0", "67108864"), ("200mb", "2097152")] {
         let (server, _dir) = start("chosen-segment-size", &["--cores", "1", "--maxmemory", maxmemory]);
         let mut client = server.connect().unwrap();
         let Value::Array(pair) = must(&mut client, "CONFIG GET segment-size") else { panic!("an array") };

@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, Bring, DbId, Kind};
-use emberkv_resp::schema::{CommandId, Flags};
+use emberkv_resp::schema::CommandId;
 
 use crate::group::Request;
 use crate::names::names;
@@ -26,7 +26,7 @@ impl<D: Disk> Partition<D> {
     #[inline(never)]
     pub(crate) fn bring_for(&mut self, request: Request<'_>) -> Result<(), Stop> {
         let args = request.args;
-        if self.spill.is_full && request.id.command().flags.contains(Flags::DENYOOM) {
+        if self.is_refused(request.id) {
             return Err(Stop::OUT_OF_MEMORY);
         }
         match request.id {

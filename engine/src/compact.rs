@@ -12,6 +12,7 @@ use emberkv_log::failpoint::{self, Point};
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Shape, Victim};
 
+use crate::evict::Shortage;
 use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
 
@@ -80,7 +81,7 @@ fn with_frames(bytes: u64) -> u64 {
 
 /// How a slice has ended.
 #[derive(PartialEq, Eq, Debug)]
-enum Slice {
+pub(crate) enum Slice {
     /// There is more to do.
     More,
     /// All was judged.
@@ -91,6 +92,16 @@ enum Slice {
     Waits,
     /// The disk is full.
     NoRoom,
+}
+
+impl Slice {
+    /// Why it could not append.
+    pub fn refused(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSpace(_) => Self::NoRoom,
+            Refusal::Wait | Refusal::NoMemory | Refusal::ReadOnly(_) => Self::Waits,
+        }
+    }
 }
 
 impl Compaction {
@@ -146,9 +157,9 @@ impl<D: Disk> Partition<D> {
         }
         let appended = tail.0.saturating_sub(seen.0);
         let earned = appended * self.compaction.rate / 4 + now_ms.saturating_sub(seen_ms).min(16) * EARNED_PER_MS;
-        let is_full = self.log.is_full();
+        let is_full = self.log.is_full() || self.eviction.shortage == Shortage::Now;
         let earned = match (is_full, is_idle) {
-            (true, _) => earned.max(4 * SLICE_BYTES), // others wait for the room
+            (true, _) => earned.max(4 * SLICE_BYTES), // others wait for the room, or for memory
             (false, true) => earned.max(SLICE_BYTES),
             (false, false) => earned,
         };
@@ -210,6 +221,7 @@ impl<D: Disk> Partition<D> {
         }
         if let Some((ms, behind)) = self.compaction.found_nothing
             && behind == head
+            && !self.is_short()
             && now_ms.wrapping_sub(ms) < LOOK_AGAIN_MS
         {
             return false;
@@ -237,12 +249,27 @@ impl<D: Disk> Partition<D> {
         self.compaction.victim.is_some()
     }
 
+    /// What is given back is waited for.
+    pub(crate) fn look_again(&mut self) {
+        self.compaction.found_nothing = None;
+    }
+
+    fn is_short(&self) -> bool {
+        self.eviction.shortage != Shortage::None
+    }
+
     fn chosen(&mut self) -> Option<SegmentSequence> {
+        self.eviction.judges = false;
         let candidates = self.log.candidates();
         if self.log.is_full() {
             return self.chosen_on_a_full_disk(&candidates);
         }
         self.log.claim(0);
+        if self.is_short() {
+            // four bytes for one before anybody waits
+            self.compaction.rate = if self.eviction.shortage == Shortage::Soon { 16 } else { 40 };
+            return self.chosen_for_memory();
+        }
         if let Some(upto) = self.compaction.full {
             // in order of age: the oldest one's tombstones need not be moved
             let worth = |c: &&Candidate| c.sequence < upto && c.gain() * MIN_GAIN_FULL >= c.bytes;
@@ -285,6 +312,21 @@ impl<D: Disk> Partition<D> {
 
     /// Judges the next records of the victim, and moves what is needed.
     fn empty_some(&mut self, victim: &mut Victim, records: u32) -> Slice {
+        let begins = victim.place();
+        let mut upto = None;
+        let mut ended = self.judge_some(victim, records, &mut upto);
+        if let Some(upto) = upto
+            && let Err(stopped) = self.finish_evictions(victim, upto)
+        {
+            // what was copied is not looked at again, what was to be evicted is
+            victim.go_back(begins);
+            ended = stopped;
+        }
+        ended
+    }
+
+    /// The same, but for evictions, which are only collected; `upto` says where the last record ends that was judged.
+    fn judge_some(&mut self, victim: &mut Victim, records: u32, upto: &mut Option<LogPosition>) -> Slice {
         let mut copied = 0;
         let mut ahead = [None; LOOK_AHEAD];
         for nth in (0..LOOK_AHEAD).cycle().take(records as usize) {
@@ -311,7 +353,8 @@ impl<D: Disk> Partition<D> {
                 Kind::Delete => self.move_tombstone(victim, record, fingerprint),
                 // floors and aborts: the victim is the oldest segment (`Log::candidates`). a part's records are looked
                 // at one by one, and the others are the log's own
-                Kind::Floor | Kind::Abort | Kind::Part | Kind::Mark | Kind::Freed | Kind::Seal => Ok(0),
+                // (an `evicted` speaks of a segment that is gone, as this is the oldest)
+                Kind::Floor | Kind::Abort | Kind::Part | Kind::Mark | Kind::Freed | Kind::Seal | Kind::Evicted => Ok(0),
             };
             let moved = match moved {
                 Ok(moved) => moved,
@@ -320,6 +363,7 @@ impl<D: Disk> Partition<D> {
             copied += moved;
             self.compaction.budget = self.compaction.budget.saturating_sub(len);
             self.compaction.stats.copied_bytes += moved;
+            *upto = Some(self.log.table().position(victim.address()).plus(len));
             victim.advance();
         }
         Slice::More
@@ -350,9 +394,13 @@ impl<D: Disk> Partition<D> {
             self.log.table_mut().release(old, shape);
             return Ok(0);
         }
+        if self.is_to_go(victim, &record, fingerprint, slot) {
+            return self.evict(victim, record, fingerprint, slot).map(|()| 0);
+        }
         self.reserve_copy(record.encoded_len() as u64)?;
         let copy = self.log.relocate(victim);
         self.index.replace(slot, copy.address);
+        self.pass_by(slot);
         self.log.table_mut().release(old, shape);
         failpoint::pass(Point::CompactCopied);
         Ok(copy.len as u64)
@@ -388,11 +436,8 @@ impl<D: Disk> Partition<D> {
     /// On a full disk a victim that was chosen for it, and so fits, uses the segment that is kept for that (E3).
     fn reserve_copy(&mut self, len: u64) -> Result<(), Slice> {
         let claimed = self.log.claimed();
-        let purpose = if claimed > 0 { Purpose::Compact } else { Purpose::Grow };
-        self.log.reserve(len, purpose).map_err(|refusal| match refusal {
-            Refusal::NoSpace(_) => Slice::NoRoom,
-            Refusal::Wait | Refusal::ReadOnly(_) => Slice::Waits,
-        })?;
+        let purpose = if claimed > 0 { Purpose::Compact } else { Purpose::Keep };
+        self.log.reserve(len, purpose).map_err(Slice::refused)?;
         if claimed > 0 {
             self.log.claim(claimed.saturating_sub(len).max(1));
         }

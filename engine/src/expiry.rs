@@ -119,6 +119,31 @@ impl Wheel {
         taken
     }
 
+    /// Takes up to `limit` keys of those that expire soonest, with the time by which they do, as far as is known: each that
+    /// does not is to be entered again.
+    pub fn take_nearest(&mut self, limit: usize) -> (Vec<Fingerprint>, u64) {
+        if !self.due.is_empty() {
+            return (self.take_due(limit), self.next * TICK_MS);
+        }
+        for level in 0..LEVELS {
+            let shift = SLOT_BITS * level;
+            let first = self.next >> shift;
+            // the slot that the level stands in is one round ahead, but for the first level
+            for turn in u64::from(level > 0)..=SLOTS {
+                let slot = u64::from(level) * SLOTS + (first + turn) % SLOTS;
+                let entries = &mut self.slots[slot as usize];
+                if entries.is_empty() {
+                    continue;
+                }
+                let mut taken = entries.split_off(entries.len().saturating_sub(limit));
+                taken.sort_unstable();
+                taken.dedup();
+                return (taken, (((first + turn + 1) << shift) - 1) * TICK_MS);
+            }
+        }
+        (Vec::new(), 0)
+    }
+
     /// Puts back what could not be seen to.
     pub(crate) fn put_back(&mut self, fingerprints: Vec<Fingerprint>) {
         self.due.push_back(fingerprints);
@@ -316,6 +341,21 @@ mod tests {
             wheel.insert(Fingerprint::from_raw(7), 10_000_000);
         }
         assert!(wheel.memory_bytes() < 64 << 10, "{}", wheel.memory_bytes());
+    }
+
+    #[test]
+    fn the_nearest_are_taken_first() {
+        let mut wheel = Wheel::new(1_000_003);
+        let ahead = [5_u64, 400, 900, 2_000, 30_000, 70_000, 3_000_000, 90_000_000, 40_000_000_000];
+        for (i, ms) in ahead.iter().enumerate().rev() {
+            wheel.insert(Fingerprint::from_raw(i as u32), 1_000_003 + ms);
+        }
+        for (i, ms) in ahead.iter().enumerate() {
+            let (taken, until_ms) = wheel.take_nearest(10);
+            assert_eq!(taken.iter().map(|fingerprint| fingerprint.raw()).collect::<Vec<_>>(), [i as u32]);
+            assert!(until_ms >= 1_000_003 + ms && until_ms <= 1_000_003 + 3 * ms + 20_000, "{ms}: {until_ms}");
+        }
+        assert!(wheel.take_nearest(10).0.is_empty());
     }
 
     #[test]

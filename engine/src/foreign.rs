@@ -10,12 +10,13 @@ use emberkv_index::{Fingerprint, Probe, Reader};
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{DbId, Located, LogPosition, TableReader};
+use emberkv_log::{Address, DbId, Located, LogPosition, TableReader};
 
 use crate::databases::Databases;
 use crate::hash::KeyHasher;
 use crate::partition::Partition;
 use crate::published::Published;
+use crate::visits::Visits;
 
 /// Reads a partition that another thread owns. See [`Partition::reader`].
 ///
@@ -93,7 +94,13 @@ impl PartitionReader {
             }
         });
         let answer = match (probe, hit) {
-            (Probe::Hit(_), Some(record)) => self.judge(db, record, now_ms),
+            (Probe::Hit(address), Some(record)) => {
+                let found = self.judge(db, record, now_ms);
+                if matches!(found, Foreign::Value(_)) {
+                    self.visit(guard, fingerprint, address);
+                }
+                found
+            }
             (Probe::Absent, _) => self.nil(),
             (Probe::Hit(_), None) | (Probe::Unsure, _) => Foreign::Ask,
         };
@@ -118,6 +125,15 @@ impl PartitionReader {
             return self.nil();
         }
         Foreign::Value(record)
+    }
+
+    /// Notes a read, as the owner does, if anybody asks for that; here of any command, also of one that asks for a time only.
+    #[inline]
+    fn visit(&self, guard: &Guard, fingerprint: Fingerprint, address: Address) {
+        let visits = self.published.visits();
+        if visits != Visits::Off {
+            self.index.visit(guard, fingerprint, address, |visited| visits.after_read(visited));
+        }
     }
 
     /// D5: an absent key has no record to wait for, but the tombstone or floor that may have removed it.
@@ -153,6 +169,7 @@ impl<D: Disk> Partition<D> {
         let published = self
             .published
             .get_or_insert_with(|| Arc::new(Published::new(self.log.gate(), self.last_delete, &self.floors)));
+        published.set_visits(self.eviction.visits);
         if self.databases != Databases::new() {
             published.swaps.begin();
             (0..=u8::MAX).for_each(|db| published.swaps.store(DbId(db), self.databases.physical(DbId(db))));

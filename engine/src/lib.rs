@@ -8,15 +8,18 @@ mod commands;
 mod compact;
 mod databases;
 mod dump;
+mod evict;
 mod expiry;
 mod flush;
 mod foreign;
 mod group;
 mod hash;
 mod held;
+mod history;
 mod locks;
 mod long_double;
 mod lookup;
+mod memory;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
@@ -32,6 +35,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 pub mod transact;
+mod visits;
 mod watch;
 mod write;
 
@@ -39,10 +43,12 @@ pub use checkpoint::CheckpointStats;
 pub use commands::Direct;
 pub use compact::CompactionStats;
 pub use databases::RESERVED;
+pub use evict::{EvictionOrder, EvictionPolicy, Shortage};
 pub use expiry::Wheel;
 pub use foreign::{Foreign, PartitionReader};
 pub use group::Request;
 pub use held::Held;
+pub use memory::{EXPIRY_BYTES, INDEX_BYTES, Memory};
 pub use names::names;
 pub use partition::{Limits, OpenError, Partition, open};
 pub use spill::SpillStats;

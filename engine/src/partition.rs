@@ -11,6 +11,7 @@ use crate::checkpoint::Saver;
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
+use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -85,6 +86,7 @@ pub struct Partition<D: Disk> {
     pub(crate) watchers: Watchers,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
+    pub(crate) eviction: Eviction,
     /// KEYS that wait for records which are not in memory.
     pub(crate) walks: Vec<BegunWalk>,
     pub(crate) spill: Spill,
@@ -177,15 +179,6 @@ impl<D: Disk> Partition<D> {
     /// Indexes that a flush has replaced and that no reader is in any more: to be dropped by another thread.
     pub fn take_dropped(&mut self) -> Vec<Index> {
         self.dropped.extract_if(.., |index| index.is_unread()).collect()
-    }
-
-    /// Memory of segments and of records that were read from those that are not in memory, of the index, and of what expiry remembers, in bytes.
-    pub fn memory(&self) -> (u64, u64, u64) {
-        (
-            self.log.resident_bytes() + self.log.kept_bytes(),
-            self.index.memory_bytes() as u64,
-            self.wheel.memory_bytes() as u64,
-        )
     }
 
     /// Syncs and ends the log; see [`Log::close`].

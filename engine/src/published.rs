@@ -14,6 +14,8 @@ use std::sync::atomic::{
 use emberkv_index::Fingerprint;
 use emberkv_log::{DbId, LogPosition};
 
+use crate::visits::Visits;
+
 /// On a cache line of its own (two, as processors fetch pairs): it changes when its neighbours do not.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -152,6 +154,8 @@ pub(crate) struct Published {
     /// By database: what lies before is gone (T4).
     floors: Box<[SharedPosition]>,
     pub writes: WriteCounters,
+    /// How reads are noted: changed by CONFIG SET only.
+    visits: std::sync::atomic::AtomicU8,
     pub swaps: Swaps,
 }
 
@@ -162,8 +166,19 @@ impl Published {
             last_delete: SharedPosition::new(last_delete),
             floors: floors.iter().map(|floor| SharedPosition::new(*floor)).collect(),
             writes: WriteCounters::new(),
+            visits: std::sync::atomic::AtomicU8::new(Visits::Off as u8),
             swaps: Swaps::new(),
         }
+    }
+
+    /// How reads are noted.
+    #[inline]
+    pub fn visits(&self) -> Visits {
+        Visits::from_bits(self.visits.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    pub fn set_visits(&self, visits: Visits) {
+        self.visits.store(visits as u8, std::sync::atomic::Ordering::Relaxed);
     }
 
     #[inline]

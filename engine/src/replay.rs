@@ -9,6 +9,7 @@ use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SavedPag
 use crate::checkpoint::Saver;
 use crate::compact::Compaction;
 use crate::databases::{Databases, MAP_KEY, RESERVED};
+use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -156,6 +157,7 @@ impl Replay {
             overlay: None,
             watchers: crate::watch::Watchers::default(),
             compaction: Compaction::new(log.tail(), self.now_ms),
+            eviction: Eviction::default(),
             log,
             index: self.index,
             hasher: self.hasher,
@@ -198,7 +200,7 @@ impl emberkv_log::Replay for Replay {
                 }
             }
             // the log's own; of a part it hands on what is in it
-            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => {}
+            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort | Kind::Evicted => {}
         }
         Ok(())
     }
@@ -263,6 +265,20 @@ impl emberkv_log::Replay for Replay {
             self.unentered = Some(ScanCursor::START);
         }
         Ok(())
+    }
+
+    fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) {
+        if !matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked) {
+            return;
+        }
+        let fingerprint = self.hasher.fingerprint(record.db(), record.key());
+        let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) else { return };
+        self.index.remove(slot);
+        table.release(address, Shape::of(record));
+        let db = usize::from(record.db().0);
+        if table.position(address) >= self.floors[db] {
+            self.dbs[db].remove(record.expires_at_ms());
+        }
     }
 
     fn check(&self) -> Result<(), String> {

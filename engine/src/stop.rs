@@ -38,6 +38,7 @@ impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Wait => Self::Wait,
+            Refusal::NoMemory => Self::OUT_OF_MEMORY,
             Refusal::NoSpace(reason) | Refusal::ReadOnly(reason) => {
                 Self::Error(format!("MISCONF Errors writing to the AOF file: {reason}").into())
             }

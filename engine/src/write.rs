@@ -188,6 +188,9 @@ impl<D: Disk> Partition<D> {
                     panic!("{error}");
                 }
                 stats.add(expires_at_ms);
+                if let Some(history) = &mut self.eviction.history {
+                    history.comes(key.fingerprint, self.index.len());
+                }
             }
         }
         if let Some(ms) = expires_at_ms
@@ -239,9 +242,14 @@ impl<D: Disk> Partition<D> {
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
         self.touch(key);
+        self.drop_entry(key.db, found);
+    }
+
+    /// The same, when whoever watches the key knows.
+    pub(crate) fn drop_entry(&mut self, db: DbId, found: Found) {
         self.index.remove(found.slot);
-        self.log.table_mut().release(found.address, found.shape(key.db));
-        self.dbs[usize::from(key.db.0)].remove(found.expires_at_ms);
+        self.log.table_mut().release(found.address, found.shape(db));
+        self.dbs[usize::from(db.0)].remove(found.expires_at_ms);
         self.saver.changed();
     }
 

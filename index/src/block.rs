@@ -56,6 +56,13 @@ impl Row {
         self.slots[slot & (SLOTS - 1)].store(word.raw(), Release);
     }
 
+    /// Puts `new` in place of `old` for another thread than the writer's; nothing happens if the writer has changed the slot.
+    #[inline]
+    pub(crate) fn exchange_shared(&self, slot: usize, old: Word, new: Word) {
+        // a load, then this, and never a blind `or`: that would write into a slot that was cleared meanwhile (D11)
+        let _ = self.slots[slot & (SLOTS - 1)].compare_exchange(old.raw(), new.raw(), Relaxed, Relaxed);
+    }
+
     #[cfg(all(test, loom))]
     pub(crate) fn store_ordered(&self, slot: usize, word: Word, ordering: std::sync::atomic::Ordering) {
         self.slots[slot].store(word.raw(), ordering);

@@ -293,6 +293,25 @@ impl Index {
         }
     }
 
+    /// What was noted of reads of an entry: 0 to [`MAX_VISITED`](crate::MAX_VISITED). Nothing is noted of the few in
+    /// the side table.
+    #[inline]
+    pub fn visited(&self, at: SlotRef) -> Option<u8> {
+        match self.place_of(at) {
+            Place::Slot { block, row, slot } => Some(self.arena.block(block).row(row).load(slot).visited()),
+            Place::Side { .. } => None,
+        }
+    }
+
+    /// Notes something of reads of an entry. What another thread notes meanwhile may be lost.
+    #[inline]
+    pub fn set_visited(&mut self, at: SlotRef, visited: u8) {
+        if let Place::Slot { block, row, slot } = self.place_of(at) {
+            let line = self.arena.block(block).row(row);
+            line.store(slot, line.load(slot).with_visited(visited));
+        }
+    }
+
     /// Adds an entry for a key that has none (the caller has looked). Invalidates references.
     ///
     /// Grows the index by a block now and then, which takes some 10 µs.

@@ -58,3 +58,4 @@ pub use fingerprint::{Fingerprint, TAG_BITS, Tag};
 pub use index::{Candidates, Index, SlotRef};
 pub use reader::{Probe, Reader};
 pub use scan::ScanCursor;
+pub use slot::MAX_VISITED;

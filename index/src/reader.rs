@@ -47,6 +47,35 @@ impl Reader {
         }
     }
 
+    /// Notes a read of the entry at `address`, if it is still there: `next` makes of its visited bits what they are to be, or
+    /// leaves them.
+    pub fn visit(
+        &self,
+        guard: &Guard,
+        fingerprint: Fingerprint,
+        address: Address,
+        next: impl FnOnce(u8) -> Option<u8>,
+    ) {
+        let tag = fingerprint.tag();
+        let Some(view) = self.published.view(guard, tag) else { return };
+        let (block, first) = (view.block(tag), fingerprint.first_row());
+        for row in [first, tag.other_row(first)] {
+            let line = block.row(row);
+            let mut mask = line.matches(tag);
+            while mask != 0 {
+                let slot = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                let word = line.load_shared(slot);
+                if word.has_tag(tag) && word.address() == Some(address) {
+                    if let Some(visited) = next(word.visited()) {
+                        line.exchange_shared(slot, word, word.with_visited(visited));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
     /// The addresses that a lookup of this fingerprint would look at now: to prefetch their records.
     #[inline]
     pub fn candidates(&self, guard: &Guard, fingerprint: Fingerprint, mut report: impl FnMut(Address)) {

@@ -4,8 +4,10 @@ use emberkv_log::{ADDRESS_BITS, Address};
 
 use crate::fingerprint::{TAG_BITS, Tag};
 
-/// Bits that say how lately the record was read.
+/// Bits that say how lately, or how often, the record was read.
 const VISITED_BITS: u32 = 2;
+/// What they can say at most.
+pub const MAX_VISITED: u8 = 3;
 
 const TAG_SHIFT: u32 = ADDRESS_BITS + VISITED_BITS;
 const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
@@ -21,7 +23,7 @@ const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
 ///
 /// All zero is an empty slot. The tag is on top for two reasons: words sort by tag, and "has this tag" is
 /// `(word ^ pattern) < 2^40`, one comparison. An empty slot looks like tag 0 until its address is looked at.
-/// The visited bits are reserved: always zero so far, and carried along when an entry moves.
+/// The visited bits are carried along when an entry moves, or its record does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(transparent)]
 pub(crate) struct Word(u64);
@@ -75,7 +77,20 @@ impl Word {
     /// The same entry as if its record had never been read (K7).
     #[inline]
     pub(crate) const fn unvisited(self) -> Self {
-        Self(self.0 & !(((1 << VISITED_BITS) - 1) << ADDRESS_BITS))
+        self.with_visited(0)
+    }
+
+    /// What was noted of reads: 0 to [`MAX_VISITED`].
+    #[inline]
+    pub(crate) const fn visited(self) -> u8 {
+        (self.0 >> ADDRESS_BITS) as u8 & MAX_VISITED
+    }
+
+    /// The same entry with other visited bits.
+    #[inline]
+    pub(crate) const fn with_visited(self, visited: u8) -> Self {
+        let mask = (MAX_VISITED as u64) << ADDRESS_BITS;
+        Self(self.0 & !mask | ((visited & MAX_VISITED) as u64) << ADDRESS_BITS)
     }
 
     /// Whether the tag is `tag`; an empty slot passes for tag 0.
@@ -106,5 +121,7 @@ mod tests {
         assert_eq!((visited.tag(), visited.address()), (plain.tag(), plain.address()));
         assert!(visited.has_tag(plain.tag()) && !visited.has_tag(Tag::from_raw(4)));
         assert_eq!(visited.with_address(Address::from_raw(8)).0 >> ADDRESS_BITS, visited.0 >> ADDRESS_BITS);
+        assert_eq!((plain.visited(), visited.visited(), visited.with_visited(1).visited()), (0, 3, 1));
+        assert_eq!(visited.with_visited(0), plain);
     }
 }

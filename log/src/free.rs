@@ -12,7 +12,7 @@ use crate::segment::{Generation, Life, Next};
 
 /// Segments are freed in bursts, as a sync and a manifest edit come between: the memory of so many of one is kept at most for
 /// what is written until the next.
-const SPARE_MEMORY: usize = 4;
+pub(crate) const SPARE_MEMORY: usize = 4;
 
 /// It is kept of one segment for so many that there are, and of one at least.
 const SEGMENTS_PER_SPARE: usize = 8;
@@ -101,6 +101,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Where memory has a bound, that of one segment is kept at most: it takes the place of data.
+    pub fn set_memory_bounded(&mut self, is_bounded: bool) {
+        self.most_spares = if is_bounded { 1 } else { SPARE_MEMORY };
+    }
+
     /// Keeps memory for the next segment, or for those after it; gives back what is left over.
     fn keep_memory(&mut self, mut memory: Arc<SegmentMemory>) -> Option<Arc<SegmentMemory>> {
         if let Some(next) = self.next.prepared_mut()
@@ -116,7 +121,7 @@ impl<D: Disk> Log<D> {
                 Err(shared) => memory = shared,
             }
         }
-        let wanted = (self.segments.len() / SEGMENTS_PER_SPARE).clamp(1, SPARE_MEMORY);
+        let wanted = (self.segments.len() / SEGMENTS_PER_SPARE).clamp(1, self.most_spares);
         if self.spare_memory.len() >= wanted || memory.size() != self.table.split().segment_size() {
             return Some(memory);
         }
@@ -128,9 +133,13 @@ impl<D: Disk> Log<D> {
     /// seconds. Once a second.
     pub(crate) fn discard_unwanted_memory(&mut self) {
         self.ticks_in_head = self.ticks_in_head.saturating_add(1);
-        if self.ticks_in_head < SPARE_MEMORY_TICKS {
-            return;
+        if self.ticks_in_head >= SPARE_MEMORY_TICKS {
+            self.discard_kept_memory();
         }
+    }
+
+    /// The same at once.
+    pub fn discard_kept_memory(&mut self) {
         let mut memory = std::mem::take(&mut self.spare_memory);
         if let Some(next) = self.next.prepared_mut()
             && next.prefaulted == next.size
@@ -164,6 +173,7 @@ impl<D: Disk> Log<D> {
             failpoint::pass(Point::FreeListed);
             let segment = self.segments.remove(at);
             self.table.uninstall(segment.slot);
+            self.forget_evictions(segment.sequence());
             self.recycle_file(segment.file_id, segment.size);
             drop(segment.memory);
             self.discard_left();

@@ -5,12 +5,14 @@
 //! ...) the comments cite.
 
 mod address;
+mod admission;
 mod ahead;
 mod catalog;
 mod checkpoint;
 mod close;
 mod cold;
 pub mod disk;
+mod evict;
 pub mod failpoint;
 mod frame;
 mod free;
@@ -45,10 +47,12 @@ mod victim;
 pub use address::{
     ADDRESS_BITS, Address, AddressSplit, FileId, LogPosition, Nonce, PartitionId, SegmentSequence, SegmentSlot,
 };
+pub use admission::Admission;
 pub use ahead::{Large, Piece, Whose};
 pub use catalog::{ManifestEdit, ManifestTurn};
 pub use checkpoint::{OpenPart, PartHolds, Publication, SavedPages};
 pub use cold::{Bring, Brought, ColdStats};
+pub use evict::EVICTED_BYTES;
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{CheckpointJob, Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
@@ -64,4 +68,4 @@ pub use residency::{Load, Unloadable, Unread};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
 pub use tally::{Shape, Tally};
-pub use victim::{Candidate, Debt, Victim};
+pub use victim::{Candidate, Debt, Place, Victim};

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::address::{Address, FileId, LogPosition, Nonce, PartitionId, SegmentSequence};
+use crate::admission::Admission;
 use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
+use crate::evict::Evictions;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::{Horizon, Step, TxId};
@@ -49,8 +51,10 @@ const COMPACTION_FRACTION: u64 = 16;
 /// What a record is appended for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// It adds data: refused when the disk is full.
+    /// It adds data: refused when the disk is full, or there is no memory for it ([`Log::admit`]).
     Grow,
+    /// It says again, or otherwise, what is there: refused when the disk is full.
+    Keep,
     /// It removes data (DEL, expiry): may use the space that is kept for that.
     Shrink,
     /// Compaction copies it, from a segment that will give back more than that: may use the segment that is kept for it.
@@ -69,6 +73,9 @@ pub enum Refusal {
     /// The disk is full, or no segment can be made for another reason.
     #[error("{0}")]
     NoSpace(String),
+    /// More data than there may be memory for: [`Admission::Refused`].
+    #[error("there is no memory for more data")]
+    NoMemory,
     /// Writes and syncs have failed for good (law 8); until a restart only reads are served.
     #[error("{0}")]
     ReadOnly(String),
@@ -157,6 +164,8 @@ pub struct Log<D: Disk> {
     pub(crate) spare_files: Vec<FileId>,
     /// Memory of freed segments for those after the next.
     pub(crate) spare_memory: Vec<Arc<SegmentMemory>>,
+    /// Of so many at most.
+    pub(crate) most_spares: usize,
     /// Ticks since the start.
     pub(crate) ticks: u32,
     /// Writes wait until parts elsewhere are synced (X7).
@@ -178,6 +187,10 @@ pub struct Log<D: Disk> {
     pub(crate) cold: ColdReads,
     /// Bytes of the head that compaction is going to use.
     pub(crate) claim: u64,
+    /// What was evicted out of segments that still exist.
+    pub(crate) evictions: Vec<Evictions>,
+    /// Whether there is memory for more data.
+    pub(crate) admission: Admission,
     /// Files that the manifest names no more from an edit on.
     pub(crate) leaving_files: Vec<(Generation, FileId, u64)>,
     /// Segments without a live record, until they are freed.
@@ -195,6 +208,7 @@ pub struct Log<D: Disk> {
     pub(crate) health: Health,
     /// Offsets of the head up to which writes of each purpose fit; 0 when none may.
     pub(crate) grow_limit: u64,
+    pub(crate) keep_limit: u64,
     pub(crate) shrink_limit: u64,
     pub(crate) compact_limit: u64,
     pub(crate) free_limit: u64,
@@ -325,6 +339,7 @@ impl<D: Disk> Log<D> {
     pub fn reserve(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
         let limit = match purpose {
             Purpose::Grow => self.grow_limit,
+            Purpose::Keep => self.keep_limit,
             Purpose::Shrink => self.shrink_limit,
             Purpose::Compact => self.compact_limit,
             Purpose::Free => self.free_limit,
@@ -388,12 +403,15 @@ impl<D: Disk> Log<D> {
     /// Makes sure that the next segment is ready, and has room for `bytes`.
     pub(crate) fn next_fits(&mut self, bytes: u64, purpose: Purpose) -> Result<(), Refusal> {
         self.check_health()?;
+        if purpose == Purpose::Grow {
+            self.check_admission()?;
+        }
         let needed = SEGMENT_HEADER_BYTES + FRAME_SPACE + bytes + self.held + SEAL_SPACE;
         if purpose == Purpose::Shrink && self.is_full() && self.gives_back() {
             return Err(Refusal::Wait);
         }
         match &self.next {
-            Next::Ready(_) if matches!(purpose, Purpose::Grow | Purpose::Shrink) && !self.keeps_one() => {
+            Next::Ready(_) if !matches!(purpose, Purpose::Compact | Purpose::Free) && !self.keeps_one() => {
                 self.prepare_spare();
                 match &self.no_spare {
                     Some(reason) => Err(Refusal::NoSpace(reason.clone())),
@@ -479,7 +497,8 @@ impl<D: Disk> Log<D> {
         let segment = self.table.split().segment_size();
         let reserve = segment / RESERVE_FRACTION;
         // a record that fills a segment of its own is followed by a roll: there it needs no reserve
-        if purpose != Purpose::Grow || needed + reserve > segment { 0 } else { reserve }
+        let is_kept = matches!(purpose, Purpose::Grow | Purpose::Keep);
+        if !is_kept || needed + reserve > segment { 0 } else { reserve }
     }
 
     /// Appends a record. [`Log::reserve`] has found room for it. A value counts as referred to from now on, also
@@ -497,7 +516,7 @@ impl<D: Disk> Log<D> {
             }
             Entry::Delete { .. } => self.table.add_tombstone(address, len),
             Entry::Floor { .. } => self.table.add_floor(address),
-            Entry::Freed { .. } | Entry::Seal { .. } => {}
+            Entry::Freed { .. } | Entry::Seal { .. } | Entry::Evicted { .. } => {}
             Entry::Part { .. } | Entry::Mark { .. } | Entry::Abort { .. } => self.note_transaction(entry, address),
         }
         Appended { address, len }
@@ -570,7 +589,8 @@ impl<D: Disk> Log<D> {
     /// Works out how far the head may be filled, after anything that this depends on has changed.
     pub(crate) fn update_limits(&mut self) {
         if self.health != Health::Good || self.waits_for_parts {
-            (self.grow_limit, self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0, 0);
+            (self.grow_limit, self.keep_limit) = (0, 0);
+            (self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0);
             return;
         }
         let limit = self.head().size - SEAL_SPACE;
@@ -585,7 +605,9 @@ impl<D: Disk> Log<D> {
             _ if self.segments.len() < 2 => FREE_SPACE,
             _ => FREE_SPACE.max(self.table.split().segment_size() / COMPACTION_FRACTION),
         };
-        self.grow_limit = limit.saturating_sub(reserve.max(last + self.claim));
+        self.keep_limit = limit.saturating_sub(reserve.max(last + self.claim));
+        // the slow way asks again
+        self.grow_limit = if self.admission == Admission::Open { self.keep_limit } else { 0 };
         self.shrink_limit = limit.saturating_sub(last + self.claim);
         self.compact_limit = limit.saturating_sub(COMPACTION_LEAVES);
         self.free_limit = limit;

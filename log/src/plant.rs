@@ -72,6 +72,12 @@ plants! {
     T3,
     /// The floor of one database is not looked at.
     T4,
+    /// An eviction out of the oldest segment is not said in the log.
+    T5,
+    /// What says that keys were evicted does not keep its segment.
+    T5Keep,
+    /// A checkpoint does not say which segments are on their way out.
+    T5Freed,
     /// A direct read returns a key that has expired.
     D3,
     /// A direct read does not look at the gate.

@@ -10,7 +10,7 @@
 //!
 //! A record holds an effect, never a command (law 5): an absolute expiry, INCR's result.
 
-use crate::address::{PartitionId, SegmentSequence};
+use crate::address::{LogPosition, PartitionId, SegmentSequence};
 use crate::horizon::TxId;
 use crate::packed::Packed;
 
@@ -58,6 +58,8 @@ pub enum Kind {
     Abort = 9,
     /// As [`Kind::Put`]; the value is kept compressed.
     PutPacked = 10,
+    /// What the oldest segment holds of live records before the position named here is gone: evicted (T5).
+    Evicted = 11,
 }
 
 impl Kind {
@@ -73,6 +75,7 @@ impl Kind {
             8 => Self::Mark,
             9 => Self::Abort,
             10 => Self::PutPacked,
+            11 => Self::Evicted,
             _ => return None,
         })
     }
@@ -148,6 +151,11 @@ pub enum Entry<'a> {
     Abort {
         /// The transaction.
         txid: TxId,
+    },
+    /// See [`Kind::Evicted`].
+    Evicted {
+        /// What lies before this position is not needed any more.
+        upto: LogPosition,
     },
 }
 
@@ -275,7 +283,7 @@ impl<'a> Entry<'a> {
                     let len = PART_BYTES + 2 * participants.len();
                     1 + varint_bytes(len as u32) + len
                 }
-                Entry::Mark { .. } | Entry::Abort { .. } => 2 + 8,
+                Entry::Mark { .. } | Entry::Abort { .. } | Entry::Evicted { .. } => 2 + 8,
             }
     }
 
@@ -312,6 +320,7 @@ impl<'a> Entry<'a> {
             Entry::Part { txid, participants, records } => encode_part(out, txid, participants, records),
             Entry::Mark { txid } => encode_parts(out, Kind::Mark, DbId(0), None, &[], &txid.0.to_le_bytes()),
             Entry::Abort { txid } => encode_parts(out, Kind::Abort, DbId(0), None, &[], &txid.0.to_le_bytes()),
+            Entry::Evicted { upto } => encode_parts(out, Kind::Evicted, DbId(0), None, &[], &upto.0.to_le_bytes()),
         }
     }
 }
@@ -559,7 +568,8 @@ impl<'a> Record<'a> {
             Kind::Seal if self.value.len() == 16 => Entry::Seal { records: number(0)?, live_bytes: number(8)? },
             Kind::Mark if self.value.len() == 8 => Entry::Mark { txid: TxId(number(0)?) },
             Kind::Abort if self.value.len() == 8 => Entry::Abort { txid: TxId(number(0)?) },
-            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort => return None,
+            Kind::Evicted if self.value.len() == 8 => Entry::Evicted { upto: LogPosition(number(0)?) },
+            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort | Kind::Evicted => return None,
         })
     }
 }

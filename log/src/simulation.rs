@@ -122,6 +122,10 @@ impl Index {
 }
 
 impl Replay for Index {
+    fn evict(&mut self, _: &mut SegmentTable, _: Address, _: &Record<'_>) {
+        unreachable!("nothing is evicted in this test");
+    }
+
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
         self.replay(table, address, record);
         Ok(())

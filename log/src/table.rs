@@ -219,6 +219,11 @@ impl SegmentTable {
         }
     }
 
+    /// Bytes of segments that were taken out and are still read.
+    pub(crate) fn leaving_bytes(&self) -> u64 {
+        self.leaving.iter().map(|leaving| leaving.memory.size()).sum()
+    }
+
     /// The memory of segments that were taken out, or are resident no more, and that nobody reads any more: to be unmapped
     /// by another thread.
     pub(crate) fn take_left(&mut self) -> Vec<Arc<SegmentMemory>> {
@@ -450,6 +455,12 @@ impl SegmentTable {
         self.needed[first.0 as usize].floors += 1;
     }
 
+    /// Takes floors out of the count again: what they hide is gone. A flush may have done that before.
+    pub(crate) fn remove_floors(&mut self, first: SegmentSlot, count: u64) {
+        let needed = &mut self.needed[first.0 as usize];
+        needed.floors = needed.floors.saturating_sub(count);
+    }
+
     /// What the segment with this first slot hides is not in any older one, or is hidden by copies (T1, T2).
     pub(crate) fn forget_tombstones(&mut self, first: SegmentSlot) {
         let needed = &mut self.needed[first.0 as usize];
@@ -477,6 +488,11 @@ impl SegmentTable {
     /// What keeps the segment with this first slot.
     pub(crate) fn needed(&self, first: SegmentSlot) -> Needed {
         self.needed[first.0 as usize]
+    }
+
+    /// The memory of the segment with this first slot.
+    pub(crate) fn memory(&self, first: SegmentSlot) -> &Arc<SegmentMemory> {
+        &self.view(first).memory
     }
 
     /// The first slot of the segment that an address is of.

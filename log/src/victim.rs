@@ -41,8 +41,10 @@ pub struct Candidate {
     pub age: u64,
     /// Whether it is in memory: else it is to be loaded first.
     pub is_resident: bool,
-    /// Whether there is no older segment: its tombstones have nothing left to hide (T1).
+    /// Whether there is no older segment that is not on its way out: its tombstones have nothing left to hide (T1).
     pub is_oldest: bool,
+    /// Whether what lives in it can be copied: a record that is larger than a segment can't.
+    pub is_movable: bool,
 }
 
 impl Candidate {
@@ -65,17 +67,21 @@ pub struct Victim {
 
 /// A place between the records of a segment.
 #[derive(Clone, Copy, Debug)]
-struct Cursor {
+pub(crate) struct Cursor {
     /// Offset of the next record, or of the next frame.
-    at: u64,
+    pub at: u64,
     /// How many more records there are in this frame.
-    left: u32,
+    pub left: u32,
 }
+
+/// See [`Victim::place`].
+#[derive(Clone, Copy, Debug)]
+pub struct Place(Cursor);
 
 impl Cursor {
     /// Goes to the next record, if it is not there; false at the end.
     #[inline]
-    fn seek(&mut self, bytes: &[u8]) -> bool {
+    pub fn seek(&mut self, bytes: &[u8]) -> bool {
         while self.left == 0 {
             let frame_at = frame_boundary(self.at);
             if frame_at >= bytes.len() as u64 {
@@ -90,7 +96,7 @@ impl Cursor {
     }
 
     #[inline]
-    fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
+    pub fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
         match Record::decode(&bytes[self.at as usize..]) {
             Some(record) if self.left > 0 => record,
             _ => panic!("no record at offset {} of a segment that is being emptied", self.at),
@@ -98,7 +104,7 @@ impl Cursor {
     }
 
     #[inline]
-    fn advance(&mut self, record: Record<'_>) {
+    pub fn advance(&mut self, record: Record<'_>) {
         self.at += record.encoded_len() as u64;
         self.left -= 1;
     }
@@ -140,6 +146,21 @@ impl Victim {
         self.cursor.record(self.bytes())
     }
 
+    /// A place between its records, to go back to.
+    pub fn place(&self) -> Place {
+        Place(self.cursor)
+    }
+
+    /// Goes back to a place.
+    pub fn go_back(&mut self, place: Place) {
+        self.cursor = place.0;
+    }
+
+    /// Whether it holds a record that is larger than a segment of the usual size, which can't be copied.
+    pub fn is_oversize(&self) -> bool {
+        self.memory.size() > self.split.segment_size()
+    }
+
     /// Where that record is.
     pub fn address(&self) -> Address {
         self.split.address(self.slot, self.cursor.at)
@@ -164,24 +185,39 @@ impl<D: Disk> Log<D> {
         self.head().sequence()
     }
 
+    /// The oldest segment that is not on its way out; `None` if it is the newest too.
+    pub fn oldest_sequence(&self) -> Option<SegmentSequence> {
+        let leaves = |life| matches!(life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_));
+        let oldest = self.segments.iter().find(|segment| !leaves(segment.life)).map(Segment::sequence);
+        oldest.filter(|oldest| *oldest != self.head_sequence())
+    }
+
     /// The bytes of an ordinary segment.
     pub fn segment_size(&self) -> u64 {
         self.table.split().segment_size()
     }
 
-    /// The segments that may be emptied, oldest first.
+    /// The segments that compaction may empty, oldest first.
     pub fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates = self.evictable();
+        candidates.retain(|candidate| candidate.is_movable);
+        candidates
+    }
+
+    /// The same, and those with a record that can't be copied, but be evicted.
+    pub fn evictable(&self) -> Vec<Candidate> {
         let (horizon, ordinary, tail) = (self.horizon.horizon(), self.segment_size(), self.tail());
         let candidate = |(at, segment): (usize, &Segment<D::File>)| {
             let safe = segment.life == (Life::Sealed { listed: true }) && horizon >= segment.safe_below;
             #[cfg(any(test, feature = "sim"))]
             let safe = safe || crate::plant::is(crate::plant::Plant::C2) && matches!(segment.life, Life::Sealed { .. });
             let needed = self.table.needed(segment.slot);
-            let is_oldest = at == 0;
+            let is_oldest = self.has_only_leaving_before(at);
             let cost = needed.live_bytes + if is_oldest { 0 } else { needed.tombstone_bytes };
             // floors and aborts are not moved: they wait until they are the oldest. a record that is larger than a segment
             // is not copied: it goes with its segment. and what needs nothing goes by itself
-            let may_go = (needed.floors == 0 || is_oldest) && (segment.size == ordinary || cost <= ordinary / 2);
+            let may_go = needed.floors == 0 || is_oldest;
+            let is_movable = segment.size == ordinary || cost <= ordinary / 2;
             let is_empty = needed.live_bytes == 0 && (is_oldest || !needed.hides());
             let readable = segment.residence != Residence::Unreadable;
             (safe && may_go && !is_empty && readable).then(|| Candidate {
@@ -191,6 +227,7 @@ impl<D: Disk> Log<D> {
                 age: tail.0 - segment.base().0,
                 is_resident: segment.residence.is_resident(),
                 is_oldest,
+                is_movable,
             })
         };
         self.segments.iter().enumerate().filter_map(candidate).collect()
@@ -223,9 +260,17 @@ impl<D: Disk> Log<D> {
         segments.any(|s| s.sequence() == victim.sequence && matches!(s.life, Life::Sealed { .. }))
     }
 
-    /// Whether no segment is older than the victim, so that its tombstones have nothing left to hide (T1).
+    /// Whether no segment is older than the victim that will not be gone when the victim is, so that its tombstones have nothing
+    /// left to hide (T1).
     pub fn is_oldest(&self, victim: &Victim) -> bool {
-        self.segments.first().is_some_and(|oldest| oldest.sequence() == victim.sequence)
+        self.oldest_sequence() == Some(victim.sequence)
+    }
+
+    /// Segments whose `freed` was appended are dead and go in the order of those records, also at a start (`list_removals`): none
+    /// outlives a segment that is freed later.
+    fn has_only_leaving_before(&self, at: usize) -> bool {
+        let leaves = |life| matches!(life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_));
+        self.segments[..at].iter().all(|segment| leaves(segment.life))
     }
 
     /// Appends a copy of the victim's record, flagged as one (C2). [`Log::reserve`] has found room for it. It counts as

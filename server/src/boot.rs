@@ -33,8 +33,8 @@ use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
 use crate::housekeeping::Housekeeping;
 use crate::meter::Meter;
 use crate::metrics;
-use crate::pin;
 use crate::stats::ServerStats;
+use crate::{pin, process};
 
 /// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
 const SLOW_WRITE: Duration = Duration::from_millis(1);
@@ -165,6 +165,8 @@ impl Server {
             config_file: self.loaded.file.map(|path: PathBuf| path.display().to_string()).unwrap_or_default(),
             driver: D::NAME,
             started_ms: now_ms,
+            pool_bytes: Settings::default().bytes() * u64::from(cores),
+            startup_bytes: process::resident().anonymous,
             port: self.config.port,
         });
         let mut driver = make()?;
@@ -318,6 +320,7 @@ impl Seed {
             awaiting: Vec::new(),
             locked_out: VecDeque::new(),
             visitors: Visitors::default(),
+            budget: budget::Budget::default(),
             gathers: Gathers::default(),
             saves: Saves::default(),
             is_draining: false,

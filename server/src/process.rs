@@ -15,9 +15,19 @@ pub(crate) fn resident_bytes() -> u64 {
     status_bytes("VmRSS:")
 }
 
-/// The most resident memory there ever was.
-pub(crate) fn peak_resident_bytes() -> u64 {
-    status_bytes("VmHWM:")
+/// Resident memory, by kind.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Resident {
+    pub all: u64,
+    /// The process's own.
+    pub anonymous: u64,
+    /// Of files, which can be dropped at any time.
+    pub mapped: u64,
+}
+
+/// See [`Resident`].
+pub(crate) fn resident() -> Resident {
+    Resident { all: resident_bytes(), anonymous: status_bytes("RssAnon:"), mapped: status_bytes("RssFile:") }
 }
 
 /// Memory of the machine.

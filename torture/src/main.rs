@@ -107,6 +107,9 @@ struct KillArgs {
     /// The server kills itself, at each named step in turn: for a build with the feature `failpoints`
     #[arg(long)]
     failpoints: bool,
+    /// The same at the steps of eviction, with caches that are full: what has gone stays gone
+    #[arg(long, conflicts_with = "failpoints")]
+    cache: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -230,6 +233,11 @@ fn kill(args: &KillArgs) -> Result<bool> {
         plan.seed,
         args.server.describe()
     );
+    if args.cache {
+        let report = kill::run_cache(&plan)?;
+        println!("{report}");
+        return Ok(report.is_clean());
+    }
     let report = if args.failpoints {
         // small segments, so that each round comes by all steps
         plan.spec = plan.spec.args(["--segment-size", "1mb", "--checkpoint-interval", "1mb"]);

@@ -58,6 +58,7 @@ impl<D: Disk> Partition<D> {
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),
+            _ if self.is_refused(request.id) => Err(Stop::OUT_OF_MEMORY),
             _ => self.execute_other(request, reply),
         }
     }
@@ -97,6 +98,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Incrbyfloat => self.incrbyfloat(request, reply),
             CommandId::Keys => self.keys(request, reply),
             CommandId::Lcs => self.lcs(request, reply),
+            CommandId::MemoryUsage => self.memory_usage(request, reply),
             CommandId::Mget => self.mget(request, reply),
             CommandId::Move => self.move_command(request, reply),
             CommandId::Mset => self.mset(request, reply),

@@ -1,9 +1,9 @@
-//! OBJECT: how a value is kept, in redis's words.
+//! OBJECT and MEMORY USAGE: how a value is kept, in redis's words.
 
 use emberkv_log::Value;
 use emberkv_log::disk::Disk;
-use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
+use emberkv_resp::{Reply, format};
 
 use crate::group::Request;
 use crate::lookup::text_len;
@@ -18,6 +18,27 @@ const SHARED_NUMBERS: i64 = 10_000;
 const SHARED: i64 = i32::MAX as i64;
 
 impl<D: Disk> Partition<D> {
+    /// `MEMORY USAGE key [SAMPLES count]`: a string is looked at as a whole, however many samples are asked for.
+    pub(super) fn memory_usage(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let args = request.args;
+        let mut at = 3;
+        while let Some(option) = args.get(at) {
+            let Some(count) = args.get(at + 1).filter(|_| option.eq_ignore_ascii_case(b"samples")) else {
+                return Err(Stop::SYNTAX);
+            };
+            if format::parse_integer(count).ok_or(Stop::NOT_AN_INTEGER)? < 0 {
+                return Err(Stop::SYNTAX);
+            }
+            at += 2;
+        }
+        let key = self.key(request.db, args.at(2));
+        match self.lookup(key)?.live() {
+            Some(found) => reply.integer(self.memory_of(found) as i64),
+            None => reply.null(),
+        }
+        Ok(())
+    }
+
     pub(super) fn object(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(2));
         let lookup = self.lookup(key)?;
@@ -40,6 +61,10 @@ impl<D: Disk> Partition<D> {
             // when a key was asked for is not kept
             CommandId::ObjectIdletime => reply.integer(0),
             _ => {
+                if let Some(frequency) = self.frequency(key, found) {
+                    reply.integer(frequency.into());
+                    return Ok(());
+                }
                 return Err(Stop::error(
                     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                      switching between policies at runtime LRU and LFU data will take some time to adjust.",

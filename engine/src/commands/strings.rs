@@ -64,8 +64,9 @@ impl<D: Disk> Partition<D> {
 
     #[inline]
     pub(crate) fn count_read(&mut self, lookup: Lookup) {
-        if lookup.live().is_some() {
+        if let Some(found) = lookup.live() {
             self.stats.hits += 1;
+            self.visit(found.slot);
         } else {
             self.stats.misses += 1;
         }
@@ -272,8 +273,8 @@ impl<D: Disk> Partition<D> {
             let value = [Piece::Stored(found.address, 0..bytes.len())];
             return self.append_ahead(key, &value, expires_at_ms, Some(found)).map(Some);
         }
-        // the record that there is, and at most eight bytes of expiry more
-        self.reserve(found.len as u64 + 8, emberkv_log::Purpose::Grow)?;
+        // the record that there is, and at most eight bytes of expiry more: also while memory is short, as in redis
+        self.reserve(found.len as u64 + 8, emberkv_log::Purpose::Keep)?;
         Ok(None)
     }
 

@@ -137,7 +137,7 @@ fn place(rig: &Rig, key: &str) -> (String, u64) {
     (segment_name(file), offset)
 }
 
-fn load_all(rig: &mut Rig) {
+pub(super) fn load_all(rig: &mut Rig) {
     for _ in 0..1000 {
         rig.partition.spill();
         rig.run_all();

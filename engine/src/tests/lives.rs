@@ -12,7 +12,7 @@ use super::model::{Model, Name, State};
 use super::requests::request;
 use super::rig::{DATABASES, Rig, change_residency, words};
 use crate::lookup::TextBuf;
-use crate::{Foreign, Partition, PartitionReader};
+use crate::{EvictionOrder, EvictionPolicy, Foreign, Partition, PartitionReader};
 
 pub struct Life {
     pub rig: Rig,
@@ -33,6 +33,8 @@ pub struct Life {
     direct: [u64; 2],
     /// Checkpoints that were taken, and starts that began with one.
     checkpoints: [u64; 2],
+    eviction: Option<EvictionPolicy>,
+    pub evicted: u64,
     /// Starts that did not read everything.
     cold_starts: u64,
 }
@@ -46,6 +48,11 @@ impl Life {
         let reader = rig.partition.reader();
         let model = Model { now_ms: rig.now_ms(), ..Model::default() };
         let history = vec![(LogPosition(0), State::new())];
+        let order = [EvictionOrder::Lru, EvictionOrder::Lfu, EvictionOrder::Random, EvictionOrder::Ttl];
+        let order = order[choices.below(4) as usize];
+        let volatile_only = order == EvictionOrder::Ttl || choices.one_in(3);
+        let eviction = choices.one_in(2).then_some(EvictionPolicy { volatile_only, order });
+        rig.partition.set_eviction(eviction);
         let (changed, cold_choices) = (BTreeMap::new(), Choices::new(seed ^ 0xc01d));
         let (reads_fail, direct, checkpoints) = (false, [0; 2], [0; 2]);
         Self {
@@ -60,6 +67,8 @@ impl Life {
             reader,
             direct,
             checkpoints,
+            eviction,
+            evicted: 0,
             cold_starts: 0,
         }
     }
@@ -110,6 +119,45 @@ impl Life {
                 show(db, words)
             );
         }
+    }
+
+    /// A slice of eviction, of any segment: all orders are legal. What has gone is gone for the model too, and a nil waits for
+    /// what says so.
+    fn evict_some(&mut self) {
+        let Some(policy) = self.eviction else { return };
+        let (old, before) = (self.rig.contents(), self.rig.partition.log().tail());
+        let (partition, choices) = (&mut self.rig.partition, &mut self.choices);
+        if policy.order == EvictionOrder::Ttl {
+            partition.evict_nearest(1);
+        } else {
+            if partition.compaction.victim.is_none() {
+                let mut candidates = partition.log.evictable();
+                candidates.retain(|candidate| candidate.is_movable || !policy.volatile_only);
+                if candidates.is_empty() {
+                    return;
+                }
+                let chosen = if choices.one_in(3) { choices.below(candidates.len() as u64) as usize } else { 0 };
+                partition.compaction.victim = partition.log.victim(candidates[chosen].sequence);
+            }
+            let is_oldest = partition.compaction.victim.as_ref().is_some_and(|victim| partition.log.is_oldest(victim));
+            // tombstones are effects of their own: a crash may come between
+            let records = if is_oldest { 1 + choices.below(200) } else { 1 };
+            partition.eviction.judges = true;
+            partition.compact_slice(records as u32);
+            partition.eviction.judges = false;
+        }
+        let (new, after) = (self.rig.contents(), self.rig.partition.log().tail());
+        for (name, held) in old {
+            if let Some(kept) = new.get(&name) {
+                assert_eq!(*kept, held, "{name:?} has changed by an eviction");
+                continue;
+            }
+            assert!(!policy.volatile_only || held.expires_at_ms.is_some(), "{name:?} does not expire, and was evicted");
+            self.evicted += 1;
+            self.model.state.remove(&name);
+            self.changed.insert(name, before);
+        }
+        self.history.push((after, self.model.state.clone()));
     }
 
     /// Reads a key as another core does: what that finds is what the owner would say, and no crash takes it back.
@@ -205,6 +253,7 @@ impl Life {
                 self.rig.disk.set_capacity(Some(self.rig.disk.used() + room));
             }
             96 if self.choices.one_in(4) => self.rig.disk.set_capacity(None),
+            95 if self.choices.one_in(2) => self.evict_some(),
             98..100 => compact_some(&mut self.rig.partition, &mut self.choices),
             95 if self.choices.one_in(20) => self.rig.disk.fail_syncs(1 + self.choices.below(8) / 7 * 9),
             96 if self.choices.one_in(15) => self.rig.disk.fail_writes(1),
@@ -271,6 +320,7 @@ impl Life {
             match Rig::start(disk.clone(), seed ^ self.choices.draw(), self.policy) {
                 Ok(rig) => {
                     self.rig = rig;
+                    self.rig.partition.set_eviction(self.eviction);
                     self.rig.pack_in_some(seed);
                     self.reader = self.rig.partition.reader();
                     break;
@@ -332,7 +382,7 @@ fn show(db: u8, words: &[Vec<u8>]) -> String {
     format!("db {db}: {}", words.join(" "))
 }
 
-fn live(seed: u64) -> [u64; 5] {
+fn live(seed: u64) -> [u64; 6] {
     let mut life = Life::new(seed);
     for _ in 0..5 {
         if life.choices.one_in(2) {
@@ -348,7 +398,7 @@ fn live(seed: u64) -> [u64; 5] {
         life.check();
         life.crash(seed);
     }
-    [life.direct[0], life.direct[1], life.checkpoints[0], life.checkpoints[1], life.cold_starts]
+    [life.direct[0], life.direct[1], life.checkpoints[0], life.checkpoints[1], life.cold_starts, life.evicted]
 }
 
 /// How many lives a test lives, if nothing else is said.
@@ -371,13 +421,15 @@ pub fn with_seeds(seeds: u64, mut live: impl FnMut(u64)) {
 
 #[test]
 fn a_crash_leaves_what_was_promised_and_all_or_nothing_of_every_command() {
-    let (mut answered, mut asked, mut taken, mut used, mut cold) = (0, 0, 0, 0, 0);
+    let (mut answered, mut asked, mut taken, mut used, mut cold, mut evicted) = (0, 0, 0, 0, 0, 0);
     with_seeds(lives(250), |seed| {
         let counts = live(seed);
         (answered, asked) = (answered + counts[0], asked + counts[1]);
         (taken, used, cold) = (taken + counts[2], used + counts[3], cold + counts[4]);
+        evicted += counts[5];
     });
-    eprintln!("of direct reads {answered} were answered, {asked} were not");
+    eprintln!("of direct reads {answered} were answered, {asked} were not; {evicted} keys were evicted");
+    assert!(evicted > 100, "keys are hardly ever evicted");
     assert!(answered > asked / 4, "direct reads are hardly ever answered");
     eprintln!("{taken} checkpoints were taken, {used} starts began with one, {cold} did not read all before that");
     assert!(cold > 0, "no start leaves anything unread");
@@ -401,6 +453,7 @@ fn a_life_notices_each_rule_that_is_missing() {
     for plant in [
         Plant::T3,
         Plant::T4,
+        Plant::T5,
         Plant::L2Write,
         Plant::L2Read,
         Plant::L2Nil,

@@ -4,6 +4,7 @@ mod checkpoints;
 mod cold;
 mod commands;
 mod compaction;
+mod eviction;
 mod expiry;
 mod foreign;
 mod forged;

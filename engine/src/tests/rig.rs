@@ -16,7 +16,7 @@ use crate::databases::RESERVED;
 use crate::flush::Sweep;
 use crate::lookup::TextBuf;
 use crate::stats::DbStats;
-use crate::{Limits, Partition, Request, Stop, open};
+use crate::{Limits, Partition, Request, Shortage, Stop, open};
 
 /// When the tests begin, in ms since 1970.
 pub const START_MS: u64 = 1_750_000_000_000;
@@ -45,6 +45,8 @@ pub struct Rig {
     pub unread: usize,
     /// Whether turns compact.
     pub compacts: bool,
+    /// What segments may take, if turns are to see to that.
+    pub budget: Option<u64>,
 }
 
 /// A command's reply, and the position that it waits for.
@@ -79,7 +81,17 @@ impl Rig {
         let (mut partitions, report) = opened.map_err(|error| error.to_string())?;
         let (partition, from_checkpoint) = (partitions.remove(0), !report.checkpoints.is_empty());
         let unread = partition.log().unread().segments;
-        Ok(Self { disk, partition, policy, jobs: Vec::new(), requests: 0, from_checkpoint, unread, compacts: false })
+        Ok(Self {
+            disk,
+            partition,
+            policy,
+            jobs: Vec::new(),
+            requests: 0,
+            from_checkpoint,
+            unread,
+            compacts: false,
+            budget: None,
+        })
     }
 
     /// What a start would find without any checkpoint, without the newest, and with that one damaged: law 1.
@@ -185,6 +197,7 @@ impl Rig {
                         }
                         Err(Stop::Wait) => assert!(round < 100, "{:?} waits for ever", command.name),
                     }
+                    self.mind_memory();
                     self.partition.compact(true); // it may wait for what that gives back
                     self.run_all();
                 }
@@ -198,7 +211,20 @@ impl Rig {
         String::from_utf8(self.run(db, &words(line)).reply).unwrap()
     }
 
+    /// Says how short memory is, as the server does.
+    fn mind_memory(&mut self) {
+        let Some(budget) = self.budget else { return };
+        let (memory, segment) = (self.partition.memory(), self.partition.log.segment_size());
+        self.partition.set_shortage(match memory.segments {
+            used if used > budget && self.partition.is_stuck() => Shortage::Hopeless,
+            used if used > budget => Shortage::Now,
+            used if used - memory.leaving > budget - 2 * segment => Shortage::Soon,
+            _ => Shortage::None,
+        });
+    }
+
     fn end_turn(&mut self) {
+        self.mind_memory();
         if self.compacts {
             self.partition.compact(true);
         }
@@ -234,6 +260,21 @@ impl Rig {
         let result = job.run(&self.disk);
         self.partition.log_mut().complete(job.kind(), result);
         true
+    }
+
+    /// Carries out all jobs but those of one kind, which stay; some turns.
+    pub fn run_all_but(&mut self, held: JobKind) {
+        for _ in 0..8 {
+            self.end_turn();
+            self.partition.log_mut().tick();
+            while let Some(job) = self.partition.log_mut().next_job() {
+                self.jobs.push(job);
+            }
+            for job in self.jobs.extract_if(.., |job| job.kind() != held).collect::<Vec<_>>() {
+                let result = job.run(&self.disk);
+                self.partition.log_mut().complete(job.kind(), result);
+            }
+        }
     }
 
     /// Carries out all reads that there are, and no other jobs.

@@ -57,9 +57,11 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Scan => {
             Route::One(ScanPlace::parse(args.at(1)).map_or(PartitionId(0), |place| place.owner(partitions)))
         }
-        CommandId::ObjectEncoding | CommandId::ObjectFreq | CommandId::ObjectIdletime | CommandId::ObjectRefcount => {
-            Route::One(partition_of(args.at(2), partitions))
-        }
+        CommandId::MemoryUsage
+        | CommandId::ObjectEncoding
+        | CommandId::ObjectFreq
+        | CommandId::ObjectIdletime
+        | CommandId::ObjectRefcount => Route::One(partition_of(args.at(2), partitions)),
         // all others have one key, their first argument
         _ => Route::One(partition_of(args.at(1), partitions)),
     }

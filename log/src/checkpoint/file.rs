@@ -13,7 +13,7 @@ use crate::failpoint::{self, Point};
 use crate::header::SEGMENT_HEADER_BYTES;
 
 const MAGIC: &[u8; 8] = b"EMBERCKP";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 64;
 
 /// Where the first chunk begins.
@@ -41,6 +41,8 @@ pub(crate) struct Meta {
     pub chunks: Vec<ChunkMeta>,
     /// The position below which nothing exists, for each database.
     pub floors: Vec<u64>,
+    /// The `evicted` records before P1 about segments that were there at P1: of which, in which, and how many.
+    pub evictions: Vec<(u64, u64, u64)>,
     /// Transactions whose part lies between P0 and P1, and that were not decided at P1: nothing here counts them.
     pub undecided: Vec<u64>,
     /// Tickets below were settled when it was published: what it stands for has nothing to say of others (X4).
@@ -56,6 +58,8 @@ pub(crate) struct SegmentMeta {
     pub live_bytes: u64,
     pub tombstone_bytes: u64,
     pub floors: u64,
+    /// Whether its `freed` was appended.
+    pub is_freed: bool,
     /// Of each database: keys, those that will expire, the sum of their times.
     pub tallies: Vec<(u64, u64, u128)>,
 }

@@ -1,10 +1,14 @@
 //! What a start believes of the checkpoints that it finds (K1, K3).
 
-use crate::address::{Address, AddressSplit, LogPosition, PartitionId};
+use std::collections::BTreeSet;
+
+use crate::address::{Address, AddressSplit, LogPosition, PartitionId, SegmentSequence};
 use crate::checkpoint::file::Meta;
 use crate::checkpoint::life_of;
 use crate::disk::Disk;
+use crate::evict::Evictions;
 use crate::manifest::{Manifest, Section, SegmentEntry};
+use crate::recover::scan::Scanned;
 use crate::table::{Needed, SegmentTable};
 use crate::tally::{Tallies, Tally};
 
@@ -124,6 +128,29 @@ impl<F> Candidate<F> {
         let tally = |&(keys, expires, expiry_sum_ms): &(u64, u64, u128)| Tally { keys, expires, expiry_sum_ms };
         let tallies = Tallies(saved.tallies.iter().map(tally).collect());
         table.restore(entry.slot, Needed { live_bytes, tombstone_bytes, floors }, tallies);
+    }
+
+    /// The segments that were on their way out at P1: their `freed` lies before it, and is not replayed. A start that
+    /// finished the removal of a later one only would leave behind what that hid (T5).
+    pub fn freed(&self) -> BTreeSet<SegmentSequence> {
+        let freed = self.meta.segments.iter().filter(|segment| segment.is_freed);
+        freed.map(|segment| SegmentSequence(segment.sequence)).collect()
+    }
+
+    /// What was said before P1 of keys that were evicted from segments that are still there. What was said of others keeps
+    /// nothing any more, and is taken out of the table's counts.
+    pub fn restore_evictions<T>(&self, scanned: &[Scanned<T>], table: &mut SegmentTable) -> Vec<Evictions> {
+        let find = |sequence| scanned.iter().map(|found| &found.entry).find(|entry| entry.sequence == sequence);
+        let mut left = Vec::new();
+        for &(of, in_, count) in &self.meta.evictions {
+            let said = Evictions { of: SegmentSequence(of), in_: SegmentSequence(in_), count };
+            match (find(said.of), find(said.in_)) {
+                (Some(_), Some(_)) => left.push(said),
+                (None, Some(entry)) => table.remove_floors(entry.slot, count),
+                (_, None) => {}
+            }
+        }
+        left
     }
 
     /// Which slots still hold what they held, if a log has these segments now (K3).

@@ -18,7 +18,7 @@ use crate::horizon::TxId;
 use crate::job::{CheckpointJob, Done, Job, JobKind};
 use crate::log::{Appended, Log};
 use crate::record::DbId;
-use crate::segment::Segment;
+use crate::segment::{Life, Segment};
 use crate::tally::Shape;
 
 /// Checkpoints that are kept: should the newest be damaged there is another one.
@@ -169,6 +169,7 @@ impl<D: Disk> Log<D> {
             segments,
             chunks: std::mem::take(&mut saving.chunks),
             floors: floors.iter().map(|floor| floor.0).collect(),
+            evictions: self.evictions.iter().map(|said| (said.of.0, said.in_.0, said.count)).collect(),
             undecided: open.iter().map(|part| part.txid.0).collect(),
             horizon: until.0,
         };
@@ -198,6 +199,9 @@ impl<D: Disk> Log<D> {
                     PartHolds::Floor => needed.floors -= 1,
                 }
             }
+            let is_freed = matches!(segment.life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_));
+            #[cfg(any(test, feature = "sim"))]
+            let is_freed = is_freed && !crate::plant::is(crate::plant::Plant::T5Freed);
             SegmentMeta {
                 sequence: segment.sequence().0,
                 base: segment.base().0,
@@ -205,6 +209,7 @@ impl<D: Disk> Log<D> {
                 live_bytes: needed.live_bytes,
                 tombstone_bytes: needed.tombstone_bytes,
                 floors: needed.floors,
+                is_freed,
                 tallies: tallies.0.iter().map(|tally| (tally.keys, tally.expires, tally.expiry_sum_ms)).collect(),
             }
         };

@@ -59,6 +59,21 @@ impl<'a, D: Disk> ColdReplay<'a, D> {
         Ok(())
     }
 
+    /// Has the whole segment in memory whose first slot this is.
+    ///
+    /// # Errors
+    /// If it can't be read, or is damaged.
+    pub fn load(&mut self, first: SegmentSlot, table: &mut SegmentTable) -> Result<(), StartError> {
+        let Some((found, _)) = self.cold.get(&first) else { return Ok(()) };
+        if self.loaded.contains_key(&found.entry.sequence) {
+            return Ok(());
+        }
+        let memory = Load::of(found).run(self.disk).map_err(io_error(&segment_name(found.entry.file)))?;
+        table.make_resident(first, &memory);
+        self.loaded.insert(found.entry.sequence, memory);
+        Ok(())
+    }
+
     /// Hands over the records that `replay` begins with.
     ///
     /// # Errors
@@ -83,10 +98,8 @@ impl<'a, D: Disk> ColdReplay<'a, D> {
         let name = segment_name(found.entry.file);
         *reads += 1;
         if *reads > SINGLE_READS {
-            let memory = Load::of(found).run(self.disk).map_err(io_error(&name))?;
-            table.make_resident(found.entry.slot, &memory);
-            self.loaded.insert(found.entry.sequence, memory);
-            return Ok(());
+            let first = found.entry.slot;
+            return self.load(first, table);
         }
         let mut len = GUESS_BYTES;
         loop {

@@ -8,7 +8,7 @@ mod opened;
 mod opening;
 mod replay;
 mod salvage;
-mod scan;
+pub(crate) mod scan;
 mod start;
 mod transactions;
 

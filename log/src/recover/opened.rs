@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::address::{PartitionId, SegmentSequence};
+use crate::admission::Admission;
 use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
+use crate::free::SPARE_MEMORY;
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::job::segment_name;
 use crate::log::{FRAME_SPACE, Health, Log, SEAL_SPACE};
@@ -86,6 +88,7 @@ impl<D: Disk> Log<D> {
             refused_size: None,
             spare_files: Vec::new(),
             spare_memory: Vec::new(),
+            most_spares: SPARE_MEMORY,
             ticks: 0,
             waits_for_parts: false,
             ticks_in_head: 0,
@@ -97,6 +100,8 @@ impl<D: Disk> Log<D> {
             no_load_before: 0,
             cold: ColdReads::default(),
             claim: 0,
+            evictions: Vec::new(),
+            admission: Admission::Open,
             leaving_files: Vec::new(),
             dead: BTreeSet::new(),
             recheck_dead: true,
@@ -109,6 +114,7 @@ impl<D: Disk> Log<D> {
             refilled: Vec::new(),
             health: Health::Good,
             grow_limit: 0,
+            keep_limit: 0,
             shrink_limit: 0,
             compact_limit: 0,
             free_limit: 0,
@@ -144,10 +150,13 @@ impl<D: Disk> Log<D> {
 
     /// Finishes the removals that the log names (S4): the manifest's first edit leaves them out.
     pub(crate) fn list_removals(&mut self, freed: &BTreeSet<SegmentSequence>) {
-        for segment in &mut self.segments {
-            if freed.contains(&segment.sequence()) && self.table.needed(segment.slot).live_bytes == 0 {
-                segment.life = Life::FreePendingManifest(self.edits);
+        // what was flushed may count as live until the sweep comes by: then it stays, and so do later ones, whose tombstones
+        // may have been dropped because it was about to go (T5)
+        for segment in self.segments.iter_mut().filter(|segment| freed.contains(&segment.sequence())) {
+            if self.table.needed(segment.slot).live_bytes > 0 {
+                break;
             }
+            segment.life = Life::FreePendingManifest(self.edits);
         }
     }
 

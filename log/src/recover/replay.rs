@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::address::{Address, LogPosition, SegmentSequence};
 use crate::checkpoint::{Candidate, Refused, SavedPages};
 use crate::disk::Disk;
+use crate::evict::{self, Evictions, Followed};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::TxId;
@@ -49,6 +50,9 @@ pub trait Replay: Send {
         Err("checkpoints are not read".to_owned())
     }
 
+    /// A record that was applied is evicted, if the key's newest is still this one.
+    fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>);
+
     /// Records that it wants to see before any other, once it is restored, added to `addresses`.
     fn begins_with(&self, _addresses: &mut Vec<Address>) {}
 
@@ -79,6 +83,8 @@ pub(crate) struct Replayed {
     pub refused: Vec<Refused>,
     /// The one that was, and where it was taken.
     pub began_with: Option<(String, LogPosition)>,
+    /// What was evicted out of segments that still exist.
+    pub evictions: Vec<Evictions>,
     /// Segments that were not read at first, and then were.
     pub loaded: Loaded,
 }
@@ -142,6 +148,9 @@ struct Begin {
     undecided: BTreeSet<TxId>,
     /// and with everything.
     upto: LogPosition,
+    /// What was said before that of segments on their way out, and of those that keys were evicted from.
+    freed: BTreeSet<SegmentSequence>,
+    evictions: Vec<Evictions>,
 }
 
 fn install_all<F>(scanned: &[Scanned<F>], table: &mut SegmentTable) {
@@ -188,7 +197,13 @@ fn replay_from<D: Disk, R: Replay>(
     if crate::plant::is(crate::plant::Plant::K1Parts) {
         undecided.clear();
     }
-    let begin = Begin { from: LogPosition(meta.from), upto: LogPosition(meta.upto), undecided };
+    let begin = Begin {
+        from: LogPosition(meta.from),
+        upto: LogPosition(meta.upto),
+        undecided,
+        freed: candidate.freed(),
+        evictions: candidate.restore_evictions(scanned, table),
+    };
     let replayed = replay_all(disk, scanned, &begin, context, table, replay).map_err(Stopped::Failed)?;
     Ok(Replayed { began_with: Some((candidate.name.clone(), begin.upto)), ..replayed })
 }
@@ -202,11 +217,12 @@ fn replay_all<D: Disk>(
     table: &mut SegmentTable,
     replay: &mut impl Replay,
 ) -> Result<Replayed, StartError> {
-    let mut replayed = Replayed::default();
-    let progress = context.progress;
+    let replayed = Replayed { freed: begin.freed.clone(), evictions: begin.evictions.clone(), ..Replayed::default() };
     let mut cold = ColdReplay::new(disk, scanned);
     cold.begin(table, replay)?;
-    for found in scanned {
+    let mut taker = Taker { scanned, table, replay, cold, followed: None, replayed };
+    let progress = context.progress;
+    for (nth, found) in scanned.iter().enumerate() {
         let base = found.header.map_or(LogPosition(0), |header| header.base);
         if base.plus(found.valid_end) <= begin.from {
             let bytes = if found.writer.is_some() { found.entry.size } else { 0 };
@@ -231,7 +247,7 @@ fn replay_all<D: Disk>(
                     let file = segment_name(found.entry.file);
                     return Err(StartError::Inconsistent { file, reason: format!("no record at {offset}") });
                 };
-                let address = table.split().address(found.entry.slot, offset);
+                let address = taker.table.split().address(found.entry.slot, offset);
                 if let Some(part) = record.part() {
                     if !context.outcomes.is_committed(part.txid) {
                         skipped = part.records + 1; // the part itself too, below
@@ -240,48 +256,75 @@ fn replay_all<D: Disk>(
                     }
                 }
                 if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
-                    if table.has_cold() {
-                        cold.bring_for(&record, table, replay)?;
-                    }
-                    take(address, &record, table, replay, &mut replayed).map_err(StartError::Replay)?;
+                    taker.take(nth, address, &record)?;
                 }
                 (skipped, wanted) = (skipped.saturating_sub(1), wanted.saturating_sub(1));
                 offset += record.encoded_len() as u64;
             }
-            replayed.records += u64::from(frame.records);
+            taker.replayed.records += u64::from(frame.records);
             progress.replayed.fetch_add(u64::from(frame.records), Ordering::Relaxed);
             at = next;
         }
         progress.replayed_bytes.fetch_add(found.entry.size.saturating_sub(at), Ordering::Relaxed);
     }
-    replay.check().map_err(StartError::Replay)?;
+    taker.replay.check().map_err(StartError::Replay)?;
+    let Taker { table, cold, mut replayed, .. } = taker;
     replayed.loaded = cold.ended(table);
     Ok(replayed)
 }
 
-/// Hands one record on, and notes what the table has to know of it.
-fn take(
-    address: Address,
-    record: &Record<'_>,
-    table: &mut SegmentTable,
-    replay: &mut impl Replay,
-    replayed: &mut Replayed,
-) -> Result<(), String> {
-    match record.kind() {
-        Kind::Part | Kind::Seal | Kind::Mark => return Ok(()),
-        Kind::Abort => {
-            table.add_floor(address); // it hides a part (T1)
-            return Ok(());
+/// Hands records on, and notes what the table and the log have to know of them.
+struct Taker<'a, D: Disk, R> {
+    scanned: &'a [Scanned<D::File>],
+    table: &'a mut SegmentTable,
+    replay: &'a mut R,
+    cold: ColdReplay<'a, D>,
+    followed: Option<Followed>,
+    replayed: Replayed,
+}
+
+impl<D: Disk, R: Replay> Taker<'_, D, R> {
+    /// A record of the `nth` segment.
+    fn take(&mut self, nth: usize, address: Address, record: &Record<'_>) -> Result<(), StartError> {
+        if self.table.has_cold() {
+            self.cold.bring_for(record, self.table, self.replay)?;
         }
-        Kind::Freed => {
-            if let Some(Entry::Freed { sequence, .. }) = record.entry() {
-                replayed.freed.insert(sequence);
+        match record.kind() {
+            Kind::Part | Kind::Seal | Kind::Mark => return Ok(()),
+            Kind::Abort => {
+                self.table.add_floor(address); // it hides a part (T1)
+                return Ok(());
             }
-            return Ok(());
+            Kind::Freed => {
+                if let Some(Entry::Freed { sequence, .. }) = record.entry() {
+                    self.replayed.freed.insert(sequence);
+                }
+                return Ok(());
+            }
+            Kind::Evicted => {
+                if let Some(Entry::Evicted { upto }) = record.entry() {
+                    self.evict(nth, address, upto)?;
+                }
+                return Ok(());
+            }
+            Kind::Delete => self.table.add_tombstone(address, record.encoded_len()),
+            Kind::Floor => self.table.add_floor(address),
+            Kind::Put | Kind::PutInt | Kind::PutPacked => {}
         }
-        Kind::Delete => table.add_tombstone(address, record.encoded_len()),
-        Kind::Floor => table.add_floor(address),
-        Kind::Put | Kind::PutInt | Kind::PutPacked => {}
+        self.replay.apply(self.table, address, record).map_err(StartError::Replay)
     }
-    replay.apply(table, address, record)
+
+    /// What the index refers to of a segment that is still there, before `upto`, is gone (T5). Its records are looked at, all of
+    /// them, so it is read if it was not.
+    fn evict(&mut self, nth: usize, address: Address, upto: LogPosition) -> Result<(), StartError> {
+        let scanned = &self.scanned[..=nth];
+        let Some(of) = evict::segment_of(scanned, upto) else { return Ok(()) }; // it may be gone
+        self.cold.load(scanned[of].entry.slot, self.table)?;
+        let replay = &mut *self.replay;
+        let evict = |table: &mut SegmentTable, at, record: &Record<'_>| replay.evict(table, at, record);
+        evict::follow(&mut self.followed, of, &scanned[of], self.table, upto, evict);
+        self.table.add_floor(address);
+        evict::note(&mut self.replayed.evictions, scanned[of].entry.sequence, scanned[nth].entry.sequence);
+        Ok(())
+    }
 }

@@ -429,6 +429,7 @@ pub fn start<D: Disk, R: Replay>(
     for (p, (remains, replay)) in remains.into_iter().enumerate() {
         let mut log = Log::opened(Arc::clone(&disk), share(), PartitionId(p as u16), &catalog, remains);
         log.append_missing(&settled.missing[p])?;
+        log.evictions.clone_from(&replays[p].evictions);
         failpoint::pass(Point::StartMarked);
         log.list_removals(&replays[p].freed);
         logs.push((log, replay));

@@ -7,6 +7,7 @@ mod connection;
 mod info;
 mod kill;
 mod latency;
+mod memory;
 mod monitor;
 mod pubsub;
 mod reply;
@@ -106,10 +107,15 @@ impl Shard {
             }
             CommandId::ConfigRewrite => self.config_rewrite(conn),
             CommandId::ConfigSet => self.config_set(conn, args),
+            CommandId::MemoryDoctor
+            | CommandId::MemoryMallocStats
+            | CommandId::MemoryPurge
+            | CommandId::MemoryStats => self.memory(conn, command.id),
             CommandId::AclHelp
             | CommandId::ClientHelp
             | CommandId::ConfigHelp
             | CommandId::LatencyHelp
+            | CommandId::MemoryHelp
             | CommandId::ObjectHelp
             | CommandId::PubsubHelp
             | CommandId::SlowlogHelp => {

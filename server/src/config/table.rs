@@ -154,11 +154,10 @@ directives! {
             "how much output of a client (normal, replica, pubsub) may wait to be sent: more than \
              hard at once or more than soft for so many seconds disconnects it; 0 for no bound";
         MaxMemory maxmemory: u64 = 0, "maxmemory", Runtime, Memory::new(0, u64::MAX),
-            "memory for data and index, 0 for no bound";
+            "memory for data, index and buffers, 0 for no bound";
         MaxMemoryPolicy maxmemory_policy: EvictionPolicy = EvictionPolicy::Spill,
             "maxmemory-policy", Runtime, EVICTION_POLICY,
-            "what gives way at maxmemory; spill loses nothing, it reads what is cold from disk; the \
-             others are kept, not enforced by this version";
+            "what gives way at maxmemory; spill loses nothing, it reads what is cold from disk";
         Databases databases: u32 = 16, "databases", Start, Number::<u32>::new(1, 255),
             "number of databases for SELECT";
     }

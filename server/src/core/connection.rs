@@ -246,6 +246,12 @@ impl Connection {
         self.output.len() + self.pieces.bytes() + self.ready.len() + self.sending
     }
 
+    /// The memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let outputs = self.output.bytes_capacity() + self.ready.bytes_capacity() + self.spare.bytes_capacity();
+        size_of::<Self>() + self.query.capacity() + outputs + self.pieces.bytes() + self.sending
+    }
+
     /// Whether nothing is left to be sent.
     pub fn is_flushed(&self) -> bool {
         self.unsent() == 0 && !self.pieces.is_awaiting()

@@ -40,6 +40,8 @@ impl Cron {
         }
         self.next_ms = Self::next_after(shard.up_ms);
         shard.stats.sample(shard.up_ms);
+        shard.count_clients();
+        shard.count_memory();
         shard.drop_hopeless();
         shard.check_pause();
         shard.send_withheld(driver);

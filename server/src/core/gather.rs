@@ -61,6 +61,12 @@ pub(crate) enum Question {
     Save,
     /// SAVE: answered when it is done.
     SaveAndWait,
+    /// MEMORY STATS.
+    MemoryStats,
+    /// MEMORY DOCTOR.
+    MemoryDoctor,
+    /// MEMORY PURGE.
+    Purge,
 }
 
 /// What a core answers.
@@ -187,7 +193,7 @@ impl Shard {
 
     fn tell(&mut self, question: &Question) -> Told {
         match question {
-            Question::Info(_) => Told::Info(Box::new(self.snapshot())),
+            Question::Info(_) | Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot())),
             Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
             Question::Config { config, users, version, .. } => {
                 self.take_over(config, users, *version);
@@ -212,6 +218,10 @@ impl Shard {
             Question::Compact => Told::Compacts(self.begin_compaction()),
             Question::Save | Question::SaveAndWait => {
                 Told::Saves(self.begin_saving().then_some(()).ok_or(SAVES_ALREADY))
+            }
+            Question::Purge => {
+                self.purge();
+                Told::Done
             }
             Question::ResetStats => {
                 self.reset_stats();
@@ -246,11 +256,7 @@ impl Shard {
         let mut reply = Reply::new(output, protocol);
         match question {
             Question::Info(sections) => {
-                let mut cores: Vec<Snapshot> = told
-                    .into_iter()
-                    .filter_map(|told| if let Told::Info(snapshot) = told { Some(*snapshot) } else { None })
-                    .collect();
-                cores.sort_by_key(|snapshot| snapshot.core);
+                let cores = snapshots(told);
                 reply.verbatim(*b"txt", self.info_text(sections, &cores).as_bytes());
             }
             Question::Clients(_) => {
@@ -281,13 +287,29 @@ impl Shard {
                     None => reply.ok(),
                 }
             }
+            Question::MemoryStats => self.reply_memory_stats(&snapshots(told), &mut reply),
+            Question::MemoryDoctor => reply.verbatim(*b"txt", self.doctor(&snapshots(told)).as_bytes()),
             Question::Kill(killed) => reply_killed(killed, &told, &mut reply),
             Question::Publish { .. } => reply_published(&told, &mut reply),
             Question::Channels(about) => reply_channels(about, &told, &mut reply),
             Question::SlowLog(about) => self.reply_slow_log(about, told, &mut reply),
             Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
             Question::Config { count: Some(count), .. } => reply.integer(*count as i64),
-            Question::Config { .. } | Question::ResetStats | Question::Pause(_) | Question::Settle => reply.ok(),
+            Question::Config { .. }
+            | Question::Purge
+            | Question::ResetStats
+            | Question::Pause(_)
+            | Question::Settle => reply.ok(),
         }
     }
+}
+
+/// What all cores have told of themselves, by their numbers.
+fn snapshots(told: Vec<Told>) -> Vec<Snapshot> {
+    let mut cores: Vec<Snapshot> = told
+        .into_iter()
+        .filter_map(|told| if let Told::Info(snapshot) = told { Some(*snapshot) } else { None })
+        .collect();
+    cores.sort_by_key(|snapshot| snapshot.core);
+    cores
 }

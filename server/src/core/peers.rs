@@ -16,6 +16,8 @@ pub(crate) struct Peers {
     cores: Vec<Peer>,
     /// The last number that a connection was given.
     last_client: AtomicU64,
+    /// The most that all cores together have used.
+    pub peak_memory: AtomicU64,
     /// The number that the next entry of the slow log gets.
     next_slow: AtomicU64,
     /// How many cores have got their partitions.
@@ -49,6 +51,10 @@ struct Peer {
     inbox: Inbox<Message>,
     waker: Waker,
     clients: AtomicUsize,
+    /// What it uses of memory, and what of it is on its way out; whether it has found nothing to give back.
+    used: AtomicU64,
+    leaving: AtomicU64,
+    is_stuck: AtomicBool,
     /// How many names its connections listen to.
     subscriptions: AtomicUsize,
     /// How many of its connections monitor.
@@ -62,12 +68,16 @@ impl Peers {
             inbox: Inbox::new(),
             waker,
             clients: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
+            is_stuck: AtomicBool::new(false),
             subscriptions: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
         };
         Self {
             cores: wakers.into_iter().map(peer).collect(),
             last_client: AtomicU64::new(0),
+            peak_memory: AtomicU64::new(0),
             next_slow: AtomicU64::new(0),
             loaded: AtomicU16::new(0),
             read_only: AtomicBool::new(false),
@@ -118,6 +128,26 @@ impl Peers {
     /// Whether a core may wait in its poll: nothing was said to it. What is said from now on wakes it.
     pub fn sleep(&self, me: CoreId) -> bool {
         self.cores[me.index()].inbox.sleep()
+    }
+
+    /// A core says what memory it uses.
+    pub fn tell_memory(&self, me: CoreId, used: u64, leaving: u64, is_stuck: bool) {
+        let peer = &self.cores[me.index()];
+        peer.used.store(used, Ordering::Relaxed);
+        peer.leaving.store(leaving, Ordering::Relaxed);
+        peer.is_stuck.store(is_stuck, Ordering::Relaxed);
+        let (all, ..) = self.used_memory();
+        if all > self.peak_memory.load(Ordering::Relaxed) {
+            self.peak_memory.fetch_max(all, Ordering::Relaxed);
+        }
+    }
+
+    /// What all cores use, what of it is on its way out, and whether none has found anything to give back. Each core's
+    /// word is as old as its last turn.
+    pub fn used_memory(&self) -> (u64, u64, bool) {
+        let sum = |of: fn(&Peer) -> &AtomicU64| self.cores.iter().map(|peer| of(peer).load(Ordering::Relaxed)).sum();
+        let is_stuck = self.cores.iter().all(|peer| peer.is_stuck.load(Ordering::Relaxed));
+        (sum(|peer| &peer.used), sum(|peer| &peer.leaving), is_stuck)
     }
 
     /// A number for a new connection.

@@ -11,6 +11,7 @@ use crate::acl::Users;
 use crate::clock::Clock;
 use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
+use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
 use crate::core::gather::Gathers;
@@ -44,6 +45,10 @@ pub(crate) struct Facts {
     pub config_file: String,
     pub driver: &'static str,
     pub started_ms: u64,
+    /// Anonymous memory that was resident before the data were.
+    pub startup_bytes: u64,
+    /// What all drivers' receive buffers take: the same whatever the data, so it is not held against `maxmemory`.
+    pub pool_bytes: u64,
     pub port: u16,
 }
 
@@ -117,6 +122,8 @@ pub(crate) struct Shard {
     pub locked_out: VecDeque<ConnId>,
     /// What other cores' connections have here.
     pub visitors: Visitors,
+    /// What this core's memory is.
+    pub budget: Budget,
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
     pub saves: Saves,
@@ -172,9 +179,12 @@ impl Shard {
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;
+        let eviction = eviction_policy(self.config.maxmemory_policy);
         let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            own.partition.set_eviction(eviction);
+            own.partition.log_mut().set_memory_bounded(maxmemory > 0);
             own.partition.set_limits(limits);
             own.partition.set_amplification(amplification);
             let max_bytes = log_max_size / u64::from(own.partition.partitions());

@@ -142,6 +142,7 @@ impl<D: Driver> Core<D> {
             self.shard.meter.settle();
             let visits = self.shard.progress_transactions();
             self.cron.run(&mut self.shard, &mut self.driver);
+            self.shard.mind_memory();
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
             busy = self.shard.clear_away(is_idle) || visits;
             busy |= self.shard.data.is_filling();

@@ -32,6 +32,13 @@ pub struct Settings {
     pub buffer_len_bytes: u32,
 }
 
+impl Settings {
+    /// The pool's memory, once all of it was used.
+    pub const fn bytes(self) -> u64 {
+        self.buffers as u64 * self.buffer_len_bytes as u64
+    }
+}
+
 impl Default for Settings {
     /// 512 buffers of 16 KiB: enough for a turn in which every one of 512 clients has sent something, and one
     /// receive takes a whole pipeline of small commands. Fewer make a turn with many clients wait for a

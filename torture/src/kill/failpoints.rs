@@ -37,22 +37,24 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    fn new(name: String) -> Self {
+    pub(super) fn new(name: String) -> Self {
         Self { name, aimed: 0, died: 0, reach: 0 }
     }
 
-    fn arm(&mut self, spec: &ServerSpec, rng: &mut Rng) -> ServerSpec {
+    /// A server that dies there.
+    pub(super) fn arm(&mut self, spec: &ServerSpec, rng: &mut Rng) -> ServerSpec {
         self.aimed += 1;
         let pass = 1 + rng.below(1 << self.reach);
         spec.clone().failpoints(format!("{}=abort@{pass}", self.name))
     }
 
     /// Whether the server, which is dead, has died there.
-    fn has_struck(&self, server: &Server) -> bool {
+    pub(super) fn has_struck(&self, server: &Server) -> bool {
         server.log_text().contains(&format!("failpoint {}: dying", self.name))
     }
 
-    fn learn(&mut self, died: bool) {
+    /// The next pass to die at is further out after a death, and nearer after none.
+    pub(super) fn learn(&mut self, died: bool) {
         self.died += u64::from(died);
         self.reach = if died { (self.reach + 1).min(MOST_REACH) } else { self.reach.saturating_sub(2) };
     }
@@ -143,7 +145,7 @@ impl State {
 }
 
 /// Waits until the server has killed itself, and kills it when it does not.
-fn until_dead(server: &mut Server, patience: Duration, ends_in_order: bool) -> Result<()> {
+pub(super) fn until_dead(server: &mut Server, patience: Duration, ends_in_order: bool) -> Result<()> {
     let deadline = Instant::now() + if ends_in_order { patience / 2 } else { patience };
     while Instant::now() < deadline {
         if server.exited()?.is_some() {

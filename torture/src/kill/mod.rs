@@ -7,6 +7,7 @@
 //! The seed decides commands and moments; how far each connection gets by then is up to the
 //! machine.
 
+mod cache;
 mod check;
 mod companion;
 mod failpoints;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use crate::rng::Rng;
 use crate::value::escape;
 use crate::{Client, Error, Result, Server, ServerSpec};
+pub use cache::{CacheReport, run_cache};
 use check::Snapshot;
 pub use failpoints::{StepReport, run_at_failpoints};
 use model::{Found, Key, Model};

@@ -248,7 +248,7 @@ impl<D: Disk> Partition<D> {
             Step::Commit => match self.append_decision(&mut open, &Entry::Mark { txid: ticket }) {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
-                Ok(()) | Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_)) => {
+                Ok(()) | Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_) | Refusal::NoMemory) => {
                     self.publish_part(&open);
                     open.records.clear();
                     return self.leave(open);

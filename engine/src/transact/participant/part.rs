@@ -128,7 +128,7 @@ impl<D: Disk> Partition<D> {
         let appended = match self.append_decision(open, &Entry::Abort { txid: ticket }) {
             Ok(()) => true,
             Err(Refusal::Wait) => return Err(Stop::Wait),
-            Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_)) => false,
+            Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_) | Refusal::NoMemory) => false,
         };
         self.release_records(open);
         open.step = Step::Undone;

@@ -4,7 +4,6 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
-use emberkv_resp::schema::Flags;
 use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
@@ -113,7 +112,7 @@ impl<D: Disk> Partition<D> {
                 let mut output = Output::new();
                 let mut reply = Reply::new(&mut output, run.protocol);
                 let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
-                let is_refused = self.spill.is_full && id.command().flags.contains(Flags::DENYOOM);
+                let is_refused = self.is_refused(*id);
                 let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.execute_other(request, &mut reply) };
                 match done {
                     Ok(()) => {}

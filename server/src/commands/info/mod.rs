@@ -28,6 +28,8 @@ use std::fmt::Write;
 
 use emberkv_resp::Args;
 
+pub(crate) use keyspace::dbs;
+pub(crate) use memory::Used;
 pub(crate) use prometheus::metrics_text;
 pub(crate) use snapshot::Snapshot;
 

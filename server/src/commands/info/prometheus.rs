@@ -77,9 +77,9 @@ pub(crate) fn metrics_text(cores: &[Snapshot]) -> String {
 fn memory(page: &mut Page, cores: &[Snapshot]) {
     page.single("resident_bytes", "gauge", "Memory of the process.", process::resident_bytes());
     page.metric("memory_bytes", "gauge", "Memory by what it is for.");
-    page.sample("memory_bytes", "kind=\"segments\"", total(cores, |partition| partition.memory_bytes.0));
-    page.sample("memory_bytes", "kind=\"index\"", total(cores, |partition| partition.memory_bytes.1));
-    page.sample("memory_bytes", "kind=\"expiry\"", total(cores, |partition| partition.memory_bytes.2));
+    page.sample("memory_bytes", "kind=\"segments\"", total(cores, |partition| partition.memory.segments));
+    page.sample("memory_bytes", "kind=\"index\"", total(cores, |partition| partition.memory.index));
+    page.sample("memory_bytes", "kind=\"expiry\"", total(cores, |partition| partition.memory.expiry));
 }
 
 fn log(page: &mut Page, cores: &[Snapshot]) {

@@ -1,7 +1,7 @@
 //! What INFO tells of one core, for the core that was asked.
 
 use bytes::Bytes;
-use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, SpillStats, Stats};
+use emberkv_engine::{CheckpointStats, CompactionStats, DbStats, Memory, SpillStats, Stats};
 use emberkv_log::{ColdStats, DbId, Debt, Unread};
 use emberkv_resp::schema::CommandId;
 
@@ -17,6 +17,8 @@ use crate::stats::{Rates, ServerStats};
 pub(crate) struct Snapshot {
     pub core: u16,
     pub clients: usize,
+    /// What they take.
+    pub client_bytes: u64,
     pub longest_input: usize,
     pub longest_output: usize,
     pub waiting: usize,
@@ -40,8 +42,7 @@ pub(crate) struct PartitionSnapshot {
     pub number: u16,
     pub stats: Stats,
     pub dbs: Vec<DbStats>,
-    /// Of segments, index and expiry.
-    pub memory_bytes: (u64, u64, u64),
+    pub memory: Memory,
     pub live_bytes: u64,
     pub segments: usize,
     pub log_bytes: u64,
@@ -92,7 +93,7 @@ impl Shard {
                     number: own.number,
                     stats: partition.stats(),
                     dbs: (0..databases).map(|db| partition.db_stats(DbId(db as u8))).collect(),
-                    memory_bytes: partition.memory(),
+                    memory: partition.memory(),
                     live_bytes: log.table().live_bytes(),
                     segments,
                     log_bytes,
@@ -118,6 +119,7 @@ impl Shard {
         Snapshot {
             core: self.me.0,
             clients: self.connections.len(),
+            client_bytes: self.client_bytes(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
             waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len(),

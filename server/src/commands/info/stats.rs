@@ -34,7 +34,7 @@ pub(super) fn write(text: &mut String, _: &Shard, cores: &[Snapshot]) {
         "expired_keys": total(cores, |partition| partition.stats.expired),
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
-        "evicted_keys": 0,
+        "evicted_keys": total(cores, |partition| partition.stats.evicted),
         "evicted_clients": 0,
         "keyspace_hits": total(cores, |partition| partition.stats.hits) + sum(cores, |core| core.stats.direct_hits),
         "keyspace_misses": total(cores, |partition| partition.stats.misses) + sum(cores, |core| core.stats.direct_misses),

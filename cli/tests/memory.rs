@@ -1,0 +1,143 @@
+//! `maxmemory`: what is used stays below it, keys go by the policy or writes are refused, and what has gone stays gone.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod common;
+
+use common::{eventually, is_ember, must, spec, start, text};
+use emberkv_torture::{Client, Server, Value};
+
+const MIB: u64 = 1 << 20;
+
+/// A field of INFO.
+fn info(client: &mut Client, field: &str) -> u64 {
+    let all = text(&must(client, "INFO"));
+    let line = all.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("INFO has no number {field}:\n{all}"))
+}
+
+/// Sets keys of a kilobyte; how many were refused for want of memory.
+fn load(client: &mut Client, keys: std::ops::Range<u32>) -> u32 {
+    let value = vec![b'x'; 1000];
+    let mut refused = 0;
+    for from in keys.clone().step_by(200) {
+        let to = (from + 200).min(keys.end);
+        for i in from..to {
+            client.send(&[b"SET".as_slice(), format!("key:{i}").as_bytes(), &value]);
+        }
+        client.flush().unwrap();
+        for _ in from..to {
+            match client.read().unwrap() {
+                Value::Error(error) => {
+                    assert!(error.starts_with(b"OOM command not allowed when used memory > 'maxmemory'."));
+                    refused += 1;
+                }
+                other => assert_eq!(text(&other), "OK"),
+            }
+        }
+    }
+    refused
+}
+
+fn there(client: &mut Client, keys: std::ops::Range<u32>) -> Vec<u32> {
+    let mut found = Vec::new();
+    for from in keys.clone().step_by(500) {
+        let to = (from + 500).min(keys.end);
+        (from..to).for_each(|i| client.send(&["EXISTS".to_owned(), format!("key:{i}")]));
+        client.flush().unwrap();
+        found.extend((from..to).filter(|_| client.read().unwrap() == Value::Integer(1)));
+    }
+    found
+}
+
+/// Used memory is below the limit, and what is resident is what is accounted for, and little more.
+fn check_memory(client: &mut Client, max: u64) {
+    let counted = info(client, "used_memory") - info(client, "mem_not_counted_for_evict");
+    assert!(counted <= max, "{counted} bytes are used of {max}");
+    let (used, rss) = (info(client, "used_memory"), info(client, "used_memory_rss"));
+    assert!(rss <= used + used / 20 + 24 * MIB, "{rss} bytes are resident, {used} accounted for");
+}
+
+fn fill_three_times(cores: &str) {
+    let max = 48 * MIB;
+    let args = ["--maxmemory", "48mb", "--maxmemory-policy", "allkeys-lru", "--cores", cores];
+    let (mut server, dir) = start("allkeys-lru", &args);
+    let mut client = server.connect().unwrap();
+    const KEYS: u32 = 150_000;
+    for from in (0..KEYS).step_by(15_000) {
+        assert_eq!(load(&mut client, from..from + 15_000), 0, "nothing is refused");
+        // some are read all the time
+        (0..1000).for_each(|i| client.send(&["GET".to_owned(), format!("key:{i}")]));
+        client.flush().unwrap();
+        (0..1000).for_each(|_| drop(client.read().unwrap()));
+        check_memory(&mut client, max);
+    }
+    let left = there(&mut client, 0..KEYS);
+    assert!(info(&mut client, "evicted_keys") >= u64::from(KEYS) - left.len() as u64);
+    assert!(left.len() > 30_000, "{} keys fit into {max} bytes", left.len());
+    let hot = left.iter().filter(|i| **i < 1000).count();
+    assert!(hot >= 950, "{hot} of 1000 keys that are read are left");
+    assert_eq!(must(&mut client, "DBSIZE"), Value::Integer(left.len() as i64));
+    server.kill9().unwrap();
+    let server = Server::start(&spec(dir.path(), &args)).unwrap();
+    let mut client = server.connect().unwrap();
+    assert_eq!(there(&mut client, 0..KEYS), left, "what was evicted is not there again, and nothing else has gone");
+    check_memory(&mut client, max);
+    assert_eq!(load(&mut client, 0..20_000), 0);
+    check_memory(&mut client, max);
+}
+
+#[test]
+fn a_cache_takes_three_times_what_fits_into_it() {
+    if is_ember() {
+        fill_three_times("1");
+    }
+}
+
+#[test]
+fn a_cache_on_two_cores_takes_three_times_what_fits_into_it() {
+    if is_ember() {
+        fill_three_times("2");
+    }
+}
+
+#[test]
+fn without_eviction_writes_are_refused_and_deletes_bring_them_back() {
+    let (server, _dir) = start("noeviction", &["--maxmemory", "32mb", "--maxmemory-policy", "noeviction"]);
+    let mut client = server.connect().unwrap();
+    let refused = load(&mut client, 0..60_000);
+    assert!((20_000..45_000).contains(&refused), "{refused} of 60,000 writes of a kilobyte were refused");
+    for words in ["APPEND key:1 x", "INCR n", "MSET a 1 b 2", "SETNX n 1", "SETRANGE key:1 0 x"] {
+        assert!(text(&client.ask(words).unwrap()).starts_with("OOM"), "{words}");
+    }
+    for words in
+        ["GET key:1", "EXPIRE key:1 1000", "PERSIST key:1", "STRLEN key:2", "MEMORY USAGE key:1", "MEMORY STATS"]
+    {
+        must(&mut client, words);
+    }
+    for i in 0..10_000 {
+        must(&mut client, &format!("DEL key:{i}"));
+    }
+    eventually("there is room again", || text(&client.ask("SET key:1 x").unwrap()) == "OK");
+    assert_eq!(load(&mut client, 0..3_000), 0);
+    // a limit that is lowered is below what is used; without one all is well
+    must(&mut client, "CONFIG SET maxmemory 8mb");
+    eventually("the limit is kept", || text(&client.ask("SET key:1 x").unwrap()).starts_with("OOM"));
+    must(&mut client, "CONFIG SET maxmemory 0");
+    eventually("there is no limit", || text(&client.ask("SET key:1 x").unwrap()) == "OK");
+}
+
+#[test]
+fn a_lower_limit_evicts_at_once() {
+    if !is_ember() {
+        return;
+    }
+    let (server, _dir) = start("lowered", &["--segment-size", "1mb", "--maxmemory-policy", "allkeys-lfu"]);
+    let mut client = server.connect().unwrap();
+    assert_eq!(load(&mut client, 0..50_000), 0);
+    must(&mut client, "CONFIG SET maxmemory 32mb");
+    eventually("keys are evicted", || {
+        info(&mut client, "used_memory") - info(&mut client, "mem_not_counted_for_evict") <= 32 * MIB
+    });
+    assert!(info(&mut client, "evicted_keys") > 15_000);
+    must(&mut client, "SET a 1");
+}
