@@ -78,8 +78,17 @@ pub(crate) fn last_generation(names: &[String], partition: PartitionId) -> u64 {
     of.map(|(_, generation)| generation).max().unwrap_or(0)
 }
 
+/// No log with these segments was ever longer.
+fn listed_end(section: &Section) -> LogPosition {
+    let begun = |entry: &SegmentEntry| entry.extent.base().map(|base| base.0.saturating_add(entry.size));
+    let last = section.segments.iter().filter_map(begun).max().unwrap_or(0);
+    // those that were not begun when that was written follow
+    let prepared = section.segments.iter().filter(|entry| entry.extent.base().is_none());
+    LogPosition(prepared.fold(last, |end, entry| end.saturating_add(entry.size)))
+}
+
 impl<F> Candidate<F> {
-    /// Up to where it shows that the log was durable: if it is of the life that the log has had there.
+    /// Up to where it shows that the log was durable: if it is of the life that the log has had there, and can have been so long.
     pub fn proves_durable(&self, section: &Section) -> Option<LogPosition> {
         #[cfg(any(test, feature = "sim"))]
         if crate::plant::is(crate::plant::Plant::K1) {
@@ -87,7 +96,7 @@ impl<F> Candidate<F> {
         }
         let upto = self.meta.records_end();
         let life = life_of(&section.incarnations, upto)?;
-        ((life.term, life.id) == self.meta.life).then_some(upto)
+        ((life.term, life.id) == self.meta.life && upto <= listed_end(section)).then_some(upto)
     }
 
     /// Why it must not be used with a log of these segments that ends at `tail`, if there is a reason.
