@@ -266,6 +266,7 @@ fn a_life_over_partitions_notices_each_rule_that_is_missing() {
         Plant::X8Names,
         Plant::X8Flush,
     ] {
-        assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
+        // room that others take shows only on a disk that is full at the right moment
+        assert!(is_noticed(plant, 12_000), "nothing noticed that {plant:?} is missing");
     }
 }
