@@ -84,7 +84,7 @@ fn errors_name_the_line_and_what_is_wrong_with_it() {
              (a comment needs a line of its own)",
         ),
         ("logfile \"abc", "data.conf:1: 'logfile \"abc': Unbalanced quotes in configuration line"),
-        ("databases 0", "data.conf:1: 'databases 0': argument must be between 1 and 256 inclusive"),
+        ("databases 0", "data.conf:1: 'databases 0': argument must be between 1 and 255 inclusive"),
         (
             "client-output-buffer-limit normal 0 0",
             "data.conf:1: 'client-output-buffer-limit normal 0 0': Wrong number of arguments in \
