@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::KillPlan;
 use super::failpoints::{StepReport, until_dead};
@@ -22,8 +22,10 @@ const BESIDE: [&str; 6] =
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// After so many rounds the next data set is begun.
 const ROUNDS_OF_A_SET: u64 = 8;
-/// Keys of each connection: several times as many as fit.
-const KEYS: u64 = 12_000;
+/// How long a data set is filled at most, until something is evicted.
+const FILLING: Duration = Duration::from_secs(60);
+/// Keys of each connection: more than fit.
+const KEYS: u64 = 20_000;
 /// Commands that are sent together.
 const BATCH: u64 = 64;
 /// Enough to see what is wrong.
@@ -135,10 +137,13 @@ pub fn run_cache(plan: &KillPlan) -> Result<CacheReport> {
                 "16mb",
             ]);
             writers = (0..plan.connections).map(|connection| Writer::new(connection, &rng)).collect();
-            // full, so that keys are evicted from the first round on
+            // full, however slow the machine is, so that keys are evicted from the first round on
             let mut server = Server::start(&spec.cores_in_turn(&plan.cores, round))?;
             let until = |server: &mut Server| {
-                std::thread::sleep(PATIENCE);
+                let began = Instant::now();
+                while !has_evicted(server)? && began.elapsed() < FILLING {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 server.kill9()
             };
             writers = write_until(writers, &mut server, until)?;
@@ -198,6 +203,15 @@ fn write_until(
         thread.join().map_err(|_| Error::Missing("a connection's thread panicked".into()))
     };
     threads.into_iter().map(join).collect()
+}
+
+/// Whether the server has let go of some thousand keys.
+fn has_evicted(server: &Server) -> Result<bool> {
+    let info = server.connect()?.command(&["INFO", "stats"])?;
+    let Value::Bulk(text) = info else { return Ok(false) };
+    let text = String::from_utf8_lossy(&text);
+    let count = text.lines().find_map(|line| line.strip_prefix("evicted_keys:"));
+    Ok(count.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 2000))
 }
 
 /// Starts the server, checks all keys, and kills it.
