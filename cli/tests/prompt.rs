@@ -188,7 +188,8 @@ fn arguments_are_shown_while_typing_and_completed() {
     terminal.enter("help getrange");
     terminal.shows("GETRANGE key start end");
     terminal.enter("help @connection");
-    terminal.shows("SELECT index");
+    // the group is longer than the screen by now
+    terminal.shows("CLIENT UNPAUSE");
 }
 
 #[test]
