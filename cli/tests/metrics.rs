@@ -43,6 +43,7 @@ fn the_page_has_the_sums_over_all_cores() {
     assert_eq!(get(port, "/health"), ("HTTP/1.1 200 OK".into(), "ok\n".into()));
     assert_eq!(get(port, "/ready"), ("HTTP/1.1 200 OK".into(), "ready\n".into()));
     assert_eq!(get(port, "/nosuch").0, "HTTP/1.1 404 Not Found");
+    must(&mut clients[0], "SAVE");
     let (status, page) = get(port, "/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(sample(&page, "emberkv_command_seconds_count{command=\"set\"}"), 100.0);
@@ -50,6 +51,8 @@ fn the_page_has_the_sums_over_all_cores() {
     assert_eq!(sample(&page, "emberkv_keys{db=\"0\"}"), 100.0);
     assert_eq!(sample(&page, "emberkv_lookups_total{result=\"hit\"}"), 100.0);
     assert_eq!(sample(&page, "emberkv_loading"), 0.0);
+    assert!(sample(&page, "emberkv_checkpoint_age_seconds{partition=\"1\"}") >= 0.0);
+    assert_eq!(sample(&page, "emberkv_checkpoint_missing_changes"), 0.0);
     let connections = |core: u8| sample(&page, &format!("emberkv_connections{{core=\"{core}\"}}"));
     assert!(connections(0) + connections(1) >= 2.0);
     // every line is a comment or a sample of a metric that was announced

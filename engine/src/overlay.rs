@@ -10,6 +10,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{Address, DbId, Entry, Purpose, Value};
 use emberkv_resp::glob;
 
+use crate::events::{Cause, Event};
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -30,6 +31,8 @@ pub(crate) struct Overlay {
     /// Databases that are empty but for what was put after that, and whether all are.
     flushed: Vec<DbId>,
     flushed_all: bool,
+    /// What has become of keys, to be told when it counts.
+    pub events: Vec<Event>,
 }
 
 impl Overlay {
@@ -202,6 +205,8 @@ impl<D: Disk> Partition<D> {
 
     /// Carries effects out as ordinary changes, all into one frame. Room for them was reserved.
     pub(crate) fn apply(&mut self, overlay: &Overlay, effects: &Effects) {
+        self.events.cause = Cause::Known;
+        self.add_events(&overlay.events);
         for entry in effects.entries(overlay) {
             match entry {
                 Entry::Floor { db } => {

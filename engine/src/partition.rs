@@ -10,6 +10,7 @@ use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartR
 use crate::checkpoint::Saver;
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
+use crate::events::Events;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
@@ -80,6 +81,7 @@ pub struct Partition<D: Disk> {
     /// While commands of a transaction are executed: what they have changed so far.
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
+    pub(crate) events: Events,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     /// KEYS that wait for records which are not in memory.

@@ -21,6 +21,7 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 pub(crate) use scan::{BegunWalk, Walk};
 
+use crate::events::Cause;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -53,6 +54,7 @@ impl<D: Disk> Partition<D> {
             self.bring_for(request)?;
         }
         self.whose = request.whose;
+        self.events.cause = Cause::Command(request.id);
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),

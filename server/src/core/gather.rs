@@ -8,7 +8,8 @@ use emberkv_resp::{Output, Protocol, Reply};
 
 use crate::acl::Users;
 use crate::commands::{
-    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_published,
+    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed,
+    reply_published, shows_times,
 };
 use crate::config::Config;
 use crate::core::look::Pause;
@@ -187,7 +188,7 @@ impl Shard {
 
     fn tell(&mut self, question: &Question) -> Told {
         match question {
-            Question::Info(_) => Told::Info(Box::new(self.snapshot())),
+            Question::Info(sections) => Told::Info(Box::new(self.snapshot(shows_times(sections)))),
             Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
             Question::Config { config, users, version, .. } => {
                 self.take_over(config, users, *version);

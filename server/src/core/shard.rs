@@ -13,6 +13,7 @@ use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
+use crate::core::events::Untold;
 use crate::core::gather::Gathers;
 use crate::core::look::Pause;
 use crate::core::message::{CoreId, Message};
@@ -117,6 +118,8 @@ pub(crate) struct Shard {
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
     pub saves: Saves,
+    /// What has become of keys, and is not published yet.
+    pub untold: Untold,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,
@@ -169,6 +172,7 @@ impl Shard {
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;
+        let has_events = self.config.notify_keyspace_events.is_on();
         let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
@@ -179,6 +183,7 @@ impl Shard {
             let share = maxmemory / u64::from(own.partition.partitions());
             own.partition.set_memory_budget(spills.then_some(share));
             own.partition.set_checkpoint_interval(interval);
+            own.partition.set_events(has_events);
         }
     }
 

@@ -4,10 +4,11 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
-use emberkv_resp::schema::Flags;
+use emberkv_resp::schema::{CommandId, Flags};
 use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
+use crate::events::Cause;
 use crate::group::Request;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
@@ -113,6 +114,7 @@ impl<D: Disk> Partition<D> {
                 let mut output = Output::new();
                 let mut reply = Reply::new(&mut output, run.protocol);
                 let request = Request { id: *id, db: *db, args: args.args(), whose: self.whose };
+                self.events.cause = Cause::Command(*id);
                 let is_refused = self.spill.is_full && id.command().flags.contains(Flags::DENYOOM);
                 let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.execute_other(request, &mut reply) };
                 match done {
@@ -130,7 +132,21 @@ impl<D: Disk> Partition<D> {
                 Err(stop) => refused(stop),
             },
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
-            Step::Place { db, key, held, .. } => {
+            Step::Remove { db, key, id } => {
+                self.events.cause = Cause::Command(*id);
+                let key = self.key(*db, key);
+                match self.lookup(key) {
+                    Ok(lookup) => {
+                        if let Some(found) = lookup.live() {
+                            self.delete(key, found);
+                        }
+                        Ok(Answer::Vote(Vote::Ready))
+                    }
+                    Err(stop) => refused(stop),
+                }
+            }
+            Step::Place { db, key, held, id, .. } => {
+                self.events.cause = Cause::Command(*id);
                 let key = self.key(*db, key);
                 let old = self.lookup_to_replace(key);
                 self.put(key, held.value(), held.expires_at_ms(), old);
@@ -145,6 +161,7 @@ impl<D: Disk> Partition<D> {
         match action {
             Action::Put { .. } if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Action::Put { pairs, .. } => {
+                self.events.cause = Cause::Command(CommandId::Mset);
                 for i in (0..pairs.len()).step_by(2) {
                     let key = self.key(db, pairs.at(i));
                     let old = self.lookup_to_replace(key);
@@ -153,6 +170,7 @@ impl<D: Disk> Partition<D> {
                 Ok(Vote::Ready)
             }
             Action::Delete(keys) => {
+                self.events.cause = Cause::Command(CommandId::Del);
                 let mut count = 0;
                 for key in keys.iter() {
                     let key = self.key(db, key);
@@ -184,6 +202,8 @@ impl<D: Disk> Partition<D> {
     /// The part counts.
     pub(super) fn publish_effects(&mut self, open: &Open) {
         let Some(overlay) = &open.overlay else { return };
+        self.events.cause = Cause::Known;
+        self.add_events(&overlay.events);
         for (entry, record) in open.effects.entries(overlay).zip(&open.records) {
             match entry {
                 Entry::Floor { db } => {

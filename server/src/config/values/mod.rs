@@ -3,6 +3,7 @@
 mod bind;
 mod choice;
 mod cpus;
+mod events;
 mod memory;
 mod number;
 mod output_limits;
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub use bind::{BindAddress, BindHost};
 pub use choice::{AclChannels, AppendFsync, EvictionPolicy, IoDriver, LogLevel};
+pub use events::KeyspaceEvents;
 pub use output_limits::{OutputLimit, OutputLimits};
 pub use save_points::SavePoint;
 pub use secret::Secret;
@@ -24,6 +26,7 @@ pub use users::UserLine;
 pub(super) use bind::{Addresses, every_address};
 pub(super) use choice::{ACL_CHANNELS, APPEND_FSYNC, EVICTION_POLICY, IO_DRIVER, LOG_LEVEL, YesNo, one_of};
 pub(super) use cpus::CpuList;
+pub(super) use events::EventClasses;
 pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
