@@ -142,9 +142,7 @@ impl<D: Disk> Partition<D> {
             hit.iter().for_each(|(db, key)| self.watchers.touch(*db, key));
         }
         if let Some(published) = &self.published {
-            published.swaps.begin();
-            (0..=u8::MAX).for_each(|db| published.swaps.store(DbId(db), databases.physical(DbId(db))));
-            published.swaps.end();
+            published.swaps.publish(|db| databases.physical(db));
         }
         self.databases = databases;
     }

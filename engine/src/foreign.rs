@@ -171,9 +171,7 @@ impl<D: Disk> Partition<D> {
             .get_or_insert_with(|| Arc::new(Published::new(self.log.gate(), self.last_delete, &self.floors)));
         published.set_visits(self.eviction.visits);
         if self.databases != Databases::new() {
-            published.swaps.begin();
-            (0..=u8::MAX).for_each(|db| published.swaps.store(DbId(db), self.databases.physical(DbId(db))));
-            published.swaps.end();
+            published.swaps.publish(|db| self.databases.physical(db));
         }
         PartitionReader {
             published: Arc::clone(published),

@@ -110,6 +110,13 @@ impl Swaps {
         Self { version: Padded(AtomicU64::new(0)), physical: (0..DATABASES).map(AtomicU32::new).collect() }
     }
 
+    /// The owner's map is another one from now on.
+    pub fn publish(&self, physical: impl Fn(DbId) -> DbId) {
+        self.begin();
+        (0..=u8::MAX).map(DbId).for_each(|db| self.store(db, physical(db)));
+        self.end();
+    }
+
     /// The owner is about to change something.
     pub fn begin(&self) {
         self.version.0.fetch_add(1, AcqRel);
