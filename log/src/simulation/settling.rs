@@ -172,6 +172,29 @@ fn held_room_is_there_when_a_full_disk_has_no_other() {
     append_held(&mut log, &[Entry::Mark { txid: TxId(1) }]);
 }
 
+/// Appends as much as others may while room is held, and then what it is held for.
+fn use_what_is_held() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk, 1, SyncPolicy::EverySec, 2).unwrap().remove(0);
+    run_all(&disk, &mut log);
+    // more than is kept for deletes and frees anyway
+    let held = log.head().size / 2;
+    log.hold(held, Purpose::Grow).unwrap();
+    while log.reserve(put(b"k").encoded_len() as u64, Purpose::Grow).is_ok() {
+        log.append(&put(b"k"));
+        log.end_turn();
+    }
+    assert_eq!(log.reserve_held(held), Ok(()));
+}
+
+#[test]
+fn what_is_held_is_not_given_to_others() {
+    use_what_is_held();
+    plant::set(Some(Plant::X2));
+    assert!(std::panic::catch_unwind(use_what_is_held).is_err(), "without X2 there is as much room");
+    plant::set(None);
+}
+
 fn append_held(log: &mut Log<SimDisk>, entries: &[Entry<'_>]) {
     for entry in entries {
         log.append(entry);
