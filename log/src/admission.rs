@@ -1,7 +1,8 @@
 //! What memory is about to be given back, and whether records that add data are let in: the budget is the caller's.
 
 use crate::disk::Disk;
-use crate::log::{Log, Refusal};
+use crate::log::Log;
+use crate::room::Refusal;
 use crate::segment::{Life, Segment};
 
 /// What becomes of records that add data ([`Purpose::Grow`](crate::Purpose::Grow)).

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::failpoint::{self, Point};
 use crate::job::Job;
-use crate::log::{Health, Log, Purpose};
+use crate::log::{Health, Log};
 use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::record::Entry;
+use crate::room::Purpose;
 use crate::segment::{Generation, Life, Next};
 
 /// Segments are freed in bursts, as a sync and a manifest edit come between: the memory of so many of one is kept at most for

@@ -5,8 +5,9 @@
 
 use crate::disk::Disk;
 use crate::horizon::Step;
-use crate::log::{Log, Refusal};
+use crate::log::Log;
 use crate::options::SyncPolicy;
+use crate::room::Refusal;
 
 /// For so many ticks writes go on behind a mark: for two seconds at least, as redis waits for a slow sync. A sync is begun
 /// each second, so a disk on which it takes less than one is never waited for.

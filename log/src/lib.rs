@@ -35,6 +35,7 @@ mod recover;
 mod refill;
 mod residency;
 mod roll;
+mod room;
 mod segment;
 #[cfg(test)]
 mod simulation;
@@ -56,7 +57,7 @@ pub use evict::EVICTED_BYTES;
 pub use grace::{Grace, protects};
 pub use horizon::{Horizon, TxId};
 pub use job::{CheckpointJob, Done, Job, JobKind, RefillPiece, WRITE_BLOCK, segment_name};
-pub use log::{Appended, Log, Purpose, Refusal};
+pub use log::{Appended, Log};
 pub use manifest::{MANIFEST_NAMES, MAX_PARTITIONS};
 pub use memory::SegmentMemory;
 pub use options::{Options, SyncPolicy};
@@ -65,6 +66,7 @@ pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_i
 pub use recover::{Progress, Replay, StartError, StartReport, Started, start};
 pub use refill::Source;
 pub use residency::{Load, Unloadable, Unread};
+pub use room::{Purpose, Refusal};
 pub use table::SegmentTable;
 pub use table_reader::{Located, TableReader};
 pub use tally::{Shape, Tally};
