@@ -92,6 +92,7 @@ impl Shard {
     pub(super) fn begin(&mut self, conn: ConnId, plan: Plan, timed: Timed) {
         let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return };
         let map = owned.map;
+        let plan = plan.untouched(connection.no_touch);
         self.stats.transactions += 1;
         connection.stage_output(&mut self.spares);
         let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed };
