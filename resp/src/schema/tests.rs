@@ -18,7 +18,7 @@ fn replied(line: &str, protocol: Protocol) -> String {
     let request = request(line);
     let id = resolve(request.args()).unwrap().id;
     let mut out = Output::new();
-    command(id, request.args(), &mut Reply::new(&mut out, protocol));
+    command(Names::stock(), id, request.args(), &mut Reply::new(&mut out, protocol));
     String::from_utf8(out.to_vec()).unwrap()
 }
 
