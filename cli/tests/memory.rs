@@ -106,7 +106,9 @@ fn without_eviction_writes_are_refused_and_deletes_bring_them_back() {
     let mut client = server.connect().unwrap();
     let refused = load(&mut client, 0..60_000);
     assert!((20_000..45_000).contains(&refused), "{refused} of 60,000 writes of a kilobyte were refused");
-    for words in ["APPEND key:1 x", "INCR n", "MSET a 1 b 2", "SETNX n 1", "SET key:1 x NX", "SET n x XX", "SETRANGE key:1 0 x"] {
+    for words in
+        ["APPEND key:1 x", "INCR n", "MSET a 1 b 2", "SETNX n 1", "SET key:1 x NX", "SET n x XX", "SETRANGE key:1 0 x"]
+    {
         assert!(text(&client.ask(words).unwrap()).starts_with("OOM"), "{words}");
     }
     for words in

@@ -283,9 +283,19 @@ fn while_there_is_no_memory_only_writes_that_add_data_are_refused() {
     let mut rig = rig(None);
     load(&mut rig, 0..1000, |_| None);
     rig.partition.set_shortage(Shortage::Hopeless);
-    for line in
-        ["SET key1 2", "SET new 1", "SET key1 2 NX", "SET none 2 XX GET", "SET key1 2 nonsense", "SETNX key1 2", "APPEND key1 x", "INCR n", "MSET a 1 b 2", "SETRANGE key1 1 x", "GETSET key1 2"]
-    {
+    for line in [
+        "SET key1 2",
+        "SET new 1",
+        "SET key1 2 NX",
+        "SET none 2 XX GET",
+        "SET key1 2 nonsense",
+        "SETNX key1 2",
+        "APPEND key1 x",
+        "INCR n",
+        "MSET a 1 b 2",
+        "SETRANGE key1 1 x",
+        "GETSET key1 2",
+    ] {
         assert!(rig.ask(0, line).starts_with("-OOM command not allowed when used memory > 'maxmemory'."), "{line}");
     }
     for line in ["GET key1", "EXPIRE key2 100", "PERSIST key2", "DEL key1", "GETDEL key3", "FLUSHALL"] {

@@ -157,7 +157,11 @@ impl<D: Disk> Partition<D> {
         let mut count = 0;
         for key in keys.iter() {
             let lookup = self.lookup(self.key(db, key))?;
-            if is_touch { self.count_touch(lookup) } else { self.count_look(lookup) }
+            if is_touch {
+                self.count_touch(lookup)
+            } else {
+                self.count_look(lookup)
+            }
             count += u64::from(lookup.live().is_some());
         }
         Ok(Vote::Count(count))
