@@ -37,8 +37,11 @@ enum Skew {
 /// Draws keys of a skew. Which keys are hot has nothing to do with when they were written first.
 fn draws(skew: Skew, keys: u64) -> impl FnMut(&mut Choices) -> u64 {
     let mut sum = 0.0;
-    let zipf: Vec<f64> = (1..=keys).map(|rank| (rank as f64).powf(-0.99)).collect();
-    let below: Vec<f64> = zipf.iter().map(|share| std::mem::replace(&mut sum, sum + share)).collect();
+    let mut below = Vec::new();
+    for rank in 1..=keys {
+        below.push(sum);
+        sum += (rank as f64).powf(-0.99);
+    }
     move |choices| {
         let rank = match skew {
             Skew::None => choices.below(keys),
