@@ -15,6 +15,7 @@ use emberkv_engine::transact::{Coordinator, CoordinatorId};
 use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
 use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
+use emberkv_resp::schema::Names;
 
 use crate::acl::Users;
 use crate::clock::{Clock, Time, wall_clock_ms};
@@ -192,12 +193,14 @@ impl Server {
         let progress = Arc::new(Progress::default());
         load(self.disk, &self.config, Arc::clone(&progress), Arc::clone(&peers))?;
         let clock = Clock::new();
+        let names = self.config.rename_command.names();
         let seed = |core: CoreId| Seed {
             me: core,
             peers: Arc::clone(&peers),
             config: self.config.clone(),
             users: Arc::clone(&self.users),
             facts: Arc::clone(&facts),
+            names,
             clock: clock.clone(),
             progress: Arc::clone(&progress),
             housekeeping: housekeeping.of_core(core),
@@ -268,6 +271,7 @@ struct Seed {
     config: Config,
     users: Arc<Users>,
     facts: Arc<Facts>,
+    names: &'static Names,
     clock: Clock,
     progress: Arc<Progress>,
     housekeeping: Housekeeping,
@@ -292,6 +296,7 @@ impl Seed {
             monitors: Vec::new(),
             looks: false,
             facts: self.facts,
+            names: self.names,
             clock: self.clock,
             now_ms,
             up_ms,
@@ -323,6 +328,7 @@ impl Seed {
             budget: budget::Budget::default(),
             gathers: Gathers::default(),
             saves: Saves::default(),
+            expires_actively: true,
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),

@@ -1,7 +1,7 @@
 //! OBJECT and MEMORY USAGE: how a value is kept, in redis's words.
 
-use emberkv_log::Value;
 use emberkv_log::disk::Disk;
+use emberkv_log::{Address, DbId, Value};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Reply, format};
 
@@ -19,6 +19,12 @@ const SHARED_NUMBERS: i64 = 10_000;
 const SHARED: i64 = i32::MAX as i64;
 
 impl<D: Disk> Partition<D> {
+    /// Where the record of a key lies that a command has just been executed on.
+    pub fn address_of(&self, db: DbId, key: &[u8]) -> Option<Address> {
+        let key = self.key(self.databases.physical(db), key);
+        self.peek(key).live().map(|found| found.address)
+    }
+
     /// `MEMORY USAGE key [SAMPLES count]`: a string is looked at as a whole, however many samples are asked for.
     pub(super) fn memory_usage(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let args = request.args;

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use super::foreign::Given;
 use super::values::{
     ACL_CHANNELS, APPEND_FSYNC, AclChannels, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, CpuList,
-    EVICTION_POLICY, EvictionPolicy, Folder, GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal,
-    OptionalPath, OutputLimits, Password, Put, Reason, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo,
-    every_address, stock_save_points,
+    EVICTION_POLICY, EvictionPolicy, Folder, GIB, GUARD, Guard, IO_DRIVER, IoDriver, LOG_FORMAT, LOG_LEVEL, LogFormat,
+    LogLevel, MIB, Memory, Number, Octal, OptionalPath, OutputLimits, Password, Put, Reason, RenameLines, Renames,
+    SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo, every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -138,6 +138,10 @@ directives! {
             "which channels a new user may use";
         AclLogMaxLen acllog_max_len: i64 = 128, "acllog-max-len", Runtime, Number::<i64>::new(0, i64::MAX),
             "how many denials ACL LOG keeps";
+        EnableDebugCommand enable_debug_command: Guard = Guard::No, "enable-debug-command", Start, GUARD,
+            "who may use DEBUG: nobody, everybody, or clients of this machine";
+        RenameCommand rename_command: Renames = Renames::default(), "rename-command", FileOnly, RenameLines,
+            "what clients call a command by instead, or \"\" so that none can; a line for each. ACL rules keep its own name";
     }
     "limits" {
         MaxClients maxclients: u32 = 10_000, "maxclients", Runtime,
@@ -206,6 +210,8 @@ directives! {
             "i/o driver; auto takes io_uring where it works and epoll otherwise";
         LogLevel loglevel: LogLevel = LogLevel::Notice, "loglevel", Runtime, LOG_LEVEL,
             "how much is logged";
+        LogFormat log_format: LogFormat = LogFormat::Text, "log-format", Start, LOG_FORMAT,
+            "lines for people, or a JSON object a line";
         LogFile logfile: Option<PathBuf> = None, "logfile", Start, OptionalPath,
             "file to log to, empty for the standard output";
         MetricsPort metrics_port: u16 = 0, "metrics-port", Start, Number::<u16>::new(0, 65_535),

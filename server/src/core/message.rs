@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use bytes::Bytes;
 use emberkv_engine::OpenError;
@@ -52,6 +53,8 @@ pub(crate) enum Message {
     NotLoaded(Box<OpenError>),
     /// A question to every core.
     Asked { gather: GatherId, question: Arc<Question> },
+    /// DEBUG SLEEP.
+    Sleep(Duration),
     /// The metrics thread's: what INFO tells of this core.
     Measure(SyncSender<Box<Snapshot>>),
     /// And the answer of one.

@@ -20,7 +20,8 @@ mod inbox;
 #[cfg(test)]
 mod inbox_model;
 mod jobs;
-pub(crate) mod look;
+pub(crate) mod lag;
+mod look;
 mod message;
 mod multi;
 mod owned;
@@ -48,7 +49,7 @@ pub(crate) use message::{CoreId, Message};
 pub(crate) use owned::{Own, Owned};
 pub(crate) use peers::Peers;
 pub(crate) use pieces::Spares;
-pub(crate) use route::Map;
+pub(crate) use route::{Map, Place};
 pub(crate) use saves::Saves;
 pub(crate) use subscriptions::{Kind, Subscriptions};
 pub(crate) use turn::{Batch, Core, Ended};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use emberkv_engine::transact::{Coordinator, Extent};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
+use emberkv_resp::schema::Names;
 
 use crate::acl::Users;
 use crate::clock::Clock;
@@ -69,6 +70,8 @@ pub(crate) struct Shard {
     /// Whether all clients' commands are looked at: they are paused, or somebody monitors.
     pub looks: bool,
     pub facts: Arc<Facts>,
+    /// What clients call commands by.
+    pub names: &'static Names,
     pub clock: Clock,
     /// The wall clock, in ms since 1970.
     pub now_ms: u64,
@@ -127,6 +130,8 @@ pub(crate) struct Shard {
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
     pub saves: Saves,
+    /// Whether what has expired is removed though nobody asks for it.
+    pub expires_actively: bool,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,

@@ -191,13 +191,8 @@ pub(super) static BLOCKS: &[Block] = &[
         &[row("busy-reply-threshold", Runtime, Int(0, I64), "5000").also(&["lua-time-limit"])],
     ),
     ignored(
-        "there are no debug and module commands, and what is protected can't be set at run \
-             time",
-        &[
-            row("enable-protected-configs", Start, GUARD, "no"),
-            row("enable-debug-command", Start, GUARD, "no"),
-            row("enable-module-command", Start, GUARD, "no"),
-        ],
+        "there are no modules, and what is protected can't be set at run time",
+        &[row("enable-protected-configs", Start, GUARD, "no"), row("enable-module-command", Start, GUARD, "no")],
     ),
     ignored(
         "emberkv sorts by bytes and marks no sockets",
@@ -284,11 +279,6 @@ pub(super) static BLOCKS: &[Block] = &[
             row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
             row("tls-session-caching", Runtime, YesNo, "yes"),
         ],
-    ),
-    refused(
-        "commands can't be renamed or taken away here; take the line out if every client may \
-             use the command",
-        &[row("rename-command", FileOnly, Words(2), "")],
     ),
     refused(
         "this version can't be a replica, and would start as an empty primary: take the line \

@@ -40,6 +40,28 @@ pub enum LogLevel {
     Nothing,
 }
 
+/// In what form events are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// A line of text for people.
+    #[default]
+    Text,
+    /// A line with a JSON object.
+    Json,
+}
+
+/// Who may use a command that is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// Nobody.
+    #[default]
+    No,
+    /// Everybody.
+    Yes,
+    /// Clients of this machine.
+    Local,
+}
+
 /// Which i/o driver the cores use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IoDriver {
@@ -96,6 +118,14 @@ pub(in crate::config) const LOG_LEVEL: Choice<LogLevel> = Choice(&[
     ("warning", LogLevel::Warning),
     ("nothing", LogLevel::Nothing),
 ]);
+
+/// `log-format`.
+pub(in crate::config) const LOG_FORMAT: Choice<LogFormat> =
+    Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+
+/// `enable-debug-command`.
+pub(in crate::config) const GUARD: Choice<Guard> =
+    Choice(&[("no", Guard::No), ("yes", Guard::Yes), ("local", Guard::Local)]);
 
 /// `io`.
 pub(in crate::config) const IO_DRIVER: Choice<IoDriver> =
@@ -196,6 +226,8 @@ mod tests {
         all(&APPEND_FSYNC);
         all(&ACL_CHANNELS);
         all(&LOG_LEVEL);
+        all(&LOG_FORMAT);
+        all(&GUARD);
         all(&IO_DRIVER);
         all(&EVICTION_POLICY);
         round_trips(&YesNo, &false, &true);
