@@ -49,6 +49,11 @@ impl<D: Disk> Partition<D> {
     #[inline(never)]
     pub(crate) fn root_goes(&mut self, address: Address, new: Option<Address>) {
         let table = self.log.table();
+        if !table.is_here(address) {
+            // compaction has it out of memory of its own: its leaves are looked for
+            self.sweeper.orphans = Some(ScanCursor::START);
+            return;
+        }
         let record = table.record(address);
         let Value::Root(bytes) = record.value() else { return };
         let Root { id, leaves, .. } = Root::read(bytes);

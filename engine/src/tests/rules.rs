@@ -318,8 +318,8 @@ fn a_read_only_log_serves_what_is_durable_and_nothing_else() {
 #[test]
 fn a_leaf_is_locked_with_its_collection() {
     use emberkv_index::ScanCursor;
-    use emberkv_log::TxId;
     use emberkv_log::plant::{self, Plant};
+    use emberkv_log::{DbId, TxId};
 
     use crate::databases::RESERVED;
     use crate::locks::{KeyHash, Wants};

@@ -115,7 +115,7 @@ impl<D: Disk> Partition<D> {
     fn draw_fields(&mut self, key: Key<'_>, root: Root, count: u64, repeats: bool) -> Result<Strings, Stop> {
         let mut drawn = Strings::default();
         let mut seen = HashSet::new();
-        let most = 4 * (root.head.count / u64::from(root.leaves) + 1);
+        let mut most = 4 * (root.head.count / u64::from(root.leaves) + 1);
         while (drawn.len() as u64) < 2 * count {
             let mut pair = None;
             for nth in 0.. {
@@ -124,6 +124,7 @@ impl<D: Disk> Partition<D> {
                 let at = self.next_random() % most;
                 let mut pairs = Vec::new();
                 self.each_of_leaf(key, root, leaf, |pair| pairs.push((pair.field.to_vec(), pair.value.to_vec())))?;
+                most = most.max(pairs.len() as u64);
                 let at = if nth < DRAWS || pairs.is_empty() { at as usize } else { at as usize % pairs.len() };
                 if at < pairs.len() {
                     pair = Some(pairs.swap_remove(at));
