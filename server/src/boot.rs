@@ -340,6 +340,7 @@ impl Seed {
             budget: budget::Budget::default(),
             gathers: Gathers::default(),
             saves: Saves::default(),
+            migrations: 0,
             expires_actively: true,
             is_draining: false,
             spares: Spares::default(),

@@ -11,6 +11,7 @@ pub mod driver;
 mod housekeeping;
 mod meter;
 mod metrics;
+mod migrate;
 mod pin;
 mod process;
 mod signals;

@@ -39,6 +39,9 @@ pub(super) fn range_of(text: &[u8], Range { start, end }: Range) -> &[u8] {
 
 const TOO_LONG: Stop = Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
+/// What the length of a value takes in a record, at most.
+const LENGTH_BYTES: u64 = 5;
+
 impl<D: Disk> Partition<D> {
     /// Writes a found record's value.
     ///
@@ -284,8 +287,13 @@ impl<D: Disk> Partition<D> {
             let value = [Piece::Stored(found.address, 0..bytes.len())];
             return self.append_ahead(key, &value, expires_at_ms, Some(found)).map(Some);
         }
+        // it is packed anew, which since then may have been told to be done from another length on
+        let unpacked_more = match self.value(found) {
+            Value::Packed(packed) => packed.len().saturating_sub(packed.stored().len()) as u64 + LENGTH_BYTES,
+            Value::Bytes(_) | Value::Int(_) | Value::Whole(_) | Value::Root(_) => 0,
+        };
         // the record that there is, and at most eight bytes of expiry more: also while memory is short, as in redis
-        self.reserve(found.len as u64 + 8, emberkv_log::Purpose::Keep)?;
+        self.reserve(found.len as u64 + 8 + unpacked_more, emberkv_log::Purpose::Keep)?;
         Ok(None)
     }
 

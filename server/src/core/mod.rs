@@ -23,6 +23,7 @@ mod jobs;
 pub(crate) mod lag;
 mod look;
 mod message;
+mod migrate;
 mod multi;
 mod owned;
 mod parcel;

@@ -130,6 +130,8 @@ pub(crate) struct Shard {
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
     pub saves: Saves,
+    /// MIGRATEs that are under way.
+    pub migrations: usize,
     /// Whether what has expired is removed though nobody asks for it.
     pub expires_actively: bool,
     /// The server ends: no new requests.

@@ -194,6 +194,7 @@ impl<D: Driver> Core<D> {
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
+                Message::Migrated(delivered) => self.shard.delivered(*delivered),
                 Message::Sleep(time) => std::thread::sleep(time),
                 Message::Measure(asker) => {
                     // it may not wait any more

@@ -13,7 +13,7 @@ use crate::lookup::Key;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::stop::Stop;
-use crate::transact::share::{Action, Answer, Ran, Run, Step, Strings, Vote};
+use crate::transact::share::{Action, Answer, Ran, Run, Share, Step, Strings, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
 
@@ -133,6 +133,8 @@ impl<D: Disk> Partition<D> {
                 self.write_all(key, &writes);
                 Ok(Answer::Vote(Vote::Ready))
             }
+            // the other partitions of this MSET may have room for theirs: nothing of the transaction is done then
+            Step::Share(Share { action: Action::Put { .. }, .. }) if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Step::Share(share) => {
                 self.execute_share(open, self.physical(share.db), &share.action).map(Answer::Vote).or_else(refused)
             }
@@ -149,7 +151,6 @@ impl<D: Disk> Partition<D> {
     /// A share of a command over several partitions.
     fn execute_share(&mut self, open: &mut Open, db: DbId, action: &Action) -> Result<Vote, Stop> {
         match action {
-            Action::Put { .. } if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Action::Put { pairs, .. } => {
                 for i in (0..pairs.len()).step_by(2) {
                     let key = self.key(db, pairs.at(i));
