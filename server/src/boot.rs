@@ -376,7 +376,8 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
         let limits = emberkv_engine::Limits {
             databases: config.databases as usize,
             max_value_bytes: usize::try_from(max_bulk_len(&config)).unwrap_or(usize::MAX),
-            pack_from_bytes: usize::MAX, // set with the other limits before anything is served
+            // set with the other limits before anything is served
+            ..emberkv_engine::Limits::default()
         };
         // a new data set has a partition for each core; one that exists keeps those that it has
         let options = log_options(&config, cores);

@@ -214,7 +214,7 @@ fn command_getkeys_replies_as_redis_does() {
 #[test]
 fn command_list_filters() {
     let list = |line: &str| replied(&format!("COMMAND LIST {line}"), Protocol::Resp2);
-    assert_eq!(list("filterby pattern *FLOAT"), "*1\r\n$11\r\nincrbyfloat\r\n");
+    assert_eq!(list("filterby pattern INCR*FLOAT"), "*1\r\n$11\r\nincrbyfloat\r\n");
     assert!(list("FILTERBY ACLCAT Connection").contains("client|setname"));
     assert_eq!(list("FILTERBY ACLCAT nothing"), "*0\r\n");
     assert_eq!(list("FILTERBY MODULE json"), "*0\r\n");

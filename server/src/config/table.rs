@@ -216,6 +216,12 @@ directives! {
         CompressValuesFrom compress_values_from: u64 = 0, "compress-values-from", Runtime,
             Memory::new(0, LONG),
             "values from this length to 256kb are kept lz4-compressed if that makes them an eighth shorter; 0 for none";
+        HashMaxListpackEntries hash_max_listpack_entries: i64 = 512, "hash-max-listpack-entries" | "hash-max-ziplist-entries", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "up to so many fields OBJECT ENCODING calls a hash a listpack, and its fields are replied in the order in which they came";
+        HashMaxListpackValue hash_max_listpack_value: u64 = 64, "hash-max-listpack-value" | "hash-max-ziplist-value", Runtime,
+            Memory::new(0, LONG),
+            "the same for the length of each field and value";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }

@@ -183,6 +183,10 @@ impl Shard {
                 0 => usize::MAX,
                 bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
             },
+            compact_hash: emberkv_engine::Compact {
+                entries: self.config.hash_max_listpack_entries.unsigned_abs(),
+                value: self.config.hash_max_listpack_value,
+            },
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;

@@ -151,8 +151,6 @@ pub(super) static BLOCKS: &[Block] = &[
     ignored(
         "emberkv chooses the encoding of collections itself",
         &[
-            row("hash-max-listpack-entries", Runtime, Unsigned, "512").also(&["hash-max-ziplist-entries"]),
-            row("hash-max-listpack-value", Runtime, ANY_SIZE, "64").also(&["hash-max-ziplist-value"]),
             row("list-max-listpack-size", Runtime, Int(i32::MIN as i64, I32), "-2").also(&["list-max-ziplist-size"]),
             row("list-compress-depth", Runtime, Int(0, I32), "0"),
             row("set-max-intset-entries", Runtime, Unsigned, "512"),
