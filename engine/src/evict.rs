@@ -309,7 +309,7 @@ impl<D: Disk> Partition<D> {
             self.eviction.leaving.push((fingerprint, address));
             return Ok(());
         }
-        let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: record.expires_at_ms() };
+        let found = Found::of(slot, address, &record);
         self.evict_with_tombstone(Key { db: record.db(), bytes: record.key(), fingerprint }, found)
     }
 
@@ -352,7 +352,7 @@ impl<D: Disk> Partition<D> {
             let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) else { continue };
             let record = self.log.table().record(address);
             let (db, expires_at_ms) = (record.db(), record.expires_at_ms());
-            let found = Found { slot, address, len: record.encoded_len(), expires_at_ms };
+            let found = Found::of(slot, address, &record);
             if !self.watchers.is_empty() {
                 self.watchers.touch(self.databases.logical(db), record.key());
             }
@@ -400,7 +400,7 @@ impl<D: Disk> Partition<D> {
                 if ms > until_ms || is_flushed || self.is_locked(record.db(), record.key()) || goes.is_some() {
                     later.push(ms);
                 } else {
-                    let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: Some(ms) };
+                    let found = Found::of(slot, address, &record);
                     goes = Some((found, record.db(), record.key().to_vec()));
                 }
             }

@@ -5,6 +5,7 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply};
 
+use crate::collections::type_name;
 use crate::group::Request;
 use crate::lookup::Lookup;
 use crate::partition::Partition;
@@ -58,8 +59,8 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn type_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let exists = self.lookup(key)?.live().is_some();
-        reply.simple(if exists { "string" } else { "none" });
+        let found = self.lookup(key)?.live();
+        reply.simple(found.map_or("none", |found| type_name(self.value(found))));
         Ok(())
     }
 

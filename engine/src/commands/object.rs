@@ -5,6 +5,7 @@ use emberkv_log::{Address, DbId, Value};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Reply, format};
 
+use crate::collections::{Root, Whole};
 use crate::group::Request;
 use crate::lookup::text_len;
 use crate::partition::Partition;
@@ -56,6 +57,8 @@ impl<D: Disk> Partition<D> {
         let value = self.value(found);
         match request.id {
             CommandId::ObjectEncoding => reply.bulk(match value {
+                Value::Whole(bytes) => Whole::read(bytes).head.encoding.name().as_bytes(),
+                Value::Root(bytes) => Root::read(bytes).head.encoding.name().as_bytes(),
                 Value::Int(_) => b"int",
                 other if text_len(other) <= EMBEDDED_BYTES => b"embstr",
                 _ => b"raw",

@@ -98,14 +98,12 @@ fn overwriting_keeps_the_log_in_proportion() {
 
 /// What skewed overwrites cost (decision 0035 has the numbers).
 #[test]
-fn skewed_overwriting_copies_less_than_uniform_overwriting() {
-    let copied = [Skew::None, Skew::Zipf, Skew::HotTenth].map(|skew| {
+fn what_skewed_overwriting_copies() {
+    for (skew, limit) in [(Skew::None, 95), (Skew::Zipf, 100), (Skew::HotTenth, 65)] {
         let (end, most, copied) = overwrite(skew, 12_000, 4, 16);
         eprintln!("{skew:?}: log/live {end}% at the end, {most}% at most; {copied}% of what was written was copied");
-        assert!(end <= 150 && most <= 170, "{skew:?}: {end}%, {most}%");
-        copied
-    });
-    assert!(copied.is_sorted_by(|more, less| more >= less), "{copied:?}");
+        assert!(end <= 150 && most <= 170 && copied <= limit, "{skew:?}: {end}%, {most}%, {copied}%");
+    }
 }
 
 /// A data set that fills its disk; returns how many keys there are.

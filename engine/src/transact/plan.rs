@@ -200,7 +200,7 @@ impl Plan {
             CommandId::Touch => (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Touch)),
             CommandId::Mget => {
                 let (shares, order) = split(args.from(1), 1, partitions);
-                (Merge::Values { order }, actions(shares, Action::Get))
+                (Merge::Values { order }, actions(shares, |keys| Action::Get { keys, else_error: None }))
             }
             CommandId::Dbsize => (Merge::Sum, everywhere(partitions, &Action::Size)),
             CommandId::Keys => (Merge::Keys, everywhere(partitions, &Action::Find { pattern: args.at(1).into() })),

@@ -66,7 +66,12 @@ pub enum Action {
     /// The same, and it counts as a read (TOUCH).
     Touch(Strings),
     /// Read these keys.
-    Get(Strings),
+    Get {
+        /// The keys.
+        keys: Strings,
+        /// What is said if one of them is no string; nothing: it is as if it were not there.
+        else_error: Option<&'static str>,
+    },
     /// Count the keys of the database.
     Size,
     /// Find the keys of the database that match a pattern.

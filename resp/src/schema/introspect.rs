@@ -289,10 +289,10 @@ fn get_keys(names: &Names, request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &m
     match command.keys(request) {
         Ok(found) => {
             reply.array(found.count());
-            for spec in command.keys {
+            for spec in command.specs_for(request) {
                 // all were found, so each is
                 for index in keys::of(std::slice::from_ref(spec), request).into_iter().flatten() {
-                    write(request.at(index), spec.flags_in(request), reply);
+                    write(request.at(index), spec.flags_in(command.id, request), reply);
                 }
             }
         }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::core::connection::Connection;
 use crate::core::errands::Done;
 use crate::core::gather::{GatherId, Question, Told};
+use crate::core::migrate::Delivered;
 use crate::core::owned::Owned;
 use crate::core::parcel::Parcel;
 use crate::core::shard::Shutdown;
@@ -53,6 +54,8 @@ pub(crate) enum Message {
     NotLoaded(Box<OpenError>),
     /// A question to every core.
     Asked { gather: GatherId, question: Arc<Question> },
+    /// What a thread has brought to another server.
+    Migrated(Box<Delivered>),
     /// DEBUG SLEEP.
     Sleep(Duration),
     /// The metrics thread's: what INFO tells of this core.

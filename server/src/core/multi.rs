@@ -139,6 +139,7 @@ impl Shard {
                 Routed::Later => Some(Err(())),
                 Routed::Here(_) | Routed::Done | Routed::AfterFlush => Some(Ok(())),
             },
+            CommandId::Migrate => Some(self.migrate(conn, command, args)),
             // it asks other cores: what was asked of them before comes first
             CommandId::Debug => (!self.may_begin(conn)).then_some(Err(())),
             CommandId::Unwatch => {
@@ -178,7 +179,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
         let id = connection.id;
         let Some(multi) = &mut connection.multi else { return Ok(()) };
-        if command.flags.contains(Flags::NO_MULTI) {
+        // its reply comes when other servers have answered, and nothing of a transaction waits for that
+        if command.flags.contains(Flags::NO_MULTI) || command.id == CommandId::Migrate {
             multi.is_broken = true;
             return self.answer(conn, command, |reply| reply.error("ERR Command not allowed inside a transaction"));
         }

@@ -415,7 +415,7 @@ impl Shard {
     #[cold]
     pub(super) fn end_alone(&mut self, conn: ConnId, id: CommandId, args: Args<'_>) {
         if let Some(micros) = self.meter.end_alone(id, self.now_ms) {
-            self.note_slow(conn, Slow::new(args, micros, self.now_ms));
+            self.note_slow(conn, Slow::new(id, args, micros, self.now_ms));
         }
     }
 }

@@ -130,6 +130,8 @@ pub(crate) struct Shard {
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
     pub saves: Saves,
+    /// MIGRATEs that are under way.
+    pub migrations: usize,
     /// Whether what has expired is removed though nobody asks for it.
     pub expires_actively: bool,
     /// The server ends: no new requests.
@@ -180,6 +182,10 @@ impl Shard {
             pack_from_bytes: match self.config.compress_values_from {
                 0 => usize::MAX,
                 bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+            },
+            compact_hash: emberkv_engine::Compact {
+                entries: self.config.hash_max_listpack_entries.unsigned_abs(),
+                value: self.config.hash_max_listpack_value,
             },
         };
         let amplification = u64::from(self.config.compaction_amplification);

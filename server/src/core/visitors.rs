@@ -226,7 +226,7 @@ fn execute(
             if !is_alone {
                 meter.count(id);
             } else if let Some(micros) = meter.end_alone(id, now_ms) {
-                run.slow.push(Slow::new(args, micros, now_ms));
+                run.slow.push(Slow::new(id, args, micros, now_ms));
             }
             let number = owned.list[usize::from(own)].number;
             run.left.start = at + 1;

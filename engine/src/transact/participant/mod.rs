@@ -173,7 +173,7 @@ impl<D: Disk> Partition<D> {
     ) {
         let wants = match &share.action {
             Action::Put { pairs, .. } => Wants::keys(pairs.iter().step_by(2).map(|key| self.key_hash(share.db, key))),
-            Action::Delete(keys) | Action::Count(keys) | Action::Touch(keys) | Action::Get(keys) => {
+            Action::Delete(keys) | Action::Count(keys) | Action::Touch(keys) | Action::Get { keys, .. } => {
                 Wants::keys(keys.iter().map(|key| self.key_hash(share.db, key)))
             }
             Action::Watch { keys, .. } => Wants::keys(keys.iter().map(|key| self.key_hash(share.db, key))),
