@@ -101,8 +101,9 @@ impl Shard {
 
     /// Begins a transaction; its reply has its place, and is what `timed` waits for.
     pub(super) fn begin(&mut self, conn: ConnId, plan: Plan, timed: Timed) {
+        let is_untouched = self.connections.get_mut(conn).is_some_and(|connection| connection.no_touch);
         if let Some(asks) = self.asks(conn, timed) {
-            self.draw(asks, plan);
+            self.draw(asks, plan.untouched(is_untouched));
         }
     }
 
@@ -118,7 +119,6 @@ impl Shard {
     pub(super) fn draw(&mut self, asks: Asks, plan: Plan) {
         let Data::Ready(owned) = &self.data else { return };
         let map = owned.map;
-        let plan = plan.untouched(connection.no_touch);
         self.stats.transactions += 1;
         let (peers, calls, stats) = (&self.peers, &mut self.calls, &mut self.stats);
         // the ticket is drawn and its locks are pushed, to this core too, before another one is drawn: they come to every
