@@ -17,7 +17,7 @@ use emberkv_resp::schema::{CommandId, Flags};
 use crate::compact::Slice;
 use crate::databases::RESERVED;
 use crate::history::History;
-use crate::lookup::{Found, Key};
+use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 use crate::visits::Visits;
 
@@ -81,6 +81,8 @@ const FRUITLESS_PASSES: u32 = 4;
 pub(crate) struct Eviction {
     policy: Option<EvictionPolicy>,
     pub visits: Visits,
+    /// Whether the reads of whoever is served are not to be noted.
+    is_untouched: bool,
     /// What is known of keys that have gone, and of those that were passed by; where it matters how often they were asked for.
     pub history: Option<Box<History>>,
     pub shortage: Shortage,
@@ -154,12 +156,31 @@ impl<D: Disk> Partition<D> {
         self.eviction.is_stuck
     }
 
+    /// Whether what is read from now on is noted: not that of a client that has said CLIENT NO-TOUCH ON.
+    #[inline]
+    pub fn set_untouched(&mut self, is_untouched: bool) {
+        self.eviction.is_untouched = is_untouched;
+    }
+
     /// Notes a read of a key, if anybody asks for that.
     #[inline]
     pub(crate) fn visit(&mut self, slot: SlotRef) {
-        if self.eviction.visits != Visits::Off {
+        if self.eviction.visits != Visits::Off && !self.eviction.is_untouched {
             self.note_visit(slot);
         }
+    }
+
+    /// TOUCH, which is noted whoever says it.
+    pub(crate) fn count_touch(&mut self, lookup: Lookup) {
+        self.count_look(lookup);
+        if let Some(found) = lookup.live() {
+            self.note_visit(found.slot);
+        }
+    }
+
+    /// Whether reads are counted (lfu).
+    pub(crate) fn counts_reads(&self) -> bool {
+        self.eviction.visits == Visits::Often
     }
 
     /// About how often a key was asked for; `None` if nobody counts.

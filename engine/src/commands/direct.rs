@@ -70,7 +70,12 @@ impl PartitionReader {
             },
             _ => None,
         };
-        let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms) {
+        // the others ask about a key, and not for what it holds
+        let is_read = matches!(
+            request.id,
+            CommandId::Get | CommandId::Strlen | CommandId::Getrange | CommandId::Substr | CommandId::Touch
+        );
+        let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,
             Foreign::Nil => None,
             Foreign::Value(record) => Some(record),

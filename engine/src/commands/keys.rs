@@ -2,6 +2,7 @@
 
 use emberkv_log::DbId;
 use emberkv_log::disk::Disk;
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply};
 
 use crate::collections::type_name;
@@ -46,7 +47,10 @@ impl<D: Disk> Partition<D> {
         for bytes in request.args.from(1).iter() {
             let key = self.key(request.db, bytes);
             let lookup = self.lookup(key)?;
-            self.count_read(lookup);
+            match request.id {
+                CommandId::Touch => self.count_touch(lookup),
+                _ => self.count_look(lookup),
+            }
             found += i64::from(lookup.live().is_some());
         }
         reply.integer(found);

@@ -49,7 +49,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn object(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(2));
         let lookup = self.lookup(key)?;
-        self.count_read(lookup);
+        self.count_look(lookup);
         let Some(found) = lookup.live() else {
             reply.null();
             return Ok(());
@@ -67,6 +67,12 @@ impl<D: Disk> Partition<D> {
                 Value::Int(0..SHARED_NUMBERS) => SHARED,
                 _ => 1,
             }),
+            CommandId::ObjectIdletime if self.counts_reads() => {
+                return Err(Stop::error(
+                    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                     between policies at runtime LRU and LFU data will take some time to adjust.",
+                ));
+            }
             // when a key was asked for is not kept
             CommandId::ObjectIdletime => reply.integer(0),
             _ => {

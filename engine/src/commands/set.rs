@@ -136,6 +136,9 @@ impl<D: Disk> Partition<D> {
     }
 
     fn set_with_options(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        if self.is_refused(request.id) {
+            return Err(Stop::OUT_OF_MEMORY); // whatever its options would do
+        }
         let options = parse(request.args.from(3), Allowed::Set)?;
         let at = match options.expiry {
             Expiry::At(timing, number) => Some(timing.future(number, self.now_ms, "set")?),

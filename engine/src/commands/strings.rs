@@ -77,9 +77,17 @@ impl<D: Disk> Partition<D> {
 
     #[inline]
     pub(crate) fn count_read(&mut self, lookup: Lookup) {
+        self.count_look(lookup);
         if let Some(found) = lookup.live() {
-            self.stats.hits += 1;
             self.visit(found.slot);
+        }
+    }
+
+    /// The same for commands that ask about a key and not for its value: no policy is to spare it for that.
+    #[inline]
+    pub(crate) fn count_look(&mut self, lookup: Lookup) {
+        if lookup.live().is_some() {
+            self.stats.hits += 1;
         } else {
             self.stats.misses += 1;
         }

@@ -63,6 +63,8 @@ pub enum Action {
     Delete(Strings),
     /// Count which of these keys exist.
     Count(Strings),
+    /// The same, and it counts as a read (TOUCH).
+    Touch(Strings),
     /// Read these keys.
     Get {
         /// The keys.

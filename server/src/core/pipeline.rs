@@ -308,6 +308,7 @@ impl Shard {
             let whose = Whose { client: connection.id, request: connection.commands };
             let request = Request { id: command.id, db: connection.db, args, whose };
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
+            partition.set_untouched(connection.no_touch);
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}
                 Err(stop @ (Stop::Wait | Stop::Locked)) => {

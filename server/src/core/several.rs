@@ -101,8 +101,9 @@ impl Shard {
 
     /// Begins a transaction; its reply has its place, and is what `timed` waits for.
     pub(super) fn begin(&mut self, conn: ConnId, plan: Plan, timed: Timed) {
+        let is_untouched = self.connections.get_mut(conn).is_some_and(|connection| connection.no_touch);
         if let Some(asks) = self.asks(conn, timed) {
-            self.draw(asks, plan);
+            self.draw(asks, plan.untouched(is_untouched));
         }
     }
 

@@ -203,6 +203,7 @@ fn execute(
             let mut reply = Reply::new(&mut run.output, run.protocol);
             let (id, args) = (request.id, request.args);
             let is_alone = meter.begin(id, args, 0);
+            partition.set_untouched(run.no_touch);
             let result = if is_blocked { Err(Stop::Wait) } else { partition.execute(request, &mut reply) };
             match result {
                 Ok(()) => {}

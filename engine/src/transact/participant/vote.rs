@@ -26,6 +26,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn vote(&mut self, ticket: TxId, open: &mut Open) -> Result<(), Stop> {
         self.bring_share(open)?;
         let before = self.take_dependency();
+        self.set_untouched(open.untouched);
         let vote = self.look(ticket, open);
         let depends = std::mem::replace(&mut self.depends, before);
         let vote = vote?;
@@ -79,7 +80,8 @@ impl<D: Disk> Partition<D> {
     /// A share that only reads.
     pub(super) fn look_only(&mut self, db: DbId, action: &Action) -> Result<Vote, Stop> {
         match action {
-            Action::Count(keys) => self.count_keys(db, keys),
+            Action::Count(keys) => self.count_keys(db, keys, false),
+            Action::Touch(keys) => self.count_keys(db, keys, true),
             Action::Get { keys, else_error } => self.read_keys(db, keys, *else_error),
             Action::Size => self.note_all().map(|()| Vote::Count(self.key_count(db))),
             Action::Draw => self.note_all().and_then(|()| self.random_key(db)).map(|key| {
@@ -97,7 +99,7 @@ impl<D: Disk> Partition<D> {
         }
         match &open.share.action {
             Action::Put { pairs, .. } => self.bring_keys(open.db, pairs.iter().step_by(2)),
-            Action::Delete(keys) | Action::Count(keys) | Action::Get { keys, .. } => {
+            Action::Delete(keys) | Action::Count(keys) | Action::Touch(keys) | Action::Get { keys, .. } => {
                 self.bring_keys(open.db, keys.iter())
             }
             Action::Watch { keys, .. } => self.bring_keys(open.db, keys.iter()),
@@ -155,11 +157,15 @@ impl<D: Disk> Partition<D> {
         Ok(Vote::Count(found.len() as u64))
     }
 
-    fn count_keys(&mut self, db: DbId, keys: &Strings) -> Result<Vote, Stop> {
+    fn count_keys(&mut self, db: DbId, keys: &Strings, is_touch: bool) -> Result<Vote, Stop> {
         let mut count = 0;
         for key in keys.iter() {
             let lookup = self.lookup(self.key(db, key))?;
-            self.count_read(lookup);
+            if is_touch {
+                self.count_touch(lookup)
+            } else {
+                self.count_look(lookup)
+            }
             count += u64::from(lookup.live().is_some());
         }
         Ok(Vote::Count(count))
