@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 7] = ["strings", "bitmaps", "keys", "transactions", "connection", "server", "pubsub"];
+const FILES: [&str; 8] = ["strings", "bitmaps", "hashes", "keys", "transactions", "connection", "server", "pubsub"];
 
 /// One row of the table.
 #[derive(Default)]

@@ -223,3 +223,92 @@ fn a_monitor_is_shown_what_all_cores_clients_ask_for() {
         assert_eq!(text(&first.ask("PING").unwrap()), "PONG");
     }
 }
+
+#[test]
+fn debug_object_says_what_is_true_of_a_key_on_any_core() {
+    if !is_ember() {
+        return;
+    }
+    for io in common::drivers() {
+        let dir = dir("admin-debug");
+        let words = ["--cores", "2", "--io", io, "--enable-debug-command", "local"];
+        let server = Server::start(&spec(dir.path(), &words)).unwrap();
+        let mut client = client(&server);
+        for i in 0..20 {
+            // in one piece: what it says is of the value before it
+            client.send(&["SET", &format!("k{i}"), "123456789"]);
+            client.send(&["DEBUG", "OBJECT", &format!("k{i}")]);
+            client.send(&["SET", &format!("k{i}"), "abc"]);
+            client.send(&["DEBUG", "OBJECT", &format!("k{i}")]);
+            client.flush().unwrap();
+            for end in ["encoding:int serializedlength:5", "encoding:embstr serializedlength:4"] {
+                assert!(client.read().unwrap().is_ok());
+                let line = text(&client.read().unwrap());
+                assert!(line.starts_with("Value at:0x") && line.contains(&format!("refcount:1 {end} lru:0")), "{line}");
+            }
+        }
+        // while it sleeps nobody is served, and what is asked behind it comes after it
+        let mut other = server.connect().unwrap();
+        client.send(&["SET", "brief", "x", "PX", "200"]);
+        client.send(&["DEBUG", "SLEEP", "0.6"]);
+        client.send(&["GET", "brief"]);
+        let began = std::time::Instant::now();
+        client.flush().unwrap();
+        assert!(client.read().unwrap().is_ok());
+        must(&mut other, "PING");
+        must(&mut other, "GET k1");
+        assert!(client.read().unwrap().is_ok());
+        assert_eq!(client.read().unwrap(), Value::Null);
+        assert!(began.elapsed().as_millis() >= 600);
+        // what has expired stays where it is, unseen
+        must(&mut client, "DEBUG SET-ACTIVE-EXPIRE 0");
+        must(&mut client, "SET brief x PX 1");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(client.ask("DBSIZE").unwrap(), Value::Integer(21));
+        must(&mut client, "DEBUG SET-ACTIVE-EXPIRE 1");
+        common::eventually("it is removed", || client.ask("DBSIZE").unwrap() == Value::Integer(20));
+    }
+}
+
+#[test]
+fn renamed_commands_stay_renamed_when_the_configuration_is_written() {
+    if !is_ember() {
+        return;
+    }
+    let dir = dir("admin-rename");
+    let file = dir.path().join("my.conf");
+    std::fs::write(&file, "rename-command get HOLE\nrename-command flushall \"\"\nrename-command set get\n").unwrap();
+    let name = file.to_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let server =
+            Server::start(&spec(dir.path(), &[&name, "--cores", "2", "--rename-command", "keys", "alle"])).unwrap();
+        let mut admin = client(&server);
+        must(&mut admin, "GET k v");
+        assert_eq!(text(&admin.ask("hole k").unwrap()), "v");
+        assert!(error(&admin.ask("FLUSHALL").unwrap()).starts_with("ERR unknown command 'FLUSHALL'"));
+        assert_eq!(admin.ask("ALLE *").unwrap().items().unwrap().len(), 1);
+        must(&mut admin, "CONFIG SET timeout 9");
+        must(&mut admin, "CONFIG REWRITE");
+    }
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(written.matches("rename-command").count(), 3, "{written}");
+    let wrong = refused(&spec(dir.path(), &["--rename-command", "nosuch", "x"]));
+    assert!(wrong.contains("No such command in rename-command"), "{wrong}");
+}
+
+#[test]
+fn a_json_log_has_an_object_a_line() {
+    if !is_ember() {
+        return;
+    }
+    let dir = dir("admin-json");
+    let file = dir.path().join("log.json");
+    let words = ["--log-format", "json", "--logfile", file.to_str().unwrap()];
+    let mut server = Server::start(&spec(dir.path(), &words)).unwrap();
+    must(&mut client(&server), "SET k v");
+    server.terminate(PATIENCE).unwrap();
+    let log = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ready = lines.iter().find(|line| line["message"] == "ready to accept connections").unwrap();
+    assert!(ready["cores"].is_number() && ready["level"] == "INFO" && ready["timestamp"].is_string(), "{ready}");
+}

@@ -44,6 +44,23 @@ fn loses_nothing_when_it_dies_at_any_step_of_two_partitions() {
     survives_death_at_every_step("everysec", "epoll", &[2, 1], 40);
 }
 
+/// With little memory, and so while segments are let go of.
+#[test]
+fn loses_nothing_when_it_dies_as_memory_is_let_go_of() {
+    if !is_ember() {
+        return;
+    }
+    let (rounds, seed) = (number("EMBERKV_SPILL_ROUNDS", 9), number("EMBERKV_KILL_SEED", 1));
+    let dir = common::dir("spill-failpoints");
+    let spec = common::spec(dir.path(), &["--segment-size", "1mb", "--checkpoint-interval", "1mb"]);
+    let mut plan = KillPlan::new(spec, rounds, seed).cores(&[1]);
+    plan.steps = vec!["segment-unloaded".to_owned()];
+    let report = kill::run_at_failpoints(&plan).unwrap();
+    println!("seed {seed}\n{report}\n");
+    assert!(report.is_clean(), "seed {seed}\n{report}");
+    assert!(report.steps[0].died * 3 > rounds, "it rarely died where it was to: little was shown\n{report}");
+}
+
 /// What a cache has let go of stays gone, wherever in that it dies. `EMBERKV_CACHE_ROUNDS` for more.
 fn nothing_comes_back(appendfsync: &str, io: &str, cores: &[u16], rounds: u64) {
     if !is_ember() {

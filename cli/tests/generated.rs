@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use emberkv_resp::schema::{Argument, COMMANDS, Command, lookup_full};
+use emberkv_torture::{Server, ServerSpec, TempDir, Value, peers};
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -82,12 +83,25 @@ fn shown(name: &str) -> String {
     format!("`{}`", name.to_ascii_uppercase().replace('|', " "))
 }
 
+/// So the page leaves none out.
+#[test]
+fn the_list_has_all_commands_of_the_real_server() {
+    let program = peers::redis82().unwrap_or_else(|error| panic!("no referee: {error}"));
+    let dir = TempDir::new("generated-redis").unwrap();
+    let server = Server::start(&ServerSpec::new(program, dir.path())).unwrap();
+    let reply = server.connect().unwrap().ask("COMMAND LIST").unwrap();
+    let text = |name: &Value| String::from_utf8_lossy(name.text().unwrap()).to_ascii_lowercase();
+    let theirs: BTreeSet<String> = reply.items().unwrap().iter().map(text).collect();
+    let listed: BTreeSet<String> = redis().into_iter().map(|known| known.name).collect();
+    assert_eq!(listed, theirs);
+}
+
 #[test]
 fn the_page_of_commands_says_what_the_schema_says() {
     let (redis, differences) = (redis(), differences());
     let there = redis.iter().filter(|known| lookup_full(known.name.as_bytes()).is_some()).count();
     let mut page = format!(
-        "# commands\n\n{}\n\nOf the {} commands and subcommands of redis 8.2 (modules aside), {there} are here.\n",
+        "# commands\n\n{}\n\nOf the {} commands and subcommands of redis 8.2 (without those of modules that it may load), {there} are here.\n",
         "What emberkv knows of redis's commands: *yes* means with redis's options, replies and errors, which are compared \
          byte by byte\nwith redis 8.2 where a differential test has the command; *differs* says how. This page is made from the \
          command schema\n(`resp/commands/`), redis 8.2's `COMMAND DOCS` and the list of differences that the differential tests \

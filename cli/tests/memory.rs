@@ -106,7 +106,9 @@ fn without_eviction_writes_are_refused_and_deletes_bring_them_back() {
     let mut client = server.connect().unwrap();
     let refused = load(&mut client, 0..60_000);
     assert!((20_000..45_000).contains(&refused), "{refused} of 60,000 writes of a kilobyte were refused");
-    for words in ["APPEND key:1 x", "INCR n", "MSET a 1 b 2", "SETNX n 1", "SETRANGE key:1 0 x"] {
+    for words in
+        ["APPEND key:1 x", "INCR n", "MSET a 1 b 2", "SETNX n 1", "SET key:1 x NX", "SET n x XX", "SETRANGE key:1 0 x"]
+    {
         assert!(text(&client.ask(words).unwrap()).starts_with("OOM"), "{words}");
     }
     for words in
@@ -124,6 +126,60 @@ fn without_eviction_writes_are_refused_and_deletes_bring_them_back() {
     eventually("the limit is kept", || text(&client.ask("SET key:1 x").unwrap()).starts_with("OOM"));
     must(&mut client, "CONFIG SET maxmemory 0");
     eventually("there is no limit", || text(&client.ask("SET key:1 x").unwrap()) == "OK");
+}
+
+/// How often a key was asked for, about.
+fn frequency(client: &mut Client, key: &str) -> i64 {
+    match must(client, &format!("OBJECT FREQ {key}")) {
+        Value::Integer(frequency) => frequency,
+        other => panic!("{other:?} is no number"),
+    }
+}
+
+fn touches(args: &[&str]) {
+    let (server, _dir) = start("no-touch", args);
+    let (mut client, mut quiet) = (server.connect().unwrap(), server.connect().unwrap());
+    must(&mut client, "CONFIG SET maxmemory-policy allkeys-lfu");
+    must(&mut quiet, "CLIENT NO-TOUCH ON");
+    // some of them are in each partition, and on each core
+    let keys: Vec<_> = (0..8).map(|i| format!("key:{i}")).collect();
+    for key in &keys {
+        must(&mut client, &format!("SET {key} value"));
+        let before = frequency(&mut client, key);
+        for _ in 0..40 {
+            for words in ["GET", "MGET key:0 key:1 key:2 key:3", "STRLEN", "EXISTS"] {
+                must(&mut quiet, &format!("{words} {key}"));
+            }
+            for words in ["MULTI", &format!("GET {key}"), "GET key:5", "EXEC"] {
+                must(&mut quiet, words);
+            }
+            for words in ["EXISTS", "EXISTS key:0 key:1 key:2", "TTL", "TYPE"] {
+                must(&mut client, &format!("{words} {key}"));
+            }
+        }
+        assert_eq!(frequency(&mut client, key), before, "{key}");
+        for words in ["TOUCH key:0 key:1 key:2 key:3", "TOUCH"] {
+            let before = frequency(&mut client, key);
+            for _ in 0..400 {
+                must(&mut quiet, &format!("{words} {key}"));
+            }
+            assert!(frequency(&mut client, key) > before || before > 5, "{words} {key}");
+        }
+        must(&mut client, &format!("DEL {key}"));
+        // what a transaction has written itself has nothing beside it that could be noted
+        for words in ["MULTI", "SET mine 1", "GET mine", "TOUCH mine", "OBJECT FREQ mine", "EXEC"] {
+            must(&mut client, words);
+        }
+    }
+}
+
+#[test]
+fn who_says_no_touch_keeps_no_key_from_being_evicted() {
+    touches(&[]);
+    if is_ember() {
+        touches(&["--cores", "2"]);
+        touches(&["--cores", "1"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use common::{PATIENCE, dir, is_ember, must, spec};
+use common::{PATIENCE, dir, eventually, is_ember, must, spec};
 use emberkv_torture::Server;
 
 fn get(port: u16, path: &str) -> (String, String) {
@@ -50,6 +50,9 @@ fn the_page_has_the_sums_over_all_cores() {
     assert_eq!(sample(&page, "emberkv_keys{db=\"0\"}"), 100.0);
     assert_eq!(sample(&page, "emberkv_lookups_total{result=\"hit\"}"), 100.0);
     assert_eq!(sample(&page, "emberkv_loading"), 0.0);
+    let of_core = |core: u8| sample(&page, &format!("emberkv_core_command_seconds_count{{core=\"{core}\"}}"));
+    assert!(of_core(0) + of_core(1) >= 201.0);
+    assert!(sample(&page, "emberkv_memory_bytes{kind=\"clients\"}") > 0.0);
     let connections = |core: u8| sample(&page, &format!("emberkv_connections{{core=\"{core}\"}}"));
     assert!(connections(0) + connections(1) >= 2.0);
     // every line is a comment or a sample of a metric that was announced
@@ -59,4 +62,22 @@ fn the_page_has_the_sums_over_all_cores() {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         assert!(announced(name) || announced(base), "{line}");
     }
+}
+
+#[test]
+fn what_is_not_synced_grows_old() {
+    if !is_ember() {
+        return;
+    }
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let dir = dir("metrics-lag");
+    let words = ["--cores", "2", "--appendfsync", "no", "--metrics-port", &port.to_string(), "--bind", "127.0.0.1"];
+    let server = Server::start(&spec(dir.path(), &words)).unwrap();
+    let mut client = server.connect().unwrap();
+    let lag = || sample(&get(port, "/metrics").1, "emberkv_log_sync_lag_seconds");
+    must(&mut client, "SET k v");
+    eventually("a record has waited for half a second", || lag() > 0.5);
+    must(&mut client, "CONFIG SET appendfsync always");
+    must(&mut client, "SET k w");
+    eventually("none waits", || lag() == 0.0);
 }

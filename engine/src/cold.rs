@@ -7,7 +7,7 @@ use emberkv_index::{Fingerprint, ScanCursor};
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, Bring, DbId, Kind};
+use emberkv_log::{Address, Bring, DbId};
 use emberkv_resp::schema::CommandId;
 
 use crate::group::Request;
@@ -137,8 +137,7 @@ impl<D: Disk> Partition<D> {
         }
         let record = self.log.table().record(address);
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
-        matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked)
-            && self.index.find(fingerprint, |other| other == address).is_some()
+        record.kind().is_put() && self.index.find(fingerprint, |other| other == address).is_some()
     }
 
     /// Has the records brought of the next `limit` entries of a walk, as far as they are `wanted`: one of those that are not

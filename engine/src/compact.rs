@@ -12,6 +12,7 @@ use emberkv_log::failpoint::{self, Point};
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Candidate, Kind, LogPosition, Purpose, Record, Refusal, SegmentSequence, Shape, Victim};
 
+use crate::databases::RESERVED;
 use crate::evict::Shortage;
 use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
@@ -349,12 +350,12 @@ impl<D: Disk> Partition<D> {
             let len = record.encoded_len() as u64;
             let fingerprint = ahead[nth].unwrap_or_else(|| self.hasher.fingerprint(record.db(), record.key()));
             let moved = match record.kind() {
-                Kind::Put | Kind::PutInt | Kind::PutPacked => self.move_value(victim, record, fingerprint),
+                kind if kind.is_put() => self.move_value(victim, record, fingerprint),
                 Kind::Delete => self.move_tombstone(victim, record, fingerprint),
                 // floors and aborts: the victim is the oldest segment (`Log::candidates`). a part's records are looked
                 // at one by one, and the others are the log's own
                 // (an `evicted` speaks of a segment that is gone, as this is the oldest)
-                Kind::Floor | Kind::Abort | Kind::Part | Kind::Mark | Kind::Freed | Kind::Seal | Kind::Evicted => Ok(0),
+                _ => Ok(0),
             };
             let moved = match moved {
                 Ok(moved) => moved,
@@ -388,10 +389,13 @@ impl<D: Disk> Partition<D> {
         let Some((slot, old)) = found else { return Ok(0) };
         // the segment may be out of memory again: the victim is its memory
         let shape = if old == address { Shape::of(&record) } else { Shape::of(&self.log.table().record(old)) };
-        if self.log.table().position(address) < self.floors[usize::from(record.db().0)] {
+        if self.log.table().position(address) < self.floor_of(&record) {
             // it was flushed, and the sweep has not come by yet
             self.index.remove(slot);
             self.log.table_mut().release(old, shape);
+            if record.db() == RESERVED {
+                self.dbs[usize::from(RESERVED.0)].remove(None); // a leaf, which the flush has not counted
+            }
             return Ok(0);
         }
         if self.is_to_go(victim, &record, fingerprint, slot) {

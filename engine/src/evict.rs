@@ -17,7 +17,7 @@ use emberkv_resp::schema::{CommandId, Flags};
 use crate::compact::Slice;
 use crate::databases::RESERVED;
 use crate::history::History;
-use crate::lookup::{Found, Key};
+use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 use crate::visits::Visits;
 
@@ -81,6 +81,8 @@ const FRUITLESS_PASSES: u32 = 4;
 pub(crate) struct Eviction {
     policy: Option<EvictionPolicy>,
     pub visits: Visits,
+    /// Whether the reads of whoever is served are not to be noted.
+    is_untouched: bool,
     /// What is known of keys that have gone, and of those that were passed by; where it matters how often they were asked for.
     pub history: Option<Box<History>>,
     pub shortage: Shortage,
@@ -154,12 +156,31 @@ impl<D: Disk> Partition<D> {
         self.eviction.is_stuck
     }
 
+    /// Whether what is read from now on is noted: not that of a client that has said CLIENT NO-TOUCH ON.
+    #[inline]
+    pub fn set_untouched(&mut self, is_untouched: bool) {
+        self.eviction.is_untouched = is_untouched;
+    }
+
     /// Notes a read of a key, if anybody asks for that.
     #[inline]
     pub(crate) fn visit(&mut self, slot: SlotRef) {
-        if self.eviction.visits != Visits::Off {
+        if self.eviction.visits != Visits::Off && !self.eviction.is_untouched {
             self.note_visit(slot);
         }
+    }
+
+    /// TOUCH, which is noted whoever says it.
+    pub(crate) fn count_touch(&mut self, lookup: Lookup) {
+        self.count_look(lookup);
+        if let Some(found) = lookup.live() {
+            self.note_visit(found.slot);
+        }
+    }
+
+    /// Whether reads are counted (lfu).
+    pub(crate) fn counts_reads(&self) -> bool {
+        self.eviction.visits == Visits::Often
     }
 
     /// About how often a key was asked for; `None` if nobody counts.
@@ -288,7 +309,7 @@ impl<D: Disk> Partition<D> {
             self.eviction.leaving.push((fingerprint, address));
             return Ok(());
         }
-        let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: record.expires_at_ms() };
+        let found = Found::of(slot, address, &record);
         self.evict_with_tombstone(Key { db: record.db(), bytes: record.key(), fingerprint }, found)
     }
 
@@ -331,7 +352,7 @@ impl<D: Disk> Partition<D> {
             let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) else { continue };
             let record = self.log.table().record(address);
             let (db, expires_at_ms) = (record.db(), record.expires_at_ms());
-            let found = Found { slot, address, len: record.encoded_len(), expires_at_ms };
+            let found = Found::of(slot, address, &record);
             if !self.watchers.is_empty() {
                 self.watchers.touch(self.databases.logical(db), record.key());
             }
@@ -379,7 +400,7 @@ impl<D: Disk> Partition<D> {
                 if ms > until_ms || is_flushed || self.is_locked(record.db(), record.key()) || goes.is_some() {
                     later.push(ms);
                 } else {
-                    let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: Some(ms) };
+                    let found = Found::of(slot, address, &record);
                     goes = Some((found, record.db(), record.key().to_vec()));
                 }
             }

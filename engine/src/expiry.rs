@@ -249,7 +249,7 @@ impl<D: Disk> Partition<D> {
                     // not now (C5): looked at again in the next tick
                     later.push(self.now_ms + TICK_MS);
                 } else if expired.is_none() {
-                    let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: Some(ms) };
+                    let found = Found::of(slot, address, &record);
                     expired = Some((found, record.db(), record.key().to_vec()));
                 }
             }

@@ -1,16 +1,15 @@
 //! FLUSHALL and FLUSHDB: a floor in the log, below which nothing exists (T4).
 
 use emberkv_index::ScanCursor;
-#[cfg(any(test, feature = "sim"))]
-use emberkv_log::LogPosition;
 use emberkv_log::disk::Disk;
 use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, DbId, Entry, Purpose, Shape};
+use emberkv_log::{Address, DbId, Entry, LogPosition, Purpose, Record, Shape};
 
 use crate::cold::COLD_STEP;
-use crate::databases::Databases;
+use crate::collections::{LeafName, Sweeper};
+use crate::databases::{Databases, RESERVED};
 use crate::expiry::Wheel;
 use crate::partition::Partition;
 use crate::stats::DbStats;
@@ -52,8 +51,13 @@ impl<D: Disk> Partition<D> {
 
     /// What empties one database, or all: of the only one that has keys it is the same, and the latter is faster.
     pub(crate) fn floor(&self, db: Option<DbId>) -> Entry<'static> {
-        let alone =
-            db.is_none_or(|db| self.dbs.iter().enumerate().all(|(i, stats)| i == usize::from(db.0) || stats.keys == 0));
+        let is_bare = self.databases == Databases::new();
+        // the leaves of its own collections go with it
+        let counts = |i: usize| i != usize::from(RESERVED.0) || !is_bare;
+        let alone = db.is_none_or(|db| {
+            let mut others = self.dbs.iter().enumerate().filter(|(i, _)| *i != usize::from(db.0) && counts(*i));
+            others.all(|(_, stats)| stats.keys == 0)
+        });
         Entry::Floor { db: if alone { None } else { db } }
     }
 
@@ -91,10 +95,27 @@ impl<D: Disk> Partition<D> {
         self.wheel = Wheel::new(self.now_ms);
         self.unentered = None;
         self.sweep = Sweep::Done;
+        self.sweeper = Sweeper::default();
     }
 
-    /// Takes some of a flushed database's entries out of the index. Returns whether there are more.
+    /// The floor that a record lies above, if anybody is to have it: of a leaf that of its collection's database.
+    pub(crate) fn floor_of(&self, record: &Record<'_>) -> LogPosition {
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::O7) {
+            return self.floors[usize::from(record.db().0)];
+        }
+        let db = LeafName::of(record.db(), record.key()).map_or(record.db(), |name| name.db);
+        self.floors[usize::from(db.0)]
+    }
+
+    /// Takes some entries out of the index that nobody is to have: a flushed database's, and leaves without a root. Returns whether
+    /// there are more.
     pub fn sweep(&mut self, limit: usize) -> bool {
+        let flushed = self.sweep_flushed(limit);
+        self.sweep_leaves(limit) || flushed
+    }
+
+    fn sweep_flushed(&mut self, limit: usize) -> bool {
         let Sweep::At(cursor) = self.sweep else { return false };
         let highest = self.floors.iter().copied().max().unwrap_or_default();
         let mut limit = limit;
@@ -113,7 +134,7 @@ impl<D: Disk> Partition<D> {
                 return;
             }
             let record = table.record(address);
-            if table.position(address) < self.floors[usize::from(record.db().0)] {
+            if table.position(address) < self.floor_of(&record) {
                 gone.push((address, Shape::of(&record), self.hasher.fingerprint(record.db(), record.key())));
             }
         });
@@ -121,6 +142,9 @@ impl<D: Disk> Partition<D> {
             if let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) {
                 self.index.remove(slot);
                 self.log.table_mut().release(address, shape);
+                if shape.db == RESERVED {
+                    self.dbs[usize::from(RESERVED.0)].remove(None); // a leaf, which the flush has not counted
+                }
             }
         }
         self.sweep = next.map_or(Sweep::Done, Sweep::At);

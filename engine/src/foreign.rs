@@ -65,10 +65,10 @@ impl PartitionReader {
     /// The value of a key at `now_ms`, the clock of all cores (D10).
     #[inline]
     pub fn get<'g>(&self, guard: &'g Guard, db: DbId, key: &[u8], now_ms: u64) -> Foreign<'g> {
-        self.record(guard, db, key, self.fingerprint(db, key), now_ms)
+        self.record(guard, db, key, self.fingerprint(db, key), now_ms, true)
     }
 
-    /// The same with the work of hashing done.
+    /// The same with the work of hashing done. `is_read`: whether it is to be noted as a read.
     pub fn record<'g>(
         &self,
         guard: &'g Guard,
@@ -76,6 +76,7 @@ impl PartitionReader {
         key: &[u8],
         fingerprint: Fingerprint,
         now_ms: u64,
+        is_read: bool,
     ) -> Foreign<'g> {
         // D6, before the index is looked at: when a write is over, its entry is there
         if self.published.writes.is_written(fingerprint) {
@@ -96,7 +97,7 @@ impl PartitionReader {
         let answer = match (probe, hit) {
             (Probe::Hit(address), Some(record)) => {
                 let found = self.judge(db, record, now_ms);
-                if matches!(found, Foreign::Value(_)) {
+                if is_read && matches!(found, Foreign::Value(_)) {
                     self.visit(guard, fingerprint, address);
                 }
                 found
@@ -127,7 +128,7 @@ impl PartitionReader {
         Foreign::Value(record)
     }
 
-    /// Notes a read, as the owner does, if anybody asks for that; here of any command, also of one that asks for a time only.
+    /// Notes a read, as the owner does, if anybody asks for that.
     #[inline]
     fn visit(&self, guard: &Guard, fingerprint: Fingerprint, address: Address) {
         let visits = self.published.visits();

@@ -1,10 +1,7 @@
 //! A value by itself, without a record: of a transaction's own, or on its way from one key to another.
 
-use emberkv_log::Value;
-use emberkv_log::disk::Disk;
+use emberkv_log::{Kind, Value};
 
-use crate::lookup::Found;
-use crate::partition::Partition;
 use crate::write::stored;
 
 /// What a key holds: its value, and when it expires.
@@ -18,6 +15,8 @@ pub struct Held {
 enum Stored {
     Int(i64),
     Bytes(Vec<u8>),
+    Whole(Vec<u8>),
+    Root(Vec<u8>),
 }
 
 impl Held {
@@ -31,6 +30,8 @@ impl Held {
                 packed.unpack(&mut bytes);
                 Stored::Bytes(bytes)
             }
+            Value::Whole(bytes) => Stored::Whole(bytes.to_vec()),
+            Value::Root(bytes) => Stored::Root(bytes.to_vec()),
         };
         Self { value, expires_at_ms }
     }
@@ -39,26 +40,41 @@ impl Held {
     pub(crate) fn text(text: Vec<u8>, expires_at_ms: Option<u64>) -> Self {
         let value = match stored(&text) {
             Value::Int(int) => Stored::Int(int),
-            Value::Bytes(_) | Value::Packed(_) => Stored::Bytes(text),
+            _ => Stored::Bytes(text),
         };
         Self { value, expires_at_ms }
+    }
+
+    /// A collection's image.
+    pub(crate) fn whole(image: Vec<u8>, expires_at_ms: Option<u64>) -> Self {
+        Self { value: Stored::Whole(image), expires_at_ms }
+    }
+
+    /// A collection's root.
+    pub(crate) fn root(root: Vec<u8>, expires_at_ms: Option<u64>) -> Self {
+        Self { value: Stored::Root(root), expires_at_ms }
+    }
+
+    /// What its record is.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.value {
+            Stored::Int(_) => Kind::PutInt,
+            Stored::Bytes(_) => Kind::Put,
+            Stored::Whole(_) => Kind::PutWhole,
+            Stored::Root(_) => Kind::PutRoot,
+        }
     }
 
     pub(crate) fn value(&self) -> Value<'_> {
         match &self.value {
             Stored::Int(int) => Value::Int(*int),
             Stored::Bytes(bytes) => Value::Bytes(bytes),
+            Stored::Whole(bytes) => Value::Whole(bytes),
+            Stored::Root(bytes) => Value::Root(bytes),
         }
     }
 
     pub(crate) fn expires_at_ms(&self) -> Option<u64> {
         self.expires_at_ms
-    }
-}
-
-impl<D: Disk> Partition<D> {
-    /// What a key holds, copied.
-    pub(crate) fn held(&self, found: Found) -> Held {
-        Held::new(self.value(found), found.expires_at_ms)
     }
 }

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod cold;
+mod collections;
 mod commands;
 mod compact;
 mod databases;
@@ -40,6 +41,7 @@ mod watch;
 mod write;
 
 pub use checkpoint::CheckpointStats;
+pub use collections::Compact;
 pub use commands::Direct;
 pub use compact::CompactionStats;
 pub use databases::RESERVED;

@@ -4,7 +4,7 @@ use emberkv_index::{Fingerprint, SlotRef};
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, DbId, LogPosition, Record, Shape, Value};
+use emberkv_log::{Address, DbId, Kind, LogPosition, Record, Shape, Value};
 
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -17,9 +17,29 @@ pub(crate) struct Found {
     /// Bytes of the record.
     pub len: usize,
     pub expires_at_ms: Option<u64>,
+    pub kind: Kind,
 }
 
 impl Found {
+    /// The entry of a record that an index refers to.
+    #[inline]
+    pub fn of(slot: SlotRef, address: Address, record: &Record<'_>) -> Self {
+        let (len, kind) = (record.encoded_len(), record.kind());
+        Self { slot, address, len, expires_at_ms: record.expires_at_ms(), kind }
+    }
+
+    /// Whether the value is a collection.
+    #[inline]
+    pub fn is_collection(self) -> bool {
+        matches!(self.kind, Kind::PutWhole | Kind::PutRoot)
+    }
+
+    /// Whether the value is a collection that has leaves.
+    #[inline]
+    pub fn is_root(self) -> bool {
+        self.kind == Kind::PutRoot
+    }
+
     /// What the entry counts for, as a key of `db`.
     #[inline]
     pub fn shape(&self, db: DbId) -> Shape {
@@ -67,6 +87,8 @@ impl TextBuf {
                 packed.unpack(&mut self.unpacked);
                 &self.unpacked
             }
+            // no command on strings comes here with a collection: `lookup_string`
+            Value::Whole(_) | Value::Root(_) => &[],
         }
     }
 }
@@ -77,6 +99,7 @@ pub(crate) fn text_len(value: Value<'_>) -> usize {
         Value::Bytes(bytes) => bytes.len(),
         Value::Int(_) => TextBuf::default().text(value).len(),
         Value::Packed(packed) => packed.len(),
+        Value::Whole(_) | Value::Root(_) => 0,
     }
 }
 
@@ -119,7 +142,7 @@ impl<D: Disk> Partition<D> {
             same
         });
         let (Some((slot, address)), Some(record)) = (found, hit) else { return Lookup::Absent };
-        let found = Found { slot, address, len: record.encoded_len(), expires_at_ms: record.expires_at_ms() };
+        let found = Found::of(slot, address, &record);
         let floor = self.floors[usize::from(key.db.0)];
         let expired = found.expires_at_ms.is_some_and(|ms| ms <= self.now_ms);
         if expired || (floor.0 > 0 && table.position(address) < floor) {

@@ -2,6 +2,7 @@
 
 use emberkv_log::disk::Disk;
 
+use crate::collections::Root;
 use crate::lookup::Found;
 use crate::partition::Partition;
 
@@ -48,6 +49,8 @@ impl<D: Disk> Partition<D> {
     /// What a key takes: its record, and its shares of the index and the wheel.
     pub(crate) fn memory_of(&self, found: Found) -> u64 {
         let expiry = if found.expires_at_ms.is_some() { EXPIRY_BYTES } else { 0 };
-        found.len as u64 + INDEX_BYTES + expiry
+        // what a leaf takes beside its elements: its record's front, its name, its share of the index
+        let leaves = |root: Root| root.bytes + u64::from(root.leaves) * (40 + INDEX_BYTES);
+        found.len as u64 + INDEX_BYTES + expiry + self.root(found).map_or(0, leaves)
     }
 }

@@ -10,10 +10,16 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{Address, DbId, Entry, Purpose, Value};
 use emberkv_resp::glob;
 
-use crate::databases::Databases;
+use crate::collections::{LeafName, Root};
+use crate::databases::{Databases, RESERVED};
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
+
+/// The id of a collection that has leaves.
+fn root_id(held: &Held) -> Option<u64> {
+    if let Value::Root(bytes) = held.value() { Some(Root::read(bytes).id) } else { None }
+}
 
 /// One key's change; without a value it is gone.
 #[derive(Debug)]
@@ -46,7 +52,8 @@ impl Overlay {
         Some(live.map_or(Lookup::Absent, |held| {
             // never an address of the log's: it is only looked at together with the slot
             let address = Address::from_raw(*place as u64 + 1);
-            Lookup::Live(Found { slot: SlotRef::NOWHERE, address, len: 0, expires_at_ms: held.expires_at_ms() })
+            let (expires_at_ms, kind) = (held.expires_at_ms(), held.kind());
+            Lookup::Live(Found { slot: SlotRef::NOWHERE, address, len: 0, expires_at_ms, kind })
         }))
     }
 
@@ -70,10 +77,29 @@ impl Overlay {
     fn change(&mut self, key: Key<'_>, held: Option<Held>) {
         let places = self.places.entry(key.db).or_default();
         if let Some(place) = places.get(key.bytes) {
-            self.changes[*place].held = held;
+            let old = std::mem::replace(&mut self.changes[*place].held, held);
+            if let Some(id) = old.as_ref().and_then(root_id)
+                && self.changes[*place].held.as_ref().and_then(root_id) != Some(id)
+            {
+                self.drop_leaves(|name| name.id == id);
+            }
         } else {
             places.insert(key.bytes.into(), self.changes.len());
             self.changes.push(Change { db: key.db, key: key.bytes.into(), held });
+        }
+    }
+
+    /// The keys of a database that were changed.
+    pub fn keys_of(&self, db: DbId) -> impl Iterator<Item = &[u8]> {
+        self.changes.iter().filter(move |change| change.db == db).map(|change| &*change.key)
+    }
+
+    /// Leaves of a collection that the transaction itself has made, or changed, and that is gone again: nobody is to have them (O5).
+    fn drop_leaves(&mut self, is_gone: impl Fn(LeafName<'_>) -> bool) {
+        for change in self.changes.iter_mut().filter(|change| change.db == RESERVED) {
+            if LeafName::of(RESERVED, &change.key).is_some_and(&is_gone) {
+                change.held = None;
+            }
         }
     }
 
@@ -83,6 +109,7 @@ impl Overlay {
         for change in self.changes.iter_mut().filter(|change| is_hit(change.db)) {
             change.held = None;
         }
+        self.drop_leaves(|name| is_hit(name.db));
         match db {
             Some(db) if !self.is_flushed(db) => self.flushed.push(db),
             Some(_) => {}

@@ -8,6 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::checkpoint::Saver;
+use crate::collections::{Compact, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
@@ -33,11 +34,18 @@ pub struct Limits {
     pub max_value_bytes: usize,
     /// Values of so many bytes and more are kept compressed; `usize::MAX` for none (`compress-values-from`).
     pub pack_from_bytes: usize,
+    /// Up to which size redis would keep a hash in the simpler way (`hash-max-listpack-entries`, `hash-max-listpack-value`).
+    pub compact_hash: Compact,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { databases: 16, max_value_bytes: 512 << 20, pack_from_bytes: usize::MAX }
+        Self {
+            databases: 16,
+            max_value_bytes: 512 << 20,
+            pack_from_bytes: usize::MAX,
+            compact_hash: Compact { entries: 512, value: 64 },
+        }
     }
 }
 
@@ -56,6 +64,10 @@ pub struct Partition<D: Disk> {
     /// Records of a database that lie before this are gone (T4).
     pub(crate) floors: Vec<LogPosition>,
     pub(crate) sweep: Sweep,
+    /// Leaves that belong to nobody.
+    pub(crate) sweeper: Sweeper,
+    /// How many ids were given in this life.
+    pub(crate) ids: u64,
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.
     pub(crate) dropped: Vec<Index>,
     /// What other threads know of it, once there is a reader.

@@ -7,6 +7,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SavedPages, SegmentTable, Shape, Whose};
 
 use crate::checkpoint::Saver;
+use crate::collections::Sweeper;
 use crate::compact::Compaction;
 use crate::databases::{Databases, MAP_KEY, RESERVED};
 use crate::evict::Eviction;
@@ -151,7 +152,12 @@ impl Replay {
 
     /// The partition, one of `partitions`, when all is replayed.
     pub fn finish<D: Disk>(self, log: Log<D>, partitions: u16) -> Partition<D> {
+        // what a replay has brought back though its root is gone
+        let has_leaves = self.dbs[usize::from(RESERVED.0)].keys > 0;
+        let orphans = has_leaves.then_some(ScanCursor::START);
         Partition {
+            sweeper: Sweeper { orphans, ..Sweeper::default() },
+            ids: 0,
             last_delete: LogPosition(0),
             random: log.dataset() | 1,
             overlay: None,
@@ -189,7 +195,7 @@ impl Replay {
 impl emberkv_log::Replay for Replay {
     fn apply(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) -> Result<(), String> {
         match record.kind() {
-            Kind::Put | Kind::PutInt | Kind::PutPacked => {
+            kind if kind.is_put() => {
                 self.put(table, address, record).map_err(|error| error.to_string())?;
                 self.take_map(record)?;
             }
@@ -200,7 +206,7 @@ impl emberkv_log::Replay for Replay {
                 }
             }
             // the log's own; of a part it hands on what is in it
-            Kind::Freed | Kind::Seal | Kind::Part | Kind::Mark | Kind::Abort | Kind::Evicted => {}
+            _ => {}
         }
         Ok(())
     }
@@ -210,7 +216,7 @@ impl emberkv_log::Replay for Replay {
         if plant::is(Plant::K8Replay) {
             return;
         }
-        if matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::Delete) {
+        if record.kind().is_put() || record.kind() == Kind::Delete {
             let fingerprint = self.hasher.fingerprint(record.db(), record.key());
             addresses.extend(self.index.candidates(fingerprint).map(|(_, address)| address));
         }
@@ -218,8 +224,7 @@ impl emberkv_log::Replay for Replay {
 
     fn is_its_own(&self, address: Address, record: &Record<'_>) -> bool {
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());
-        matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked)
-            && self.index.find(fingerprint, |other| other == address).is_some()
+        record.kind().is_put() && self.index.find(fingerprint, |other| other == address).is_some()
     }
 
     fn begins_with(&self, addresses: &mut Vec<Address>) {
@@ -268,7 +273,7 @@ impl emberkv_log::Replay for Replay {
     }
 
     fn evict(&mut self, table: &mut SegmentTable, address: Address, record: &Record<'_>) {
-        if !matches!(record.kind(), Kind::Put | Kind::PutInt | Kind::PutPacked) {
+        if !record.kind().is_put() {
             return;
         }
         let fingerprint = self.hasher.fingerprint(record.db(), record.key());

@@ -219,7 +219,7 @@ impl<D: Disk> Partition<D> {
             let (shape, len, db) = (Shape::of(&record), record.encoded_len(), record.db());
             let fingerprint = self.hasher.fingerprint(db, record.key());
             let Some((slot, _)) = self.index.find(fingerprint, |other| other == address) else { continue };
-            let is_flushed = table.position(address) < self.floors[usize::from(db.0)];
+            let is_flushed = table.position(address) < self.floor_of(&record);
             if is_flushed || self.is_locked(db, record.key()) || self.log.is_large(len) {
                 continue;
             }

@@ -161,6 +161,11 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
         self.touch(key);
         self.saver.changed();
+        if let Lookup::Live(found) | Lookup::Stale(found) = old
+            && found.is_root()
+        {
+            self.root_goes(found.address, Some(address));
+        }
         let stats = &mut self.dbs[usize::from(key.db.0)];
         let mut old_expiry = None;
         match old {
@@ -247,6 +252,9 @@ impl<D: Disk> Partition<D> {
 
     /// The same, when whoever watches the key knows.
     pub(crate) fn drop_entry(&mut self, db: DbId, found: Found) {
+        if found.is_root() {
+            self.root_goes(found.address, None);
+        }
         self.index.remove(found.slot);
         self.log.table_mut().release(found.address, found.shape(db));
         self.dbs[usize::from(db.0)].remove(found.expires_at_ms);

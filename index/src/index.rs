@@ -297,6 +297,9 @@ impl Index {
     /// the side table.
     #[inline]
     pub fn visited(&self, at: SlotRef) -> Option<u8> {
+        if at == SlotRef::NOWHERE {
+            return None; // what a transaction has written and not published
+        }
         match self.place_of(at) {
             Place::Slot { block, row, slot } => Some(self.arena.block(block).row(row).load(slot).visited()),
             Place::Side { .. } => None,

@@ -17,7 +17,7 @@ const MAGIC: &[u8; 8] = b"EMBERSEG";
 
 /// The format of segments and manifests that this build writes. It reads version 1 too, which had one partition
 /// and no transactions.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

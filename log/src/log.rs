@@ -229,6 +229,11 @@ impl<D: Disk> Log<D> {
         self.hash_seed
     }
 
+    /// The number of this life of the log, which no other one has: random, given at the start.
+    pub fn life(&self) -> u64 {
+        self.incarnations.last().map_or(0, |life| life.id)
+    }
+
     /// The data set's name: random, given at its creation.
     pub fn dataset(&self) -> u64 {
         self.dataset

@@ -166,6 +166,20 @@ plants! {
     X8Names,
     /// FLUSHALL leaves databases swapped.
     X8Flush,
+    /// Records of one change of a collection may be in two frames.
+    O1,
+    /// A root is not written when the number of elements has changed.
+    O2,
+    /// Ids of collections begin anew with each life of the log.
+    O3,
+    /// A leaf is looked at though its record may not be in memory.
+    O4,
+    /// Leaves whose root is gone stay in the index.
+    O5,
+    /// A leaf is not locked with its collection.
+    O6,
+    /// A leaf lies above its database's floor whatever its position.
+    O7,
 }
 
 thread_local! {

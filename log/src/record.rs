@@ -60,6 +60,10 @@ pub enum Kind {
     PutPacked = 10,
     /// What the oldest segment holds of live records before the position named here is gone: evicted (T5).
     Evicted = 11,
+    /// As [`Kind::Put`]; the value is a collection, all of it.
+    PutWhole = 12,
+    /// As [`Kind::Put`]; the value is a collection whose elements are in records of their own: what is said of it here.
+    PutRoot = 13,
 }
 
 impl Kind {
@@ -76,8 +80,16 @@ impl Kind {
             9 => Self::Abort,
             10 => Self::PutPacked,
             11 => Self::Evicted,
+            12 => Self::PutWhole,
+            13 => Self::PutRoot,
             _ => return None,
         })
+    }
+
+    /// Whether it gives a key a value.
+    #[inline]
+    pub const fn is_put(self) -> bool {
+        matches!(self, Self::Put | Self::PutInt | Self::PutPacked | Self::PutWhole | Self::PutRoot)
     }
 }
 
@@ -90,12 +102,16 @@ pub enum Value<'a> {
     Int(i64),
     /// What this unpacks to.
     Packed(Packed<'a>),
+    /// A collection, all of it, in a form that is its reader's.
+    Whole(&'a [u8]),
+    /// What is said of a collection whose elements are in records of their own.
+    Root(&'a [u8]),
 }
 
 /// What may be appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry<'a> {
-    /// See [`Kind::Put`], [`Kind::PutInt`] and [`Kind::PutPacked`].
+    /// See [`Kind::Put`] and the other kinds that begin with its name.
     Put {
         /// The logical database.
         db: DbId,
@@ -264,7 +280,7 @@ impl<'a> Entry<'a> {
             + match *self {
                 Entry::Put { db, key, value, expires_at_ms } => {
                     let value_len = match value {
-                        Value::Bytes(bytes) => bytes.len(),
+                        Value::Bytes(bytes) | Value::Whole(bytes) | Value::Root(bytes) => bytes.len(),
                         Value::Int(int) => int_bytes(int),
                         Value::Packed(packed) => packed.stored().len(),
                     };
@@ -303,6 +319,12 @@ impl<'a> Entry<'a> {
             }
             Entry::Put { db, key, value: Value::Packed(packed), expires_at_ms } => {
                 encode_parts(out, Kind::PutPacked, db, expires_at_ms, key, packed.stored());
+            }
+            Entry::Put { db, key, value: Value::Whole(bytes), expires_at_ms } => {
+                encode_parts(out, Kind::PutWhole, db, expires_at_ms, key, bytes);
+            }
+            Entry::Put { db, key, value: Value::Root(bytes), expires_at_ms } => {
+                encode_parts(out, Kind::PutRoot, db, expires_at_ms, key, bytes);
             }
             Entry::Delete { db, key } => encode_parts(out, Kind::Delete, db, None, key, &[]),
             Entry::Floor { db } => {
@@ -507,6 +529,8 @@ impl<'a> Record<'a> {
         match self.kind {
             Kind::PutInt => Value::Int(self.stored_int()),
             Kind::PutPacked => Value::Packed(Packed::trusted(self.value)),
+            Kind::PutWhole => Value::Whole(self.value),
+            Kind::PutRoot => Value::Root(self.value),
             _ => Value::Bytes(self.value),
         }
     }
@@ -545,7 +569,7 @@ impl<'a> Record<'a> {
     pub fn entry(&self) -> Option<Entry<'a>> {
         let number = |at: usize| Some(u64::from_le_bytes(self.value.get(at..at + 8)?.try_into().ok()?));
         Some(match self.kind {
-            Kind::Put | Kind::PutInt | Kind::PutPacked => {
+            Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::PutWhole | Kind::PutRoot => {
                 let sound = match self.kind {
                     Kind::PutInt => (1..=8).contains(&self.value.len()),
                     Kind::PutPacked => Packed::from_stored(self.value).is_some(),

@@ -415,7 +415,9 @@ impl SegmentTable {
                 let end = view.origin + offset + record.encoded_len() as u64;
                 share_record(&view.memory, end - value.len() as u64..end)
             }
-            Value::Int(_) | Value::Packed(_) => unreachable!("it is not kept as it is sent"),
+            Value::Int(_) | Value::Packed(_) | Value::Whole(_) | Value::Root(_) => {
+                unreachable!("it is not kept as it is sent")
+            }
         }
     }
 
@@ -529,6 +531,12 @@ impl SegmentTable {
     pub fn may_expire(&self, address: Address) -> bool {
         let first = self.view(self.split.parts(address).0).first;
         self.tallies[first.0 as usize].0.iter().any(|tally| tally.expires > 0)
+    }
+
+    /// Whether the key of an entry at this address may be one of a database, as far as its segment tells.
+    pub fn may_be_of(&self, address: Address, db: crate::record::DbId) -> bool {
+        let first = self.view(self.split.parts(address).0).first;
+        self.tallies[first.0 as usize].0.get(usize::from(db.0)).is_some_and(|tally| tally.keys > 0)
     }
 
     /// The segments that were emptied since the last call, by first slot.

@@ -284,7 +284,7 @@ impl<D: Disk> Log<D> {
         let raw = victim.memory.closed_bytes(victim.cursor.at..victim.cursor.at + len as u64);
         let address = self.append_with(len, |space| copy_relocated(raw, space));
         match record.kind() {
-            Kind::Put | Kind::PutInt | Kind::PutPacked => self.table.retain(address, Shape::of(&record)),
+            kind if kind.is_put() => self.table.retain(address, Shape::of(&record)),
             Kind::Delete => self.table.add_tombstone(address, len),
             other => panic!("{other:?} is not moved"),
         }

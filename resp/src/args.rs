@@ -137,6 +137,19 @@ impl OwnedArgs {
     }
 }
 
+impl OwnedArgs {
+    /// Copies these words.
+    #[must_use]
+    pub fn from_words(words: &[&[u8]]) -> Self {
+        let mut owned = Self::default();
+        for word in words {
+            owned.spans.push(Span { start: owned.bytes.len() as u32, len: word.len() as u32 });
+            owned.bytes.extend_from_slice(word);
+        }
+        owned
+    }
+}
+
 impl From<Args<'_>> for OwnedArgs {
     /// Copies the arguments.
     fn from(args: Args<'_>) -> Self {
@@ -169,6 +182,8 @@ mod tests {
         assert_eq!(args.iter().map(<[u8]>::len).collect::<Vec<_>>(), [3, 0, 2]);
         let owned = OwnedArgs::from(args);
         assert!(owned.args().iter().eq(args.iter()));
+        let words: Vec<&[u8]> = args.iter().collect();
+        assert!(OwnedArgs::from_words(&words).args().iter().eq(args.iter()));
         let (mut bytes, mut copied) = (b"before".to_vec(), vec![Span { start: 0, len: 6 }]);
         args.append_to(&mut bytes, &mut copied);
         assert!(Args::new(&bytes, &copied[1..]).iter().eq(args.iter()));

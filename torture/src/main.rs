@@ -107,6 +107,9 @@ struct KillArgs {
     /// The server kills itself, at each named step in turn: for a build with the feature `failpoints`
     #[arg(long)]
     failpoints: bool,
+    /// With `--failpoints`: one of the steps to die at, if not at all of them
+    #[arg(long, requires = "failpoints")]
+    step: Vec<String>,
     /// The same at the steps of eviction, with caches that are full: what has gone stays gone
     #[arg(long, conflicts_with = "failpoints")]
     cache: bool,
@@ -241,6 +244,7 @@ fn kill(args: &KillArgs) -> Result<bool> {
     let report = if args.failpoints {
         // small segments, so that each round comes by all steps
         plan.spec = plan.spec.args(["--segment-size", "1mb", "--checkpoint-interval", "1mb"]);
+        plan.steps.clone_from(&args.step);
         kill::run_at_failpoints(&plan)?
     } else {
         kill::run(&plan)?

@@ -113,7 +113,7 @@ impl<D: Disk> Partition<D> {
         // a lookup that removes an expired key moves others in the index: removals first, then the reads
         self.lookup(to)?;
         for key in &keys {
-            let lookup = self.lookup(*key)?;
+            let lookup = self.lookup_string(*key)?;
             self.count_read(lookup);
         }
         let mut buffers: Vec<_> = keys.iter().map(|_| TextBuf::default()).collect();

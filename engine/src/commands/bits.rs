@@ -115,7 +115,7 @@ impl<D: Disk> Partition<D> {
             _ => return Err(Stop::error("ERR bit is not an integer or out of range")),
         };
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         let mut buf = TextBuf::default();
         let byte = old.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
         let mask = 0x80 >> (offset % 8);
@@ -132,7 +132,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn getbit(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let offset = self.bit_offset(request.args)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup(key)?;
+        let lookup = self.lookup_string(key)?;
         self.count_read(lookup);
         let mut buf = TextBuf::default();
         let byte = lookup.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
@@ -146,7 +146,7 @@ impl<D: Disk> Partition<D> {
         }
         let range = Range::parse(request.args.from(2), false)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup(key)?;
+        let lookup = self.lookup_string(key)?;
         self.count_read(lookup);
         let mut buf = TextBuf::default();
         let text = lookup.live().map_or(&[][..], |found| self.text(found, &mut buf));
@@ -162,7 +162,7 @@ impl<D: Disk> Partition<D> {
         };
         let range = Range::parse(request.args.from(3), true)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup(key)?;
+        let lookup = self.lookup_string(key)?;
         self.count_read(lookup);
         let Some(found) = lookup.live() else {
             // as if it were all zeros, without an end
@@ -183,7 +183,7 @@ impl<D: Disk> Partition<D> {
         let may_write = request.id == CommandId::Bitfield;
         let operations = super::bitfield::parse(request.args.from(2), may_write, self.limits.max_value_bytes)?;
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         if !may_write {
             self.count_read(old);
         }

@@ -33,13 +33,13 @@ impl<D: Disk> Partition<D> {
 
     fn add(&mut self, request: Request<'_>, by: i64, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         let value = match old.live().map(|found| self.value(found)) {
             None => 0,
             Some(Value::Int(int)) => int,
             Some(Value::Bytes(bytes)) => canonical_int(bytes).ok_or(Stop::NOT_AN_INTEGER)?,
             // what is packed is longer than any integer
-            Some(Value::Packed(_)) => return Err(Stop::NOT_AN_INTEGER),
+            Some(Value::Packed(_) | Value::Whole(_) | Value::Root(_)) => return Err(Stop::NOT_AN_INTEGER),
         };
         let sum = value.checked_add(by).ok_or(Stop::error("ERR increment or decrement would overflow"))?;
         let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);
@@ -51,7 +51,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn incrbyfloat(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         const NOT_A_FLOAT: Stop = Stop::error("ERR value is not a valid float");
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         let mut buf = TextBuf::default();
         let value = match old.live() {
             None => Operand::ZERO,

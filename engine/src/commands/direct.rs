@@ -8,7 +8,9 @@ use emberkv_resp::schema::CommandId;
 
 use super::SHARED_VALUE_BYTES;
 use super::expire::time_answer;
+use super::hashes;
 use super::strings::{Range, range_of};
+use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
 use crate::lookup::{TextBuf, text_len};
@@ -39,7 +41,11 @@ impl PartitionReader {
             | CommandId::Pttl
             | CommandId::Expiretime
             | CommandId::Pexpiretime
-            | CommandId::Type => true,
+            | CommandId::Type
+            | CommandId::Hget
+            | CommandId::Hexists
+            | CommandId::Hlen
+            | CommandId::Hstrlen => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
             _ => false,
         }
@@ -64,11 +70,23 @@ impl PartitionReader {
             },
             _ => None,
         };
-        let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms) {
+        // the others ask about a key, and not for what it holds
+        let is_read = matches!(
+            request.id,
+            CommandId::Get | CommandId::Strlen | CommandId::Getrange | CommandId::Substr | CommandId::Touch
+        );
+        let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,
             Foreign::Nil => None,
             Foreign::Value(record) => Some(record),
         };
+        // what is no string, the owner finds the words for
+        let is_string = |record: &Located<'_>| !matches!(record.value(), Value::Whole(_) | Value::Root(_));
+        if matches!(request.id, CommandId::Strlen | CommandId::Getrange | CommandId::Substr)
+            && !record.as_ref().is_none_or(is_string)
+        {
+            return Direct::Ask;
+        }
         let mut buf = TextBuf::default();
         match request.id {
             CommandId::Get => match record {
@@ -81,6 +99,7 @@ impl PartitionReader {
                     },
                     Value::Int(int) => reply.bulk_integer(int),
                     Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
+                    Value::Whole(_) | Value::Root(_) => return Direct::Ask,
                 },
             },
             CommandId::Strlen => reply.integer(record.map_or(0, |record| text_len(record.record().value())) as i64),
@@ -88,9 +107,15 @@ impl PartitionReader {
                 let text = text_of(record, &mut buf);
                 reply.bulk(range.map_or(&[], |range| range_of(text, range)));
             }
+            CommandId::Hget | CommandId::Hexists | CommandId::Hlen | CommandId::Hstrlen => {
+                let value = record.as_ref().map(|record| record.record().value());
+                if !hashes::direct(request.id, request.args, value, reply) {
+                    return Direct::Ask;
+                }
+            }
             CommandId::Exists | CommandId::Touch => reply.integer(i64::from(record.is_some())),
             CommandId::Type => {
-                reply.simple(if record.is_some() { "string" } else { "none" });
+                reply.simple(record.map_or("none", |record| type_name(record.value())));
                 return Direct::Uncounted;
             }
             id => {

@@ -2,8 +2,10 @@
 
 use emberkv_log::DbId;
 use emberkv_log::disk::Disk;
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply};
 
+use crate::collections::type_name;
 use crate::group::Request;
 use crate::lookup::Lookup;
 use crate::partition::Partition;
@@ -45,7 +47,10 @@ impl<D: Disk> Partition<D> {
         for bytes in request.args.from(1).iter() {
             let key = self.key(request.db, bytes);
             let lookup = self.lookup(key)?;
-            self.count_read(lookup);
+            match request.id {
+                CommandId::Touch => self.count_touch(lookup),
+                _ => self.count_look(lookup),
+            }
             found += i64::from(lookup.live().is_some());
         }
         reply.integer(found);
@@ -54,8 +59,8 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn type_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let exists = self.lookup(key)?.live().is_some();
-        reply.simple(if exists { "string" } else { "none" });
+        let found = self.lookup(key)?.live();
+        reply.simple(found.map_or("none", |found| type_name(self.value(found))));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod bits;
 mod counters;
 mod direct;
 mod expire;
+mod hashes;
 mod keys;
 mod lcs;
 mod object;
@@ -27,7 +28,7 @@ use crate::stop::Stop;
 
 pub(crate) use bitop::Operation;
 pub(crate) use keys::check_flush_mode;
-pub(crate) use lcs::Lcs;
+pub(crate) use lcs::{Lcs, NOT_STRINGS};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
@@ -93,6 +94,17 @@ impl<D: Disk> Partition<D> {
             CommandId::Getex => self.getex(request, reply),
             CommandId::Getrange | CommandId::Substr => self.getrange(request, reply),
             CommandId::Getset => self.getset(request, reply),
+            CommandId::Hdel => self.hdel(request, reply),
+            CommandId::Hget | CommandId::Hstrlen | CommandId::Hexists => self.hget(request, reply),
+            CommandId::Hgetall | CommandId::Hkeys | CommandId::Hvals => self.hgetall(request, reply),
+            CommandId::Hincrby => self.hincrby(request, reply),
+            CommandId::Hincrbyfloat => self.hincrbyfloat(request, reply),
+            CommandId::Hlen => self.hlen(request, reply),
+            CommandId::Hmget => self.hmget(request, reply),
+            CommandId::Hrandfield => self.hrandfield(request, reply),
+            CommandId::Hscan => self.hscan(request, reply),
+            CommandId::Hset | CommandId::Hmset => self.hset(request, reply),
+            CommandId::Hsetnx => self.hsetnx(request, reply),
             CommandId::Incr => self.incr(request, reply),
             CommandId::Incrby => self.incrby(request, reply),
             CommandId::Incrbyfloat => self.incrbyfloat(request, reply),

@@ -1,10 +1,11 @@
 //! OBJECT and MEMORY USAGE: how a value is kept, in redis's words.
 
-use emberkv_log::Value;
 use emberkv_log::disk::Disk;
+use emberkv_log::{Address, DbId, Value};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Reply, format};
 
+use crate::collections::{Root, Whole};
 use crate::group::Request;
 use crate::lookup::text_len;
 use crate::partition::Partition;
@@ -18,6 +19,12 @@ const SHARED_NUMBERS: i64 = 10_000;
 const SHARED: i64 = i32::MAX as i64;
 
 impl<D: Disk> Partition<D> {
+    /// Where the record of a key lies that a command has just been executed on.
+    pub fn address_of(&self, db: DbId, key: &[u8]) -> Option<Address> {
+        let key = self.key(self.databases.physical(db), key);
+        self.peek(key).live().map(|found| found.address)
+    }
+
     /// `MEMORY USAGE key [SAMPLES count]`: a string is looked at as a whole, however many samples are asked for.
     pub(super) fn memory_usage(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let args = request.args;
@@ -42,7 +49,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn object(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(2));
         let lookup = self.lookup(key)?;
-        self.count_read(lookup);
+        self.count_look(lookup);
         let Some(found) = lookup.live() else {
             reply.null();
             return Ok(());
@@ -50,6 +57,8 @@ impl<D: Disk> Partition<D> {
         let value = self.value(found);
         match request.id {
             CommandId::ObjectEncoding => reply.bulk(match value {
+                Value::Whole(bytes) => Whole::read(bytes).head.encoding.name().as_bytes(),
+                Value::Root(bytes) => Root::read(bytes).head.encoding.name().as_bytes(),
                 Value::Int(_) => b"int",
                 other if text_len(other) <= EMBEDDED_BYTES => b"embstr",
                 _ => b"raw",
@@ -58,6 +67,12 @@ impl<D: Disk> Partition<D> {
                 Value::Int(0..SHARED_NUMBERS) => SHARED,
                 _ => 1,
             }),
+            CommandId::ObjectIdletime if self.counts_reads() => {
+                return Err(Stop::error(
+                    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                     between policies at runtime LRU and LFU data will take some time to adjust.",
+                ));
+            }
             // when a key was asked for is not kept
             CommandId::ObjectIdletime => reply.integer(0),
             _ => {

@@ -4,7 +4,7 @@
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{DbId, Entry, Piece, Purpose, Value};
+use emberkv_log::{DbId, Piece, Purpose, Value};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format};
 
@@ -94,20 +94,18 @@ impl<D: Disk> Partition<D> {
     fn transfer(&mut self, from: Key<'_>, to: Key<'_>) -> Result<(), Stop> {
         // looked up once more, as a lookup that removes an expired key moves others in the index
         let Some(found) = self.peek(from).live() else { unreachable!("it was there just now") };
-        let held = self.held(found);
-        let (value, expires_at_ms) = (held.value(), held.expires_at_ms());
-        let put = Entry::Put { db: to.db, key: to.bytes, value, expires_at_ms }.encoded_len() as u64;
+        let held = self.held(from, found)?;
+        let writes = self.writes(to, held);
         // a tombstone has at most 12 bytes beside its key
         let tombstone = from.bytes.len() as u64 + 12;
         #[allow(unused_mut)]
-        let mut together = put + tombstone;
+        let mut more = tombstone;
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::C6) {
-            together = put;
+            more = 0;
         }
-        self.reserve(together, Purpose::Grow)?;
-        let old = self.peek(to);
-        self.put(to, value, expires_at_ms, old);
+        self.reserve_writes(to, &writes, more, Purpose::Grow)?;
+        self.write_all(to, &writes);
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::C6) {
             self.log.end_turn(); // and with it the frame
@@ -144,12 +142,10 @@ impl<D: Disk> Partition<D> {
             self.put_ahead(to, appended, old);
             return Ok(());
         }
-        let held = self.held(found);
-        let (value, expires_at_ms) = (held.value(), held.expires_at_ms());
-        let put = Entry::Put { db: to.db, key: to.bytes, value, expires_at_ms };
-        self.reserve(put.encoded_len() as u64, Purpose::Grow)?;
-        let old = self.peek(to);
-        self.put(to, value, expires_at_ms, old);
+        let held = self.held(from, found)?;
+        let writes = self.writes(to, held);
+        self.reserve_writes(to, &writes, 0, Purpose::Grow)?;
+        self.write_all(to, &writes);
         Ok(())
     }
 }

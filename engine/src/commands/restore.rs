@@ -1,10 +1,14 @@
 //! DUMP and RESTORE: values as redis writes them into its files, to be taken elsewhere.
 
+use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
-use crate::dump::{Bad, dump, read};
+use crate::collections::{Encoding, Head, Type, Whole, push_pair};
+use crate::dump::{Bad, Content, dump, dump_hash, read};
 use crate::group::Request;
+use crate::held::Held;
+use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -60,10 +64,17 @@ impl<D: Disk> Partition<D> {
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
         match lookup.live() {
-            Some(found) => reply.bulk(&dump(self.value(found))),
+            Some(found) => reply.bulk(&self.payload(key, found)?),
             None => reply.null(),
         }
         Ok(())
+    }
+
+    fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
+        match self.head(found) {
+            None => Ok(dump(self.value(found))),
+            Some(head) => dump_hash(head.count, |show| self.each_pair(key, found, |pair| show(pair.field, pair.value))),
+        }
     }
 
     pub(super) fn restore(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -78,7 +89,7 @@ impl<D: Disk> Partition<D> {
         if ttl < 0 {
             return Err(Stop::error("ERR Invalid TTL value, must be >= 0"));
         }
-        let text = read(args.at(3), self.limits.max_value_bytes).map_err(|bad| match bad {
+        let content = read(args.at(3), self.limits.max_value_bytes).map_err(|bad| match bad {
             Bad::Footer => Stop::error("ERR DUMP payload version or checksum are wrong"),
             Bad::Content => Stop::error("ERR Bad data format"),
         })?;
@@ -88,6 +99,10 @@ impl<D: Disk> Partition<D> {
             // what is too far away is long ago, as for redis
             ms => Some(u64::try_from(ms.wrapping_add(self.now_ms as i64)).unwrap_or(0)),
         };
+        let text = match content {
+            Content::Text(text) => text,
+            Content::Hash(pairs) => return self.restore_hash(key, old, &pairs, expires_at_ms, reply),
+        };
         let value = stored(&text);
         let mut ahead = None;
         if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
@@ -96,6 +111,37 @@ impl<D: Disk> Partition<D> {
             ahead = self.reserve_put(key, value, expires_at_ms, None)?;
         }
         self.put_or_expire(key, value, expires_at_ms, old, ahead);
+        reply.ok();
+        Ok(())
+    }
+
+    fn restore_hash(
+        &mut self,
+        key: Key<'_>,
+        old: Lookup,
+        fields: &[(Vec<u8>, Vec<u8>)],
+        expires_at_ms: Option<u64>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
+        if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
+            self.reserve_delete(std::iter::once(key.bytes))?;
+            if let Some(found) = old.live() {
+                self.delete(key, found);
+            }
+            reply.ok();
+            return Ok(());
+        }
+        let limits = self.limits.compact_hash;
+        let is_long = |text: &[u8]| text.len() as u64 > limits.value;
+        let is_large = fields.len() as u64 > limits.entries
+            || fields.iter().any(|(field, value)| is_long(field) || is_long(value));
+        let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
+        let mut pairs = Vec::new();
+        fields.iter().for_each(|(field, value)| push_pair(&mut pairs, None, field, value));
+        let image = Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs);
+        let writes = self.writes(key, Held::whole(image, expires_at_ms));
+        self.reserve_writes(key, &writes, 0, Purpose::Grow)?;
+        self.write_all(key, &writes);
         reply.ok();
         Ok(())
     }

@@ -6,6 +6,7 @@ use emberkv_log::{Address, DbId, Whose};
 use emberkv_resp::{Args, Reply, format, glob};
 
 use crate::cold::COLD_STEP;
+use crate::collections::type_name;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -48,13 +49,13 @@ pub(crate) struct BegunWalk {
 struct Options<'a> {
     pattern: Option<&'a [u8]>,
     count: usize,
-    /// Only keys of this type; all there are are strings.
-    strings: bool,
+    /// Only keys of this type.
+    kind: Option<&'a [u8]>,
 }
 
 impl<'a> Options<'a> {
     fn parse(args: Args<'a>) -> Result<Self, Stop> {
-        let mut options = Self { pattern: None, count: 10, strings: true };
+        let mut options = Self { pattern: None, count: 10, kind: None };
         let mut i = 0;
         while let Some(name) = args.get(i) {
             let Some(value) = args.get(i + 1) else { return Err(Stop::SYNTAX) };
@@ -64,7 +65,7 @@ impl<'a> Options<'a> {
             } else if name.eq_ignore_ascii_case(b"MATCH") {
                 options.pattern = (value != b"*").then_some(value);
             } else if name.eq_ignore_ascii_case(b"TYPE") {
-                options.strings = value.eq_ignore_ascii_case(b"string");
+                options.kind = Some(value);
             } else {
                 return Err(Stop::SYNTAX);
             }
@@ -109,7 +110,9 @@ impl<D: Disk> Partition<D> {
                 looked += 1;
                 let Some(key) = self.live_key(request.db, address) else { return };
                 seen += 1;
-                if options.strings && options.pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+                let name = || type_name(self.log.table().record(address).value()).as_bytes();
+                let is_kind = options.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(name()));
+                if is_kind && options.pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
                     keys.push(key);
                 }
             });

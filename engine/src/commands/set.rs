@@ -136,6 +136,9 @@ impl<D: Disk> Partition<D> {
     }
 
     fn set_with_options(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        if self.is_refused(request.id) {
+            return Err(Stop::OUT_OF_MEMORY); // whatever its options would do
+        }
         let options = parse(request.args.from(3), Allowed::Set)?;
         let at = match options.expiry {
             Expiry::At(timing, number) => Some(timing.future(number, self.now_ms, "set")?),
@@ -143,7 +146,11 @@ impl<D: Disk> Partition<D> {
         };
         let key = self.key(request.db, request.args.at(1));
         let value = stored(request.args.at(2));
-        let old = self.lookup(key)?;
+        let old = if options.get || matches!(options.condition, Condition::IfEqual(_)) {
+            self.lookup_string(key)?
+        } else {
+            self.lookup(key)?
+        };
         let wanted = match options.condition {
             Condition::Always => true,
             Condition::IfAbsent => old.live().is_none(),
@@ -162,7 +169,7 @@ impl<D: Disk> Partition<D> {
             ahead = self.reserve_put(key, value, expires_at_ms, seen)?;
         }
         match old.live() {
-            Some(found) if options.get => self.reply_value(found, reply),
+            Some(found) if options.get => self.reply_value(found, reply)?,
             None if options.get => reply.null(),
             _ if wanted => reply.ok(),
             _ => reply.null(),
@@ -201,20 +208,20 @@ impl<D: Disk> Partition<D> {
     pub(super) fn getset(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let value = stored(request.args.at(2));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         let ahead = self.reserve_put(key, value, None, None)?;
-        self.reply_optional(old, reply);
+        self.reply_optional(old, reply)?;
         self.put_reserved(key, value, None, old, ahead);
         Ok(())
     }
 
     pub(super) fn getdel(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         if old.live().is_some() {
             self.reserve_delete(std::iter::once(key.bytes))?;
         }
-        self.reply_optional(old, reply);
+        self.reply_optional(old, reply)?;
         if let Some(found) = old.live() {
             self.delete(key, found);
         }
@@ -228,7 +235,7 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn delifeq(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         let found = old.live().filter(|_| self.holds(old, request.args.at(2)));
         if let Some(found) = found {
             self.reserve_delete(std::iter::once(key.bytes))?;
@@ -241,10 +248,9 @@ impl<D: Disk> Partition<D> {
     pub(super) fn getex(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let options = parse(request.args.from(2), Allowed::Getex)?;
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         let Some(found) = old.live() else {
-            self.reply_optional(old, reply);
-            return Ok(());
+            return self.reply_optional(old, reply);
         };
         let new_expiry = match options.expiry {
             Expiry::At(timing, number) => Some(Some(timing.future(number, self.now_ms, "getex")?)),
@@ -252,11 +258,10 @@ impl<D: Disk> Partition<D> {
             Expiry::None | Expiry::Keep | Expiry::Persist => None,
         };
         let Some(expires_at_ms) = new_expiry else {
-            self.reply_optional(old, reply);
-            return Ok(());
+            return self.reply_optional(old, reply);
         };
         let ahead = self.reserve_again(key, found, expires_at_ms)?;
-        self.reply_optional(old, reply);
+        self.reply_optional(old, reply)?;
         self.put_again(key, found, expires_at_ms, ahead);
         Ok(())
     }

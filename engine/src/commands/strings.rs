@@ -1,10 +1,11 @@
 //! Strings: reading, and changing a part.
 
 use emberkv_log::disk::Disk;
-use emberkv_log::{Appended, Piece, Value};
+use emberkv_log::{Appended, Kind, Piece, Value};
 use emberkv_resp::{Args, Reply, format};
 
 use super::SHARED_VALUE_BYTES;
+use crate::collections::WRONG_TYPE;
 use crate::group::Request;
 use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
@@ -38,10 +39,16 @@ pub(super) fn range_of(text: &[u8], Range { start, end }: Range) -> &[u8] {
 
 const TOO_LONG: Stop = Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
+/// What the length of a value takes in a record, at most.
+const LENGTH_BYTES: u64 = 5;
+
 impl<D: Disk> Partition<D> {
     /// Writes a found record's value.
+    ///
+    /// # Errors
+    /// If it is no string: nothing is written.
     #[inline]
-    pub(super) fn reply_value(&self, found: Found, reply: &mut Reply<'_>) {
+    pub(super) fn reply_value(&self, found: Found, reply: &mut Reply<'_>) -> Result<(), Stop> {
         match self.value(found) {
             Value::Bytes(bytes) if bytes.len() < SHARED_VALUE_BYTES => reply.bulk(bytes),
             // a value of the transaction's own is in no segment
@@ -49,24 +56,38 @@ impl<D: Disk> Partition<D> {
             Value::Bytes(_) => reply.bulk_shared(self.log.table().share_value(found.address)),
             Value::Int(int) => reply.bulk_integer(int),
             Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
+            Value::Whole(_) | Value::Root(_) => return Err(WRONG_TYPE),
         }
+        Ok(())
     }
 
     /// Writes the value of a key that was read, or nil.
+    ///
+    /// # Errors
+    /// If it is no string: nothing is written.
     #[inline]
-    pub(super) fn reply_optional(&mut self, lookup: Lookup, reply: &mut Reply<'_>) {
+    pub(super) fn reply_optional(&mut self, lookup: Lookup, reply: &mut Reply<'_>) -> Result<(), Stop> {
         self.count_read(lookup);
         match lookup.live() {
-            Some(found) => self.reply_value(found, reply),
+            Some(found) => self.reply_value(found, reply)?,
             None => reply.null(),
         }
+        Ok(())
     }
 
     #[inline]
     pub(crate) fn count_read(&mut self, lookup: Lookup) {
+        self.count_look(lookup);
         if let Some(found) = lookup.live() {
-            self.stats.hits += 1;
             self.visit(found.slot);
+        }
+    }
+
+    /// The same for commands that ask about a key and not for its value: no policy is to spare it for that.
+    #[inline]
+    pub(crate) fn count_look(&mut self, lookup: Lookup) {
+        if lookup.live().is_some() {
+            self.stats.hits += 1;
         } else {
             self.stats.misses += 1;
         }
@@ -76,8 +97,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn get(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
-        self.reply_optional(lookup, reply);
-        Ok(())
+        self.reply_optional(lookup, reply)
     }
 
     pub(super) fn mget(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -95,7 +115,9 @@ impl<D: Disk> Partition<D> {
         reply.array(lookups.len());
         for (key, _) in lookups {
             let lookup = self.peek(key);
-            self.reply_optional(lookup, reply);
+            if self.reply_optional(lookup, reply).is_err() {
+                reply.null(); // it is no string
+            }
         }
         Ok(())
     }
@@ -146,7 +168,7 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn strlen(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup(key)?;
+        let lookup = self.lookup_string(key)?;
         self.count_read(lookup);
         let len = lookup.live().map_or(0, |found| self.text_len(found));
         reply.integer(len as i64);
@@ -156,7 +178,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn append(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let more = request.args.at(2);
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         if let Some((found, len)) = self.large_text(old, |len| len + more.len()) {
             let pieces = [Piece::Stored(found.address, 0..len), Piece::Bytes(more)];
             self.change_large(key, &pieces, found)?;
@@ -179,7 +201,7 @@ impl<D: Disk> Partition<D> {
         let offset = usize::try_from(offset).map_err(|_| Stop::error("ERR offset is out of range"))?;
         let key = self.key(request.db, request.args.at(1));
         let part = request.args.at(3);
-        let old = self.lookup(key)?;
+        let old = self.lookup_string(key)?;
         if part.is_empty() {
             let len = old.live().map_or(0, |found| self.text_len(found));
             reply.integer(len as i64);
@@ -213,7 +235,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let range = Range::parse(request.args)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup(key)?;
+        let lookup = self.lookup_string(key)?;
         self.count_read(lookup);
         let Some(found) = lookup.live() else {
             reply.bulk(b"");
@@ -273,8 +295,13 @@ impl<D: Disk> Partition<D> {
             let value = [Piece::Stored(found.address, 0..bytes.len())];
             return self.append_ahead(key, &value, expires_at_ms, Some(found)).map(Some);
         }
+        // it is packed anew, which since then may have been told to be done from another length on
+        let unpacked_more = match self.value(found) {
+            Value::Packed(packed) => packed.len().saturating_sub(packed.stored().len()) as u64 + LENGTH_BYTES,
+            Value::Bytes(_) | Value::Int(_) | Value::Whole(_) | Value::Root(_) => 0,
+        };
         // the record that there is, and at most eight bytes of expiry more: also while memory is short, as in redis
-        self.reserve(found.len as u64 + 8, emberkv_log::Purpose::Keep)?;
+        self.reserve(found.len as u64 + 8 + unpacked_more, emberkv_log::Purpose::Keep)?;
         Ok(None)
     }
 
@@ -297,7 +324,7 @@ impl<D: Disk> Partition<D> {
         copy.clear();
         let int = match self.value(found) {
             Value::Int(int) => Some(int),
-            Value::Bytes(bytes) => {
+            Value::Bytes(bytes) | Value::Whole(bytes) | Value::Root(bytes) => {
                 copy.extend_from_slice(bytes);
                 None
             }
@@ -306,7 +333,11 @@ impl<D: Disk> Partition<D> {
                 None
             }
         };
-        let value = int.map_or(Value::Bytes(&copy), Value::Int);
+        let value = match found.kind {
+            Kind::PutWhole => Value::Whole(&copy),
+            Kind::PutRoot => Value::Root(&copy),
+            _ => int.map_or(Value::Bytes(&copy), Value::Int),
+        };
         self.put(key, value, expires_at_ms, Lookup::Live(found));
         self.keep_scratch(copy);
     }

@@ -5,6 +5,8 @@
 //! | type | the value           | version, 2 le  | crc64, 8 le   |
 //! +------+---------------------+----------------+---------------+
 //!   0: a string                                   of all before
+//!   4: a hash: how many fields, then each and its value, strings
+//!  16: a hash: a string which is a listpack of them
 //! ```
 //!
 //! A string begins with its length, or with how else it is kept:
@@ -19,12 +21,16 @@
 //! ```
 
 mod crc64;
+mod listpack;
 mod lzf;
+
+use std::collections::HashSet;
 
 use emberkv_log::Value;
 use emberkv_resp::format;
 
 use self::crc64::crc64;
+use crate::write::stored;
 
 /// What is written: redis has read it since 7.0, and strings have not changed since.
 const VERSION: u16 = 10;
@@ -32,6 +38,8 @@ const VERSION: u16 = 10;
 const NEWEST: u16 = 12;
 
 const STRING: u8 = 0;
+const HASH: u8 = 4;
+const HASH_LISTPACK: u8 = 16;
 const FOOTER_BYTES: usize = 10;
 
 /// Why a payload is not taken.
@@ -39,7 +47,7 @@ const FOOTER_BYTES: usize = 10;
 pub(crate) enum Bad {
     /// Too short, of a newer version, or damaged.
     Footer,
-    /// Not a string, or none that is to be had from these bytes.
+    /// Of a type that is not known, or not to be had from these bytes.
     Content,
 }
 
@@ -53,7 +61,32 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
             write_len(packed.len(), &mut payload);
             packed.unpack(&mut payload);
         }
+        // of a collection it is `dump_hash` that is asked
+        Value::Whole(_) | Value::Root(_) => write_text(b"", &mut payload),
     }
+    sealed(payload)
+}
+
+/// The payload of a hash: `write` shows its fields and values, in turn.
+pub(crate) fn dump_hash<E>(
+    count: u64,
+    write: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let mut payload = vec![HASH];
+    write_len(count as usize, &mut payload);
+    write(&mut |field, value| {
+        for text in [field, value] {
+            match stored(text) {
+                Value::Int(int) => write_int(int, &mut payload),
+                _ => write_text(text, &mut payload),
+            }
+        }
+    })?;
+    Ok(sealed(payload))
+}
+
+/// A payload with its version and its checksum.
+fn sealed(mut payload: Vec<u8>) -> Vec<u8> {
     payload.extend_from_slice(&VERSION.to_le_bytes());
     let crc = crc64(&payload);
     payload.extend_from_slice(&crc.to_le_bytes());
@@ -94,11 +127,20 @@ fn write_len(len: usize, payload: &mut Vec<u8>) {
     }
 }
 
-/// The text in a payload, if it has at most `max_bytes`.
+/// What a payload holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// A string.
+    Text(Vec<u8>),
+    /// A hash: its fields with their values.
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+/// What is in a payload, if no string of it has more than `max_bytes`.
 ///
 /// # Errors
 /// See [`Bad`].
-pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Bad> {
+pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
     let body = payload.len().checked_sub(FOOTER_BYTES).ok_or(Bad::Footer)?;
     let (body, footer) = payload.split_at(body);
     let (Some((version, crc)), true) = (footer.split_first_chunk::<2>(), payload.len() > FOOTER_BYTES) else {
@@ -109,7 +151,29 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Bad> {
         return Err(Bad::Footer);
     }
     let mut reader = Reader { rest: body, max_bytes };
-    (reader.byte() == Some(STRING)).then(|| reader.string()).flatten().ok_or(Bad::Content)
+    let content = match reader.byte() {
+        Some(STRING) => reader.string().map(Content::Text),
+        Some(HASH) => reader.hash().map(Content::Hash),
+        Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
+        _ => None,
+    };
+    content.ok_or(Bad::Content)
+}
+
+/// The fields and values in a listpack.
+fn listpack_hash(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut elements = listpack::elements(bytes)?.into_iter();
+    let mut pairs = Vec::with_capacity(elements.len() / 2);
+    while let Some(field) = elements.next() {
+        pairs.push((field, elements.next()?));
+    }
+    are_fields(&pairs).then_some(pairs)
+}
+
+/// Whether there are any, and none twice.
+fn are_fields(pairs: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    let mut seen = HashSet::with_capacity(pairs.len());
+    !pairs.is_empty() && pairs.iter().all(|(field, _)| seen.insert(field))
 }
 
 /// What is left of the value's bytes.
@@ -160,6 +224,16 @@ impl<'a> Reader<'a> {
         if let Length::Bytes(len) = self.length()? { Some(len) } else { None }
     }
 
+    fn hash(&mut self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        let count = self.plain_length()?;
+        // each takes two bytes at least, whatever who has written the number says
+        let mut pairs = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len() / 2));
+        for _ in 0..count {
+            pairs.push((self.string()?, self.string()?));
+        }
+        are_fields(&pairs).then_some(pairs)
+    }
+
     fn string(&mut self) -> Option<Vec<u8>> {
         let int = match self.length()? {
             Length::Bytes(len) => {
@@ -184,7 +258,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::write::stored;
+
+    fn read(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Bad> {
+        super::read(payload, max_bytes).map(|content| match content {
+            Content::Text(text) => text,
+            Content::Hash(pairs) => panic!("{pairs:?} is a hash"),
+        })
+    }
 
     const MAX: usize = 1 << 20;
 
@@ -211,7 +291,7 @@ mod tests {
     }
 
     /// A payload of these bytes, right but for them.
-    fn sealed(body: &[u8], version: u16) -> Vec<u8> {
+    fn sealed_as(body: &[u8], version: u16) -> Vec<u8> {
         let mut payload = [body, &version.to_le_bytes()].concat();
         let crc = crc64(&payload);
         payload.extend_from_slice(&crc.to_le_bytes());
@@ -220,10 +300,14 @@ mod tests {
 
     #[test]
     fn what_is_no_string_is_refused() {
-        assert_eq!(read(&sealed(b"\x00\x01x", 12), MAX).as_deref(), Ok(&b"x"[..]));
-        assert_eq!(read(&sealed(b"\x00\x01x", 13), MAX), Err(Bad::Footer), "a newer version");
+        assert_eq!(read(&sealed_as(b"\x00\x01x", 12), MAX).as_deref(), Ok(&b"x"[..]));
+        assert_eq!(read(&sealed_as(b"\x00\x01x", 13), MAX), Err(Bad::Footer), "a newer version");
         for body in [
             &b"\x01\x01x"[..],
+            b"\x04\x01\x01a",
+            b"\x04\x00",
+            b"\x04\x02\x01a\x01b\x01a\x01c",
+            b"\x10\x01a",
             b"\x00",
             b"\x00\x02x",
             b"\x00\x80\x00\x00",
@@ -235,9 +319,9 @@ mod tests {
             b"\x00\xc3\xc0\x05\x00a",
             b"\x00\xc3\x02\x81\xff\xff\xff\xff\xff\xff\xff\xff\x00a",
         ] {
-            assert_eq!(read(&sealed(body, 10), MAX), Err(Bad::Content), "{}", body.escape_ascii());
+            assert_eq!(read(&sealed_as(body, 10), MAX), Err(Bad::Content), "{}", body.escape_ascii());
         }
-        assert_eq!(read(&sealed(b"\x00\x03abc", 10), 2), Err(Bad::Content), "too long");
+        assert_eq!(read(&sealed_as(b"\x00\x03abc", 10), 2), Err(Bad::Content), "too long");
     }
 
     proptest! {
@@ -254,8 +338,8 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = read(&sealed(&[&[STRING], &body[..]].concat(), 10), 1000);
-            let _ = read(&sealed(&[&b"\x00\xc3\x14\x40\x64"[..], &body[..]].concat(), 10), 1000);
+            let _ = read(&sealed_as(&[&[STRING], &body[..]].concat(), 10), 1000);
+            let _ = read(&sealed_as(&[&b"\x00\xc3\x14\x40\x64"[..], &body[..]].concat(), 10), 1000);
         }
     }
 }

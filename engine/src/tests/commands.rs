@@ -50,3 +50,23 @@ fn a_compressed_value_is_the_same_to_every_command() {
     assert_eq!(rig.ask(0, "SETRANGE long 0 E"), ":201\r\n");
     assert_eq!(rig.ask(0, "GETDEL long"), bulk(&format!("E{}!", &long[1..])));
 }
+
+#[test]
+fn a_value_that_is_not_compressed_any_more_has_room_where_it_gets_another_expiry() {
+    let mut rig = Rig::new(1, SyncPolicy::EverySec);
+    rig.partition.set_limits(limits(100));
+    let long = "ember".repeat(800);
+    for i in 0..8 {
+        assert_eq!(rig.ask(0, &format!("SET k{i} {long}")), "+OK\r\n");
+    }
+    assert_eq!(rig.partition.stats().packing_values, 8);
+    for round in 0..200 {
+        // as CONFIG SET compress-values-from does it
+        rig.partition.set_limits(limits(if round % 2 == 0 { usize::MAX } else { 100 }));
+        for i in 0..8 {
+            assert_eq!(rig.ask(0, &format!("EXPIRE k{i} 1000")), ":1\r\n");
+            rig.run_all();
+        }
+    }
+    assert_eq!(rig.ask(0, "GET k7"), format!("${}\r\n{long}\r\n", long.len()));
+}

@@ -81,6 +81,23 @@ fn what_was_read_stays_and_what_has_gone_stays_gone() {
 }
 
 #[test]
+fn a_look_at_a_key_does_not_spare_it_and_nor_does_a_client_that_does_not_touch() {
+    let mut rig = rig(Some(ALL(EvictionOrder::Lru)));
+    load(&mut rig, 0..1000, |_| None);
+    for (i, line) in ["EXISTS", "TYPE", "TTL", "PEXPIRETIME", "OBJECT ENCODING", "MEMORY USAGE"].iter().enumerate() {
+        rig.ask(0, &format!("{line} key{i}"));
+    }
+    rig.partition.set_untouched(true);
+    for (i, line) in ["GET", "MGET", "STRLEN", "TOUCH"].iter().enumerate() {
+        rig.ask(0, &format!("{line} key{}", 10 + i));
+    }
+    rig.partition.set_untouched(false);
+    rig.ask(0, "GET key20");
+    evict_a_segment(&mut rig);
+    assert_eq!(there(&mut rig, 0..200), [13, 20]);
+}
+
+#[test]
 fn what_goes_before_its_segment_has_gone_stays_gone_too() {
     let mut rig = rig(Some(ALL(EvictionOrder::Random)));
     load(&mut rig, 0..1000, |_| None);
@@ -266,9 +283,19 @@ fn while_there_is_no_memory_only_writes_that_add_data_are_refused() {
     let mut rig = rig(None);
     load(&mut rig, 0..1000, |_| None);
     rig.partition.set_shortage(Shortage::Hopeless);
-    for line in
-        ["SET key1 2", "SET new 1", "APPEND key1 x", "INCR n", "MSET a 1 b 2", "SETRANGE key1 1 x", "GETSET key1 2"]
-    {
+    for line in [
+        "SET key1 2",
+        "SET new 1",
+        "SET key1 2 NX",
+        "SET none 2 XX GET",
+        "SET key1 2 nonsense",
+        "SETNX key1 2",
+        "APPEND key1 x",
+        "INCR n",
+        "MSET a 1 b 2",
+        "SETRANGE key1 1 x",
+        "GETSET key1 2",
+    ] {
         assert!(rig.ask(0, line).starts_with("-OOM command not allowed when used memory > 'maxmemory'."), "{line}");
     }
     for line in ["GET key1", "EXPIRE key2 100", "PERSIST key2", "DEL key1", "GETDEL key3", "FLUSHALL"] {

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{DbId, LogPosition, SyncPolicy};
+use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
 
 use super::model::{Model, Name, State};
+use super::model_hashes::{changed_within, sorted, tells_of, text_of};
 use super::requests::request;
 use super::rig::{DATABASES, Rig, change_residency, words};
+use crate::collections::Whole;
 use crate::lookup::TextBuf;
 use crate::{EvictionOrder, EvictionPolicy, Foreign, Partition, PartitionReader};
 
@@ -27,6 +30,8 @@ pub struct Life {
     history: Vec<(LogPosition, State)>,
     /// Where the log was before the newest change of each key.
     changed: BTreeMap<Name, LogPosition>,
+    /// The same of each field whose hash has stayed what it is otherwise.
+    fields: BTreeMap<(Name, Vec<u8>), LogPosition>,
     /// What another core would read by.
     reader: PartitionReader,
     /// Direct reads that were answered, and those that were not.
@@ -64,6 +69,7 @@ impl Life {
             policy,
             history,
             changed,
+            fields: BTreeMap::new(),
             reader,
             direct,
             checkpoints,
@@ -81,7 +87,8 @@ impl Life {
     /// Executes a command on both sides; the replies are the same, and wait for what they depend on.
     pub fn command(&mut self, db: u8, words: &[Vec<u8>]) {
         let before = self.rig.partition.log().tail();
-        let outcome = self.rig.run(db, words);
+        let mut outcome = self.rig.run(db, words);
+        outcome.reply = sorted(&words[0], outcome.reply);
         let log = self.rig.partition.log();
         let (read_only, full) = (log.read_only().is_some(), log.no_space().is_some());
         if outcome.reply.starts_with(b"-MISCONF Errors reading") {
@@ -93,7 +100,7 @@ impl Life {
             return;
         }
         let old = self.model.state.clone();
-        let expected = self.model.execute(db, words);
+        let expected = sorted(&words[0], self.model.execute(db, words));
         assert!(
             outcome.reply == expected,
             "{}\n  replied  {}\n  expected {}",
@@ -103,7 +110,11 @@ impl Life {
         );
         for key in &self.model.seen {
             if old.get(key) != self.model.state.get(key) && !self.has_expired(&old, key) {
-                self.changed.insert(key.clone(), before);
+                let within = changed_within(old.get(key), self.model.state.get(key));
+                match within {
+                    Some(fields) => self.fields.extend(fields.into_iter().map(|field| ((key.clone(), field), before))),
+                    None => drop(self.changed.insert(key.clone(), before)),
+                }
             }
         }
         if old != self.model.state {
@@ -118,7 +129,18 @@ impl Life {
                 "{} waits for {reached:?}, but {key:?} has changed after {change:?}",
                 show(db, words)
             );
+            for ((_, field), change) in self.fields_of(key).filter(|((_, field), _)| tells_of(words, field)) {
+                assert!(
+                    reached > *change,
+                    "{} waits for {reached:?}, but {field:?} of {key:?} has changed after {change:?}",
+                    show(db, words)
+                );
+            }
         }
+    }
+
+    fn fields_of<'a>(&'a self, key: &'a Name) -> impl Iterator<Item = (&'a (Name, Vec<u8>), &'a LogPosition)> {
+        self.fields.range((key.clone(), Vec::new())..).take_while(move |((name, _), _)| name == key)
     }
 
     /// A slice of eviction, of any segment: all orders are legal. What has gone is gone for the model too, and a nil waits for
@@ -169,6 +191,7 @@ impl Life {
         let found = self.reader.get(&guard, DbId(name.0), &name.1, self.model.now_ms);
         let held = self.model.state.get(&name);
         let live = held.filter(|held| held.expires_at_ms.is_none_or(|ms| ms > self.model.now_ms));
+        let is_whole = matches!(&found, Foreign::Value(record) if matches!(record.value(), Value::Whole(_)));
         match found {
             Foreign::Ask => {
                 self.direct[1] += 1;
@@ -178,12 +201,25 @@ impl Life {
             Foreign::Value(record) => {
                 let live = live.unwrap_or_else(|| panic!("{name:?} was found directly, and is not there"));
                 assert_eq!(record.expires_at_ms(), live.expires_at_ms, "{name:?} read directly");
-                let value = TextBuf::default().text(record.value()).into();
-                assert_eq!(live.value, value, "{name:?} read directly");
+                let value: Option<Arc<[u8]>> = match record.value() {
+                    Value::Root(_) => None, // the owner has its elements
+                    Value::Whole(bytes) => {
+                        let pairs = Whole::read(bytes).pairs();
+                        Some(text_of(&pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect()))
+                    }
+                    value => Some(TextBuf::default().text(value).into()),
+                };
+                assert!(value.is_none_or(|value| live.value == value), "{name:?} read directly");
             }
         }
         self.direct[0] += 1;
         let (gate, change) = (self.rig.partition.log().gate(), self.changed.get(&name).copied());
+        if is_whole {
+            assert!(
+                self.fields_of(&name).all(|(_, change)| gate > *change),
+                "a crash may take a field of {name:?} back"
+            );
+        }
         assert!(
             change.is_none_or(|change| gate > change),
             "{name:?} was read directly, and a crash may take that back"
@@ -350,6 +386,7 @@ impl Life {
         assert!(wrong.is_empty(), "at {tail:?}, after a crash: {wrong:?} are not what they were");
         self.rig.check_counts();
         self.changed.clear();
+        self.fields.clear();
         self.checkpoints[1] += u64::from(self.rig.from_checkpoint);
         self.cold_starts += u64::from(self.rig.unread > 0);
         if self.choices.one_in(3) {
@@ -446,6 +483,13 @@ fn is_noticed(plant: Plant, seeds: u64) -> bool {
     std::panic::set_hook(hook);
     plant::set(None);
     first.is_some()
+}
+
+#[test]
+fn a_life_notices_each_rule_of_collections_that_is_missing() {
+    for plant in [Plant::O1, Plant::O2, Plant::O3, Plant::O4, Plant::O5, Plant::O7] {
+        assert!(is_noticed(plant, 2000), "nothing noticed that {plant:?} is missing");
+    }
 }
 
 #[test]

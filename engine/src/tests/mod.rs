@@ -11,11 +11,14 @@ mod forged;
 mod keyspace;
 mod lives;
 mod model;
+mod model_hashes;
 mod model_keys;
 mod requests;
+mod requests_hashes;
 pub(crate) mod rig;
 mod rules;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
+pub use model_hashes::{changed_within, tells_of, text_of};
 pub use rig::{START_MS, bring_all, change_residency, check_counts, contents, limits};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::model_hashes::hash_of;
 use super::rig::MAX_VALUE_BYTES;
 
 /// A database and a key.
@@ -22,12 +23,14 @@ pub struct Model {
     pub now_ms: u64,
     /// The keys that the last command looked at or changed.
     pub seen: BTreeSet<Name>,
+    /// What it has to say of a value of another kind than it wants.
+    pub wrong: Option<&'static str>,
 }
 
 pub(super) type Answer = Result<Vec<u8>, String>;
 
 pub(super) const NOT_INT: &str = "ERR value is not an integer or out of range";
-const NOT_FLOAT: &str = "ERR value is not a valid float";
+pub(super) const NOT_FLOAT: &str = "ERR value is not a valid float";
 pub(super) const SYNTAX: &str = "ERR syntax error";
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
@@ -43,7 +46,7 @@ pub(super) fn ok() -> Answer {
     Ok(b"+OK\r\n".to_vec())
 }
 
-fn nil() -> Answer {
+pub(super) fn nil() -> Answer {
     Ok(b"$-1\r\n".to_vec())
 }
 
@@ -54,7 +57,7 @@ pub(super) fn bulk(text: &[u8]) -> Answer {
     Ok(reply)
 }
 
-fn optional(text: Option<&[u8]>) -> Answer {
+pub(super) fn optional(text: Option<&[u8]>) -> Answer {
     text.map_or_else(nil, bulk)
 }
 
@@ -94,7 +97,7 @@ impl Float {
         Self::Exact(if unsigned == text { scaled / divisor } else { -scaled / divisor })
     }
 
-    fn text(parts: i128) -> String {
+    pub(super) fn text(parts: i128) -> String {
         let mut text = format!("{}{}", if parts < 0 { "-" } else { "" }, parts.unsigned_abs() / 1024);
         let decimals = format!("{:010}", parts.unsigned_abs() % 1024 * 10u128.pow(10) / 1024);
         let decimals = decimals.trim_end_matches('0');
@@ -119,6 +122,11 @@ fn arity(name: &str) -> (usize, usize) {
         "del" | "exists" | "getex" | "mget" | "touch" | "unlink" => (2, usize::MAX),
         "expire" | "expireat" | "pexpire" | "pexpireat" | "mset" | "msetnx" | "set" => (3, usize::MAX),
         "flushall" | "flushdb" => (1, usize::MAX),
+        "hgetall" | "hkeys" | "hlen" | "hvals" => (2, 2),
+        "hexists" | "hget" | "hstrlen" => (3, 3),
+        "hdel" | "hmget" => (3, usize::MAX),
+        "hincrby" | "hincrbyfloat" | "hsetnx" => (4, 4),
+        "hset" | "hmset" => (4, usize::MAX),
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
         other => panic!("the model does not know {other}"),
     }
@@ -130,14 +138,33 @@ impl Model {
         self.seen.clear();
         let now_ms = self.now_ms;
         self.state.retain(|_, held| held.expires_at_ms.is_none_or(|ms| ms > now_ms));
-        self.answer(db, words).unwrap_or_else(|text| format!("-{text}\r\n").into_bytes())
+        let before = self.state.clone();
+        let mut answer = self.answer(db, words);
+        if let Some(text) = self.wrong.take() {
+            self.state = before;
+            answer = err(text);
+        }
+        answer.unwrap_or_else(|text| format!("-{text}\r\n").into_bytes())
+    }
+
+    /// LCS has words of its own for that.
+    pub(super) fn lcs_is_wrong(&mut self) {
+        if self.wrong.is_some() {
+            self.wrong = Some("ERR The specified keys must contain string values");
+        }
+    }
+
+    /// The command has found a value of another kind than it wants.
+    pub(super) fn is_wrong(&mut self) {
+        self.wrong = Some("WRONGTYPE Operation against a key holding the wrong kind of value");
     }
 
     fn answer(&mut self, db: u8, words: &[Vec<u8>]) -> Answer {
         let name = String::from_utf8(words[0].to_ascii_lowercase()).unwrap();
         let (least, most) = arity(&name);
-        let pairs = name.starts_with("mset");
-        if words.len() < least || words.len() > most || pairs && words.len().is_multiple_of(2) {
+        let pairs = name.starts_with("mset") && words.len().is_multiple_of(2)
+            || (name == "hset" || name == "hmset") && !words.len().is_multiple_of(2);
+        if words.len() < least || words.len() > most || pairs {
             return Err(format!("ERR wrong number of arguments for '{name}' command"));
         }
         let args = &words[1..];
@@ -145,10 +172,16 @@ impl Model {
         match name.as_str() {
             "get" => optional(self.value(&key(0)).as_deref()),
             "strlen" => int(self.value(&key(0)).map_or(0, |value| value.len()) as i64),
-            "exists" | "touch" => int((0..args.len()).filter(|i| self.value(&key(*i)).is_some()).count() as i64),
-            "type" => Ok(if self.value(&key(0)).is_some() { b"+string\r\n".to_vec() } else { b"+none\r\n".to_vec() }),
+            "exists" | "touch" => int((0..args.len()).filter(|i| self.held(&key(*i)).is_some()).count() as i64),
+            "type" => {
+                let kind = self.held(&key(0)).map(|held| hash_of(&held.value).map_or("string", |_| "hash"));
+                Ok(format!("+{}\r\n", kind.unwrap_or("none")).into_bytes())
+            }
             "mget" => {
-                let values = (0..args.len()).map(|i| optional(self.value(&key(i)).as_deref()));
+                let values = (0..args.len()).map(|i| {
+                    let held = self.held(&key(i)).filter(|held| hash_of(&held.value).is_none());
+                    optional(held.map(|held| held.value).as_deref())
+                });
                 let values: Result<Vec<_>, _> = values.collect();
                 Ok([format!("*{}\r\n", args.len()).into_bytes(), values?.concat()].concat())
             }
@@ -161,7 +194,7 @@ impl Model {
             }
             "set" => self.set(key(0), &args[1], &args[2..]),
             "setnx" => {
-                let absent = self.value(&key(0)).is_none();
+                let absent = self.held(&key(0)).is_none();
                 if absent {
                     self.put(key(0), &args[1], None);
                 }
@@ -186,7 +219,7 @@ impl Model {
             "mset" | "msetnx" => {
                 let keys = || (0..args.len()).step_by(2);
                 let nx = name == "msetnx";
-                if nx && keys().any(|i| self.value(&key(i)).is_some()) {
+                if nx && keys().any(|i| self.held(&key(i)).is_some()) {
                     return int(0);
                 }
                 keys().for_each(|i| self.put(key(i), &args[i + 1], None));
@@ -260,7 +293,7 @@ impl Model {
             "del" | "unlink" => {
                 let mut deleted = 0;
                 for i in 0..args.len() {
-                    deleted += i64::from(self.value(&key(i)).is_some());
+                    deleted += i64::from(self.held(&key(i)).is_some());
                     self.state.remove(&key(i));
                 }
                 int(deleted)
@@ -298,18 +331,27 @@ impl Model {
             "swapdb" => self.swapdb(args),
             "bitop" => self.bitop(db, args),
             "lcs" => self.lcs(db, args),
+            name if name.starts_with('h') => self.hashes(name, key(0), &args[1..]),
             "dbsize" => int(self.state.keys().filter(|key| key.0 == db).count() as i64),
             other => panic!("the model does not know {other}"),
         }
     }
 
     pub(super) fn held(&mut self, key: &Name) -> Option<Held> {
-        self.seen.insert(key.clone());
+        // what comes behind a value of the wrong kind is not looked at
+        if self.wrong.is_none() {
+            self.seen.insert(key.clone());
+        }
         self.state.get(key).cloned()
     }
 
     pub(super) fn value(&mut self, key: &Name) -> Option<Arc<[u8]>> {
-        self.held(key).map(|held| held.value)
+        let held = self.held(key)?;
+        if hash_of(&held.value).is_some() {
+            self.is_wrong();
+            return None;
+        }
+        Some(held.value)
     }
 
     /// Gives a key a value; one that has expired by now is gone.
@@ -382,6 +424,9 @@ impl Model {
             Some(number) => Some(self.future(number, has("EX") || has("EXAT"), has("EXAT") || has("PXAT"), "set")?),
             None => None,
         };
+        if has("GET") {
+            self.value(&key);
+        }
         let old = self.held(&key);
         let old_value = old.as_ref().map(|held| Arc::clone(&held.value));
         if has("NX") && old.is_some() || has("XX") && old.is_none() {
@@ -395,6 +440,9 @@ impl Model {
     fn getex(&mut self, key: Name, options: &[Vec<u8>]) -> Answer {
         let (names, number) = Self::option(options, &["PERSIST"])?;
         let has = |name: &str| names.iter().any(|other| other == name);
+        if self.value(&key).is_none() {
+            return nil();
+        }
         let Some(held) = self.held(&key) else { return nil() };
         if let Some(number) = number {
             let at = self.future(number, has("EX") || has("EXAT"), has("EXAT") || has("PXAT"), "getex")?;

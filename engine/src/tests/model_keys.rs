@@ -134,6 +134,7 @@ impl Model {
             only_length = true;
         }
         let [a, b] = [0, 1].map(|i| self.value(&(db, args[i].as_slice().into())).unwrap_or_else(|| [].into()));
+        self.lcs_is_wrong();
         if (a.len() + 1) * (b.len() + 1) * 4 > super::rig::MAX_VALUE_BYTES {
             return err("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
         }

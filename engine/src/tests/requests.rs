@@ -3,6 +3,7 @@
 use emberkv_log::disk::sim::Choices;
 
 use super::model::{Float, Model};
+use super::requests_hashes::{hash_key, hash_request};
 
 const KEYS: u64 = 12;
 
@@ -15,7 +16,7 @@ pub fn key(choices: &mut Choices) -> Vec<u8> {
     }
 }
 
-fn pick<'a>(choices: &mut Choices, words: &[&'a str]) -> &'a str {
+pub(super) fn pick<'a>(choices: &mut Choices, words: &[&'a str]) -> &'a str {
     words[choices.below(words.len() as u64) as usize]
 }
 
@@ -37,7 +38,7 @@ fn value(choices: &mut Choices) -> Vec<u8> {
     }
 }
 
-fn integer(choices: &mut Choices) -> Vec<u8> {
+pub(super) fn integer(choices: &mut Choices) -> Vec<u8> {
     let text = match choices.below(12) {
         0 => pick(choices, &["q", "", "1.5", "+1", "01", "99999999999999999999"]).to_owned(),
         1 => pick(choices, &["9223372036854775807", "-9223372036854775808", "4611686018427387904"]).to_owned(),
@@ -75,6 +76,9 @@ fn timing(choices: &mut Choices, now_ms: u64, words: &mut Vec<Vec<u8>>) {
 
 /// A command that the model knows as well; `None` where it does not calculate.
 pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u8>>> {
+    if choices.one_in(4) {
+        return hash_request(choices, model, db);
+    }
     let now_ms = model.now_ms;
     let names = [
         "append",
@@ -132,7 +136,11 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "Get",
     ];
     let name = pick(choices, &names);
-    let mut words = vec![name.into(), key(choices)];
+    // what concerns keys of any kind is asked of hashes too, and what does not now and then
+    let others = ["get", "set", "mset", "msetnx", "setnx", "psetex", "mget"];
+    let of_hash = choices.one_in(if others.contains(&name) { 40 } else { 6 });
+    let first = if of_hash { hash_key(choices) } else { key(choices) };
+    let mut words = vec![name.into(), first];
     match name.to_ascii_lowercase().as_str() {
         "append" | "getset" | "setnx" => words.push(value(choices)),
         "decrby" | "incrby" => words.push(integer(choices)),
@@ -143,7 +151,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
                 return None;
             }
         }
-        "rename" | "renamenx" => words.push(key(choices)),
+        "rename" | "renamenx" => words.push(if of_hash { hash_key(choices) } else { key(choices) }),
         "lcs" => {
             words.push(key(choices));
             for _ in 0..choices.below(5).saturating_sub(3) {
@@ -151,7 +159,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
             }
         }
         "copy" => {
-            words.push(key(choices));
+            words.push(if of_hash { hash_key(choices) } else { key(choices) });
             for _ in 0..choices.below(4).saturating_sub(1) {
                 match choices.below(8) {
                     0..3 => words.push("replace".into()),

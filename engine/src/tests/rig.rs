@@ -7,14 +7,16 @@ use std::sync::Arc;
 use emberkv_index::ScanCursor;
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, JobKind, LogPosition, Options, Progress, SyncPolicy, Tally, Whose};
+use emberkv_log::{DbId, Job, JobKind, LogPosition, Options, Progress, SyncPolicy, Tally, Value, Whose};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
+use super::model_hashes::{Hash, text_of};
+use crate::collections::{LeafName, Pairs, Root, Whole};
 use crate::databases::RESERVED;
 use crate::flush::Sweep;
-use crate::lookup::TextBuf;
+use crate::lookup::{Found, Key, TextBuf};
 use crate::stats::DbStats;
 use crate::{Limits, Partition, Request, Shortage, Stop, open};
 
@@ -26,7 +28,7 @@ pub const MAX_VALUE_BYTES: usize = 150_000;
 
 /// The limits of these tests, where values are compressed from so many bytes on.
 pub fn limits(pack_from_bytes: usize) -> Limits {
-    Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES, pack_from_bytes }
+    Limits { databases: DATABASES, max_value_bytes: MAX_VALUE_BYTES, pack_from_bytes, ..Limits::default() }
 }
 
 thread_local! {
@@ -297,7 +299,8 @@ impl Rig {
                 self.pass(1000); // what could not be read is looked at again some seconds later
             }
             let (expiring, sweeping) = (self.partition.expire(50), self.partition.sweep(50));
-            if !expiring && !sweeping && self.partition.sweep == Sweep::Done && !self.holds_expired() {
+            let is_swept = self.partition.sweep == Sweep::Done && self.partition.sweeper.is_done();
+            if !expiring && !sweeping && is_swept && !self.holds_expired() {
                 return true;
             }
             if !expiring && (self.partition.log().read_only().is_some() || self.partition.log().no_space().is_some()) {
@@ -409,17 +412,59 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
         let key = partition.key(record.db(), record.key());
         let Some(found) = partition.peek(key).live() else { return };
         assert_eq!(found.address, address, "a key has two entries");
-        let value = partition.text(found, &mut TextBuf::default()).into();
-        let held = Held { value, expires_at_ms: found.expires_at_ms };
         if record.db() != RESERVED {
+            let value = value_of(partition, key, found);
+            let held = Held { value, expires_at_ms: found.expires_at_ms };
             state.insert((partition.databases.logical(record.db()).0, record.key().into()), held);
         }
     });
     state
 }
 
+/// A value as the model has it, read without any of the code that searches.
+fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[u8]> {
+    let mut hash = Hash::new();
+    let mut take = |pairs: Pairs<'_>| hash.extend(pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())));
+    match partition.value(found) {
+        Value::Whole(bytes) => take(Whole::read(bytes).pairs()),
+        Value::Root(bytes) => {
+            let root = Root::read(bytes);
+            let mut bytes = 0;
+            for number in 0..root.leaves {
+                let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+                let leaf = partition.peek(partition.key(RESERVED, &name)).live();
+                let leaf = leaf.unwrap_or_else(|| panic!("leaf {number} of {root:?} is not there"));
+                let mut buf = TextBuf::default();
+                let text = partition.text(leaf, &mut buf);
+                bytes += text.len() as u64;
+                let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
+                assert!(Pairs::numbered(text).all(|pair| place(&pair) == number && pair.number < root.next));
+                take(Pairs::numbered(text));
+            }
+            assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
+        }
+        _ => return partition.text(found, &mut TextBuf::default()).into(),
+    }
+    assert_eq!(Some(hash.len() as u64), partition.head(found).map(|head| head.count));
+    text_of(&hash)
+}
+
+/// Once all is swept, each leaf has a root.
+fn check_leaves(partition: &Partition<SimDisk>) {
+    if !partition.sweeper.is_done() || partition.sweep != Sweep::Done {
+        return;
+    }
+    partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+        let record = partition.log.table().record(address);
+        if let Some(name) = LeafName::of(record.db(), record.key()) {
+            assert!(!partition.is_orphan(name), "{name:?} belongs to nobody");
+        }
+    });
+}
+
 /// What is counted is what is there.
 pub fn check_counts(partition: &Partition<SimDisk>) {
+    check_leaves(partition);
     let table = partition.log.table();
     let mut dbs = BTreeMap::new();
     let (mut entries, mut live_bytes) = (0, 0);

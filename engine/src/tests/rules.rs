@@ -314,3 +314,37 @@ fn a_read_only_log_serves_what_is_durable_and_nothing_else() {
     let read = || read_only(SyncPolicy::Always).ask(0, "GET changed");
     assert!(!holds_without(Plant::E1Read, read, |reply| reply.starts_with("-MISCONF")));
 }
+
+#[test]
+fn a_leaf_is_locked_with_its_collection() {
+    use emberkv_index::ScanCursor;
+    use emberkv_log::plant::{self, Plant};
+    use emberkv_log::{DbId, TxId};
+
+    use crate::databases::RESERVED;
+    use crate::locks::{KeyHash, Wants};
+
+    let mut rig = Rig::new(1, SyncPolicy::EverySec);
+    for key in ["h", "other"] {
+        let fields: Vec<_> = (0..100).map(|i| format!("field{i} value{i}")).collect();
+        assert_eq!(rig.ask(1, &format!("HSET {key} {}", fields.join(" "))), ":100\r\n");
+    }
+    let partition = &mut rig.partition;
+    let hash = KeyHash(partition.hasher.hash(DbId(1), b"h"));
+    partition.locks.enter(TxId(1), Wants::keys(std::iter::once(hash)));
+    let locked = |partition: &crate::Partition<_>| {
+        let mut counts = [0; 2];
+        partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
+            let record = partition.log.table().record(address);
+            if record.db() == RESERVED {
+                counts[usize::from(partition.is_locked(record.db(), record.key()))] += 1;
+            }
+        });
+        counts
+    };
+    let [free, held] = locked(partition);
+    assert!(free > 4 && held == free, "{held} leaves are locked, {free} are not");
+    plant::set(Some(Plant::O6));
+    assert_eq!(locked(partition)[1], 0, "nobody would notice");
+    plant::set(None);
+}

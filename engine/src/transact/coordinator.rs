@@ -139,7 +139,7 @@ impl<T> Coordinator<T> {
     /// Begins a command. The ticket is drawn, and all these messages are pushed to the owners, the own core's too, in one
     /// critical section: so that they come to every owner in the order of tickets (X1).
     pub fn begin(&mut self, ticket: TxId, client: T, plan: Plan, mut send: impl FnMut(PartitionId, ToOwner)) {
-        let count = plan.shares.len();
+        let (count, untouched) = (plan.shares.len(), plan.untouched);
         // nothing that an owner may see keeps the others from writing
         let at_once = (plan.merge == Merge::Ok).then(|| plan.partitions().collect::<Arc<[_]>>());
         let phase = if at_once.is_some() { Phase::Writing } else { Phase::Voting };
@@ -148,7 +148,7 @@ impl<T> Coordinator<T> {
             let deletes = matches!(share.action, Action::Delete(_));
             members.push(Member { partition, deletes, state: State::Asked });
             let (from, members, at_once) = (self.id, count as u16, at_once.clone());
-            send(partition, ToOwner::Lock { ticket, from, members, at_once, share });
+            send(partition, ToOwner::Lock { ticket, from, members, at_once, untouched, share });
         }
         let transaction = Transaction {
             client,

@@ -59,6 +59,8 @@ pub enum ToOwner {
         members: u16,
         /// All of them, if all write, whatever they see: then there is no vote, and the part is appended at once.
         at_once: Option<Arc<[PartitionId]>>,
+        /// Whether what is read is not to be noted (CLIENT NO-TOUCH).
+        untouched: bool,
         /// What is to be done here.
         share: Share,
     },

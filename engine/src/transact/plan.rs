@@ -162,6 +162,8 @@ pub struct Plan {
     pub(crate) merge: Merge,
     /// Of a script: how it goes on.
     pub(crate) script: Option<Script>,
+    /// Whether what is read is not to be noted.
+    pub(crate) untouched: bool,
 }
 
 impl Plan {
@@ -194,12 +196,11 @@ impl Plan {
             CommandId::Del | CommandId::Unlink => {
                 (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Delete))
             }
-            CommandId::Exists | CommandId::Touch => {
-                (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Count))
-            }
+            CommandId::Exists => (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Count)),
+            CommandId::Touch => (Merge::Sum, actions(split(args.from(1), 1, partitions).0, Action::Touch)),
             CommandId::Mget => {
                 let (shares, order) = split(args.from(1), 1, partitions);
-                (Merge::Values { order }, actions(shares, Action::Get))
+                (Merge::Values { order }, actions(shares, |keys| Action::Get { keys, else_error: None }))
             }
             CommandId::Dbsize => (Merge::Sum, everywhere(partitions, &Action::Size)),
             CommandId::Keys => (Merge::Keys, everywhere(partitions, &Action::Find { pattern: args.at(1).into() })),
@@ -212,7 +213,14 @@ impl Plan {
             other => unreachable!("{other:?} is executed by one partition"),
         };
         let shares = shares.into_iter().map(|(partition, action)| (partition, Share { db: request.db, action }));
-        Ok(Self { shares: shares.collect(), merge, script: None })
+        Ok(Self { shares: shares.collect(), merge, script: None, untouched: false })
+    }
+
+    /// The same for a client whose reads are not to be noted, if it `is_untouched`.
+    #[must_use]
+    pub fn untouched(mut self, is_untouched: bool) -> Self {
+        self.untouched = is_untouched;
+        self
     }
 
     /// The partitions that it locks.

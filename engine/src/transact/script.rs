@@ -285,7 +285,7 @@ impl Plan {
         let db = DbId(0);
         let shares =
             runs.into_iter().map(|(partition, run)| (partition, Share { db, action: Action::Run(Box::new(run)) }));
-        Self { shares: shares.collect(), merge: Merge::Script, script: Some(script) }
+        Self { shares: shares.collect(), merge: Merge::Script, script: Some(script), untouched: false }
     }
 
     /// A plan for watching keys from now on.
@@ -293,6 +293,6 @@ impl Plan {
         let shares = super::plan::split(keys, 1, partitions).0.into_iter();
         let action = |keys| Action::Watch { keys, watch: watch.clone() };
         let shares = shares.map(|(partition, keys)| (partition, Share { db, action: action(keys) })).collect();
-        Self { shares, merge: Merge::Watched, script: None }
+        Self { shares, merge: Merge::Watched, script: None, untouched: false }
     }
 }

@@ -68,8 +68,15 @@ pub enum Action {
     Delete(Strings),
     /// Count which of these keys exist.
     Count(Strings),
+    /// The same, and it counts as a read (TOUCH).
+    Touch(Strings),
     /// Read these keys.
-    Get(Strings),
+    Get {
+        /// The keys.
+        keys: Strings,
+        /// What is said if one of them is no string; nothing: it is as if it were not there.
+        else_error: Option<&'static str>,
+    },
     /// Count the keys of the database.
     Size,
     /// Find the keys of the database that match a pattern.

@@ -15,7 +15,8 @@ use emberkv_resp::{Args, Protocol, Reply};
 
 use super::plan::{Extent, Plan, split};
 use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
-use crate::commands::{CopyOptions, Lcs, NO_SUCH_KEY, Operation};
+use crate::collections::WRONG_TYPE_TEXT;
+use crate::commands::{CopyOptions, Lcs, NO_SUCH_KEY, NOT_STRINGS, Operation};
 use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
@@ -117,12 +118,12 @@ impl Staged {
             CommandId::Bitop => {
                 let operation = Operation::parse(args)?;
                 let to = Placed::new(db, args.at(2), partitions);
-                let (steps, order) = read(db, args.from(3), partitions);
+                let (steps, order) = read(db, args.from(3), partitions, WRONG_TYPE_TEXT);
                 (Self::Combine { operation, to, order }, steps)
             }
             CommandId::Lcs => {
                 let options = Lcs::parse(args)?;
-                let (steps, order) = read(db, args.to(3).from(1), partitions);
+                let (steps, order) = read(db, args.to(3).from(1), partitions, NOT_STRINGS);
                 (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
             }
             CommandId::Swapdb => {
@@ -211,10 +212,11 @@ fn delete(db: DbId, key: &[u8]) -> Step {
 }
 
 /// Reads keys, wherever they are.
-fn read(db: DbId, keys: Args<'_>, partitions: u16) -> (Steps, Vec<u16>) {
+fn read(db: DbId, keys: Args<'_>, partitions: u16, else_error: &'static str) -> (Steps, Vec<u16>) {
     let (shares, order) = split(keys, 1, partitions);
-    let steps =
-        shares.into_iter().map(|(partition, keys)| (partition, Step::Share(Share { db, action: Action::Get(keys) })));
+    let steps = shares.into_iter().map(|(partition, keys)| {
+        (partition, Step::Share(Share { db, action: Action::Get { keys, else_error: Some(else_error) } }))
+    });
     (steps.collect(), order)
 }
 

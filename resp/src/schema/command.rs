@@ -85,6 +85,8 @@ pub enum Group {
     String,
     /// Bits of strings.
     Bitmap,
+    /// Hashes.
+    Hash,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -103,6 +105,7 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::Hash => "hash",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",

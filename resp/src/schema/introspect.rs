@@ -5,48 +5,50 @@ use crate::glob;
 use crate::reply::Reply;
 
 use super::keys;
-use super::lookup::{by_id, lookup_full};
-use super::resolve::resolve_name;
-use super::{Argument, ArgumentKind, Begin, COMMANDS, Categories, Command, CommandId, Find, Flags, KeyFlags, KeySpec};
+use super::lookup::by_id;
+use super::{
+    Argument, ArgumentKind, Begin, COMMANDS, Categories, Command, CommandId, Find, Flags, KeyFlags, KeySpec, Names,
+};
 
 const SYNTAX_ERROR: &str = "ERR syntax error";
 
-/// Executes COMMAND or one of its subcommands: `args` is the whole request, `id` what it resolved to.
+/// Executes COMMAND or one of its subcommands: `args` is the whole request, `id` what it resolved to. `names`: by which
+/// commands can be called; what is said of them has their own, as in redis.
 ///
 /// # Panics
 /// In debug builds, if `id` is not one of them.
-pub fn command(id: CommandId, args: Args<'_>, reply: &mut Reply<'_>) {
+pub fn command(names: &Names, id: CommandId, args: Args<'_>, reply: &mut Reply<'_>) {
     match id {
-        CommandId::Command => all_info(reply),
-        CommandId::CommandCount => reply.integer(top_level().count() as i64),
-        CommandId::CommandInfo => info(args.from(2), reply),
-        CommandId::CommandDocs => docs(args.from(2), reply),
-        CommandId::CommandList => list(args.from(2), reply),
-        CommandId::CommandGetkeys => get_keys(args.from(2), |key, _, reply| reply.bulk(key), reply),
-        CommandId::CommandGetkeysandflags => get_keys(args.from(2), write_key_and_flags, reply),
-        CommandId::CommandHelp => super::help(CommandId::Command.command(), reply),
+        CommandId::Command => all_info(names, reply),
+        CommandId::CommandCount => reply.integer(top_level(names).count() as i64),
+        CommandId::CommandInfo => info(names, args.from(2), reply),
+        CommandId::CommandDocs => docs(names, args.from(2), reply),
+        CommandId::CommandList => list(names, args.from(2), reply),
+        CommandId::CommandGetkeys => get_keys(names, args.from(2), |key, _, reply| reply.bulk(key), reply),
+        CommandId::CommandGetkeysandflags => get_keys(names, args.from(2), write_key_and_flags, reply),
+        CommandId::CommandHelp => super::help(CommandId::Command.command(), args.at(0), reply),
         other => debug_assert!(false, "{other:?} is not COMMAND"),
     }
 }
 
-fn top_level() -> impl Iterator<Item = &'static Command> + Clone {
-    COMMANDS.iter().filter(|command| !command.is_subcommand())
+fn top_level(names: &Names) -> impl Iterator<Item = &'static Command> + Clone {
+    COMMANDS.iter().filter(|command| !command.is_subcommand() && names.have(command.id))
 }
 
-fn all_info(reply: &mut Reply<'_>) {
-    reply.array(top_level().count());
-    for command in top_level() {
+fn all_info(names: &Names, reply: &mut Reply<'_>) {
+    reply.array(top_level(names).count());
+    for command in top_level(names) {
         write_info(command, reply);
     }
 }
 
-fn info(names: Args<'_>, reply: &mut Reply<'_>) {
-    if names.is_empty() {
-        return all_info(reply);
+fn info(names: &Names, asked: Args<'_>, reply: &mut Reply<'_>) {
+    if asked.is_empty() {
+        return all_info(names, reply);
     }
-    reply.array(names.len());
-    for name in names.iter() {
-        match lookup_full(name) {
+    reply.array(asked.len());
+    for name in asked.iter() {
+        match names.lookup_full(name) {
             Some(command) => write_info(command, reply),
             None => reply.null(),
         }
@@ -147,9 +149,11 @@ fn number(name: &str, value: i64, reply: &mut Reply<'_>) {
     reply.integer(value);
 }
 
-fn docs(names: Args<'_>, reply: &mut Reply<'_>) {
-    let named: Vec<&Command> =
-        if names.is_empty() { top_level().collect() } else { names.iter().filter_map(lookup_full).collect() };
+fn docs(names: &Names, asked: Args<'_>, reply: &mut Reply<'_>) {
+    let named: Vec<&Command> = match asked.is_empty() {
+        true => top_level(names).collect(),
+        false => asked.iter().filter_map(|name| names.lookup_full(name)).collect(),
+    };
     reply.map(named.len());
     for command in named {
         write_docs(command, reply);
@@ -236,9 +240,15 @@ fn write_arguments(arguments: &[Argument], reply: &mut Reply<'_>) {
     }
 }
 
-fn list(filter: Args<'_>, reply: &mut Reply<'_>) {
+fn list(names: &Names, filter: Args<'_>, reply: &mut Reply<'_>) {
+    let write_list = |wanted: &dyn Fn(&Command) -> bool, reply: &mut Reply<'_>| {
+        let listed: Vec<&Command> =
+            COMMANDS.iter().filter(|command| names.have(command.id) && wanted(command)).collect();
+        reply.array(listed.len());
+        listed.iter().for_each(|command| reply.bulk(command.name.as_bytes()));
+    };
     if filter.is_empty() {
-        return write_list(|_| true, reply);
+        return write_list(&|_| true, reply);
     }
     let (Some(filterby), Some(kind), Some(value), 3) = (filter.get(0), filter.get(1), filter.get(2), filter.len())
     else {
@@ -249,22 +259,14 @@ fn list(filter: Args<'_>, reply: &mut Reply<'_>) {
     }
     if kind.eq_ignore_ascii_case(b"ACLCAT") {
         let category = Categories::named(value);
-        write_list(|c| category.is_some_and(|category| c.categories.contains(category)), reply);
+        write_list(&|c| category.is_some_and(|category| c.categories.contains(category)), reply);
     } else if kind.eq_ignore_ascii_case(b"PATTERN") {
-        write_list(|c| glob::matches_ignore_case(value, c.name.as_bytes()), reply);
+        write_list(&|c| glob::matches_ignore_case(value, c.name.as_bytes()), reply);
     } else if kind.eq_ignore_ascii_case(b"MODULE") {
         // there are no modules.
-        write_list(|_| false, reply);
+        write_list(&|_| false, reply);
     } else {
         reply.error(SYNTAX_ERROR);
-    }
-}
-
-fn write_list(wanted: impl Fn(&Command) -> bool, reply: &mut Reply<'_>) {
-    let listed: Vec<&Command> = COMMANDS.iter().filter(|command| wanted(command)).collect();
-    reply.array(listed.len());
-    for command in listed {
-        reply.bulk(command.name.as_bytes());
     }
 }
 
@@ -274,8 +276,8 @@ fn write_key_and_flags(key: &[u8], flags: KeyFlags, reply: &mut Reply<'_>) {
     write_names(flags.names(), reply);
 }
 
-fn get_keys(request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &mut Reply<'_>), reply: &mut Reply<'_>) {
-    let Ok(command) = resolve_name(request) else {
+fn get_keys(names: &Names, request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &mut Reply<'_>), reply: &mut Reply<'_>) {
+    let Ok(command) = names.resolve_name(request) else {
         return reply.error("ERR Invalid command specified");
     };
     if command.keys.iter().all(|spec| spec.flags.contains(KeyFlags::NOT_KEY)) {
@@ -287,10 +289,10 @@ fn get_keys(request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &mut Reply<'_>), 
     match command.keys(request) {
         Ok(found) => {
             reply.array(found.count());
-            for spec in command.keys {
+            for spec in command.specs_for(request) {
                 // all were found, so each is
                 for index in keys::of(std::slice::from_ref(spec), request).into_iter().flatten() {
-                    write(request.at(index), spec.flags_in(request), reply);
+                    write(request.at(index), spec.flags_in(command.id, request), reply);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::format;
 
-use super::{Begin, Command, Find, KeyFlags, KeySpec};
+use super::{Begin, Command, CommandId, Find, KeyFlags, KeySpec};
 
 /// The request's arguments do not say where its keys are: a count is no number, or larger than what is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -35,16 +35,24 @@ impl Command {
     /// When the arguments contradict themselves.
     #[inline]
     pub fn keys<'a>(&self, args: Args<'a>) -> Result<Keys<'a>, InvalidKeys> {
-        of(self.keys, args)
+        of(self.specs_for(args), args)
+    }
+
+    /// Which specifications a request's keys are found by: MIGRATE's first key is none if KEYS follow.
+    pub(super) fn specs_for(&self, args: Args<'_>) -> &'static [KeySpec] {
+        let is_several = self.id == CommandId::Migrate
+            && args.get(3).is_some_and(<[u8]>::is_empty)
+            && args.from(6).iter().any(|word| word.eq_ignore_ascii_case(b"KEYS"));
+        if is_several { &self.keys[1..] } else { self.keys }
     }
 
     /// The indexes of the keys in a request, each with what the request does to it. There are none if its arguments contradict
     /// themselves; what is no key, though routed like one, is left out.
     pub fn keys_with_flags<'a>(&'static self, args: Args<'a>) -> impl Iterator<Item = (usize, KeyFlags)> + use<'a> {
         let is_valid = self.keys(args).is_ok();
-        let specs = self.keys.iter().filter(move |spec| is_valid && !spec.flags.contains(KeyFlags::NOT_KEY));
+        let specs = self.specs_for(args).iter().filter(move |spec| is_valid && !spec.flags.contains(KeyFlags::NOT_KEY));
         specs.flat_map(move |spec| {
-            let flags = spec.flags_in(args);
+            let flags = spec.flags_in(self.id, args);
             of(std::slice::from_ref(spec), args).into_iter().flatten().map(move |i| (i, flags))
         })
     }
@@ -75,11 +83,11 @@ impl Command {
 
 impl KeySpec {
     /// What a request does to these keys: where that depends on its arguments, as with SET and BITFIELD, by them.
-    pub(super) fn flags_in(&self, args: Args<'_>) -> KeyFlags {
+    pub(super) fn flags_in(&self, id: CommandId, args: Args<'_>) -> KeyFlags {
         if !self.flags.contains(KeyFlags::VARIABLE_FLAGS) {
             return self.flags;
         }
-        if args.at(0).eq_ignore_ascii_case(b"BITFIELD") {
+        if id == CommandId::Bitfield {
             let changes = |i| args.at(i).eq_ignore_ascii_case(b"SET") || args.at(i).eq_ignore_ascii_case(b"INCRBY");
             let reads = KeyFlags::RO.and(KeyFlags::ACCESS);
             let writes = KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE);

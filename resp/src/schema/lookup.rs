@@ -1,5 +1,8 @@
 //! Commands by name: an open-addressed table over the names, packed into words, in capitals.
 
+use crate::args::Args;
+
+use super::resolve::Unresolved;
 use super::{COMMANDS, Command, CommandId};
 
 /// Places in the table: a power of two, at most a quarter full, so that nearly every name is at its own place.
@@ -21,7 +24,16 @@ struct Slot {
     id: u16,
 }
 
-static TABLE: [Slot; SLOTS] = build();
+/// The names that clients call commands by: their own, unless a server was told to rename some, or to have none for them.
+pub struct Names {
+    slots: [Slot; SLOTS],
+    /// The names in whole, by place: the middle of a long one is not in its words.
+    texts: [&'static [u8]; SLOTS],
+    /// Which commands have one, by number; a subcommand has one if its container has.
+    has: [bool; COMMANDS.len()],
+}
+
+static OWN: Names = Names::own();
 
 /// `word` with every letter in it a capital.
 const fn capitals(word: u64) -> u64 {
@@ -62,27 +74,122 @@ impl Packed {
     }
 }
 
-const fn build() -> [Slot; SLOTS] {
-    let empty = Packed { first: 0, last: 0, len: 0 };
-    let mut table = [Slot { name: empty, id: 0 }; SLOTS];
-    let mut i = 0;
-    while i < COMMANDS.len() {
-        if COMMANDS[i].id as usize != i {
-            panic!("a command's number is its place in the table");
-        }
-        if COMMANDS[i].is_subcommand() {
+const EMPTY: Slot = Slot { name: Packed { first: 0, last: 0, len: 0 }, id: 0 };
+
+impl Names {
+    const fn none() -> Self {
+        Self { slots: [EMPTY; SLOTS], texts: [b""; SLOTS], has: [false; COMMANDS.len()] }
+    }
+
+    const fn own() -> Self {
+        let mut names = Self::none();
+        let mut i = 0;
+        while i < COMMANDS.len() {
+            if COMMANDS[i].id as usize != i {
+                panic!("a command's number is its place in the table");
+            }
+            names.has[i] = true;
+            if !COMMANDS[i].is_subcommand() {
+                names = names.with(COMMANDS[i].name.as_bytes(), i as u16);
+            }
             i += 1;
-            continue;
         }
-        let name = pack(COMMANDS[i].name.as_bytes());
+        names
+    }
+
+    const fn with(mut self, text: &'static [u8], id: u16) -> Self {
+        let name = pack(text);
         let mut at = name.home();
-        while table[at].name.len != 0 {
+        while self.slots[at].name.len != 0 {
             at = (at + 1) % SLOTS;
         }
-        table[at] = Slot { name, id: i as u16 };
-        i += 1;
+        self.slots[at] = Slot { name, id };
+        self.texts[at] = text;
+        self
     }
-    table
+
+    /// The commands' own names.
+    #[must_use]
+    pub fn stock() -> &'static Self {
+        &OWN
+    }
+
+    /// Each command by the name that is beside it; those that are not among them have none.
+    #[must_use]
+    pub fn of(named: &[(&'static [u8], CommandId)]) -> Box<Self> {
+        let mut names = Self::none();
+        for (name, id) in named.iter().filter(|(name, _)| !name.is_empty()) {
+            names = names.with(name, *id as u16);
+            let command = by_id(*id);
+            command.subcommands.iter().chain([id]).for_each(|id| names.has[*id as usize] = true);
+        }
+        Box::new(names)
+    }
+
+    /// Whether a command can be called at all.
+    #[must_use]
+    pub fn have(&self, id: CommandId) -> bool {
+        self.has[id as usize]
+    }
+
+    /// The command of this name, in any case; subcommands have none of their own.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, name: &[u8]) -> Option<&'static Command> {
+        let packed = pack(name);
+        let mut at = packed.home();
+        loop {
+            let slot = &self.slots[at];
+            if slot.name == packed {
+                // the middle of a long name is not in the words.
+                if name.len() <= 16 || self.texts[at].eq_ignore_ascii_case(name) {
+                    // the empty name is equal to an empty place.
+                    return (packed.len > 0).then_some(&COMMANDS[usize::from(slot.id)]);
+                }
+            }
+            if slot.name.len == 0 {
+                return None;
+            }
+            at = (at + 1) % SLOTS;
+        }
+    }
+
+    /// The command of this full name (`config|get` for a subcommand), in any case.
+    #[must_use]
+    pub fn lookup_full(&self, name: &[u8]) -> Option<&'static Command> {
+        match name.iter().position(|b| *b == b'|') {
+            Some(bar) => self.lookup(&name[..bar])?.subcommand(&name[bar + 1..]),
+            None => self.lookup(name),
+        }
+    }
+
+    /// The command that `args` calls, subcommand and number of arguments checked.
+    ///
+    /// # Errors
+    /// When there is none; [`Unresolved::reply`] has the text.
+    #[inline]
+    pub fn resolve(&self, args: Args<'_>) -> Result<&'static Command, Unresolved> {
+        let command = self.resolve_name(args)?;
+        if command.arity.accepts(args.len()) { Ok(command) } else { Err(Unresolved::Arity(command)) }
+    }
+
+    /// The command that `args` calls, whatever the number of arguments.
+    #[inline]
+    pub(super) fn resolve_name(&self, args: Args<'_>) -> Result<&'static Command, Unresolved> {
+        let command = args.get(0).and_then(|name| self.lookup(name)).ok_or(Unresolved::Command)?;
+        match args.get(1) {
+            Some(name) if !command.subcommands.is_empty() => {
+                command.subcommand(name).ok_or(Unresolved::Subcommand(command))
+            }
+            _ => Ok(command),
+        }
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.texts.iter().filter(|text| !text.is_empty())).finish()
+    }
 }
 
 /// All commands, each at the place of its number.
@@ -97,34 +204,24 @@ pub(super) fn by_id(id: CommandId) -> &'static Command {
     &COMMANDS[id as usize]
 }
 
-/// The command of this name, in any case; subcommands have none of their own.
+/// The command of this name of its own, in any case; subcommands have none.
 #[inline]
 #[must_use]
 pub fn lookup(name: &[u8]) -> Option<&'static Command> {
-    let packed = pack(name);
-    let mut at = packed.home();
-    loop {
-        let slot = &TABLE[at];
-        if slot.name == packed {
-            let command = &COMMANDS[usize::from(slot.id)];
-            // the middle of a long name is not in the words.
-            if name.len() <= 16 || command.name.as_bytes().eq_ignore_ascii_case(name) {
-                // the empty name is equal to an empty place.
-                return (packed.len > 0).then_some(command);
-            }
-        }
-        if slot.name.len == 0 {
-            return None;
-        }
-        at = (at + 1) % SLOTS;
-    }
+    OWN.lookup(name)
 }
 
-/// The command of this full name (`config|get` for a subcommand), in any case.
+/// The command of this full name of its own (`config|get` for a subcommand), in any case.
 #[must_use]
 pub fn lookup_full(name: &[u8]) -> Option<&'static Command> {
-    match name.iter().position(|b| *b == b'|') {
-        Some(bar) => lookup(&name[..bar])?.subcommand(&name[bar + 1..]),
-        None => lookup(name),
-    }
+    OWN.lookup_full(name)
+}
+
+/// The command that `args` calls by its own name, subcommand and number of arguments checked.
+///
+/// # Errors
+/// When there is none; [`Unresolved::reply`] has the text.
+#[inline]
+pub fn resolve(args: Args<'_>) -> Result<&'static Command, Unresolved> {
+    OWN.resolve(args)
 }

@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 
-use super::{Command, lookup};
+use super::Command;
 
 /// An error quotes at most so many bytes of a name, and so many of all the arguments together.
 const QUOTED_BYTES: usize = 128;
@@ -24,31 +24,9 @@ impl Unresolved {
     pub fn reply(self, args: Args<'_>) -> Vec<u8> {
         match self {
             Self::Command => unknown_command(args),
-            Self::Subcommand(container) => unknown_subcommand(container, args.get(1).unwrap_or_default()),
+            Self::Subcommand(_) => unknown_subcommand(args.at(0), args.at(1)),
             Self::Arity(command) => arity_error(command.name).into_bytes(),
         }
-    }
-}
-
-/// The command that `args` calls, subcommand and number of arguments checked.
-///
-/// # Errors
-/// When there is none; [`Unresolved::reply`] has the text.
-#[inline]
-pub fn resolve(args: Args<'_>) -> Result<&'static Command, Unresolved> {
-    let command = resolve_name(args)?;
-    if command.arity.accepts(args.len()) { Ok(command) } else { Err(Unresolved::Arity(command)) }
-}
-
-/// The command that `args` calls, whatever the number of arguments.
-#[inline]
-pub(super) fn resolve_name(args: Args<'_>) -> Result<&'static Command, Unresolved> {
-    let command = args.get(0).and_then(lookup).ok_or(Unresolved::Command)?;
-    match args.get(1) {
-        Some(name) if !command.subcommands.is_empty() => {
-            command.subcommand(name).ok_or(Unresolved::Subcommand(command))
-        }
-        _ => Ok(command),
     }
 }
 
@@ -83,10 +61,12 @@ fn unknown_command(args: Args<'_>) -> Vec<u8> {
     text
 }
 
-fn unknown_subcommand(container: &Command, name: &[u8]) -> Vec<u8> {
+/// `container`: as the client calls it.
+fn unknown_subcommand(container: &[u8], name: &[u8]) -> Vec<u8> {
     let mut text = b"ERR unknown subcommand '".to_vec();
     text.extend_from_slice(quoted(name, QUOTED_BYTES));
-    let container = container.name.to_ascii_uppercase();
-    text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
+    text.extend_from_slice(b"'. Try ");
+    text.extend_from_slice(&container.to_ascii_uppercase());
+    text.extend_from_slice(b" HELP.");
     text
 }

@@ -7,11 +7,13 @@ use crate::reply::Reply;
 use super::lookup::by_id;
 use super::{Argument, ArgumentFlags, ArgumentKind, Command};
 
-/// Replies to `<container> HELP`: each subcommand with its arguments, and what it does.
-pub fn help(container: &Command, reply: &mut Reply<'_>) {
+/// Replies to `<container> HELP`: each subcommand with its arguments, and what it does. `called`: the container's name, as the
+/// client calls it.
+pub fn help(container: &Command, called: &[u8], reply: &mut Reply<'_>) {
     reply.array(1 + container.subcommands.len() * 2);
-    let name = container.name.to_ascii_uppercase();
-    reply.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    let name = container.name;
+    let called = String::from_utf8_lossy(called).to_ascii_uppercase().replace(['\r', '\n'], " ");
+    reply.simple(&format!("{called} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for subcommand in container.subcommands.iter().map(|id| by_id(*id)) {
         let usage = subcommand.usage();
         // the container's name is in the first line.

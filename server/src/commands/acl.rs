@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use emberkv_resp::schema::{self, Categories, Command, CommandId, Unresolved, arity_error, resolve};
+use emberkv_resp::schema::{self, Categories, Command, CommandId, Unresolved, arity_error};
 use emberkv_resp::{Args, Reply, format};
 
 use super::Outcome;
@@ -196,7 +196,7 @@ impl Shard {
         let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let user = self.users.get(args.at(2)).ok_or_else(|| format!("ERR User '{}' not found", shown(args.at(2))))?;
         let request = args.from(3);
-        let command = resolve(request).map_err(|unresolved| match unresolved {
+        let command = self.names.resolve(request).map_err(|unresolved| match unresolved {
             Unresolved::Arity(command) => arity_error(command.name),
             Unresolved::Command | Unresolved::Subcommand(_) => format!("ERR Command '{}' not found", shown(args.at(3))),
         })?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use emberkv_resp::schema::{CommandId, lookup_full};
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply};
 
 use super::Outcome;
@@ -43,7 +43,7 @@ impl Shard {
             CommandId::LatencyReset => AboutLatency::Reset(args.from(2).iter().filter_map(Event::named).collect()),
             _ if args.len() == 2 => AboutLatency::Histogram(None),
             _ => {
-                let named = args.from(2).iter().filter_map(lookup_full);
+                let named = args.from(2).iter().filter_map(|name| self.names.lookup_full(name));
                 // a container stands for its subcommands
                 let ids = named.flat_map(|command| command.subcommands.iter().copied().chain([command.id]));
                 AboutLatency::Histogram(Some(ids.collect()))

@@ -4,6 +4,7 @@ mod acl;
 mod client;
 mod config;
 mod connection;
+mod debug;
 mod info;
 mod kill;
 mod latency;
@@ -16,6 +17,7 @@ mod slowlog;
 pub(crate) use acl::users_at_start;
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
+pub(crate) use debug::{NOT_ALLOWED, reply_object};
 pub(crate) use info::{Snapshot, metrics_text};
 pub(crate) use kill::{Killed, reply_killed};
 pub(crate) use latency::AboutLatency;
@@ -120,10 +122,11 @@ impl Shard {
             | CommandId::PubsubHelp
             | CommandId::SlowlogHelp => {
                 if let Some(container) = command.container() {
-                    self.with_reply(conn, |reply| schema::help(container, reply));
+                    self.with_reply(conn, |reply| schema::help(container, args.at(0), reply));
                 }
                 Ok(())
             }
+            CommandId::Debug => self.debug(conn, args),
             CommandId::Echo => {
                 self.with_reply(conn, |reply| reply.bulk(args.at(1)));
                 Ok(())
@@ -176,7 +179,8 @@ impl Shard {
             | CommandId::CommandHelp
             | CommandId::CommandInfo
             | CommandId::CommandList => {
-                self.with_reply(conn, |reply| schema::command(command.id, args, reply));
+                let names = self.names;
+                self.with_reply(conn, |reply| schema::command(names, command.id, args, reply));
                 Ok(())
             }
             _ => Err(format!("ERR '{}' can't be executed here", command.name)),

@@ -72,7 +72,7 @@ impl Shard {
             connection.address.clone()
         };
         let mut line = format!("+{}.{:06} [{} {address}]", since.as_secs(), since.subsec_micros(), db.0).into_bytes();
-        for arg in redacted(args) {
+        for arg in redacted(command.id, args) {
             line.push(b' ');
             quote(&mut line, &arg);
         }

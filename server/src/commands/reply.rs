@@ -58,7 +58,7 @@ impl Shard {
         Ok(())
     }
 
-    /// CLIENT NO-TOUCH ON or OFF: it shows in its flags.
+    /// CLIENT NO-TOUCH ON or OFF: whether its reads are noted, for eviction to judge by.
     pub(super) fn client_no_touch(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         let is_on = match args.at(2).to_ascii_lowercase().as_slice() {
             b"on" => true,

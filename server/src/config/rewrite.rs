@@ -58,8 +58,11 @@ fn lines(known: Known, config: &Config) -> Vec<Vec<u8>> {
 pub(crate) fn rewrite(text: &[u8], config: &Config, users: &[Vec<u8>]) -> Vec<u8> {
     let defaults = Config { given: Given::default(), ..Config::default() };
     let is_users = |known: &Known| known.field() == Some(Field::Users);
+    // they can't have changed, and twice on the command line and in the file they would be wrong
+    let is_kept = |known: &Known| known.field() == Some(Field::RenameCommand);
     // what each directive has to say, until it is said
     let mut wanted: Vec<(Known, Vec<Vec<u8>>)> = Known::all()
+        .filter(|known| !is_kept(known))
         .map(|known| (known, if is_users(&known) { users.to_vec() } else { lines(known, config) }))
         .collect();
     wanted.iter_mut().for_each(|(_, lines)| lines.reverse());

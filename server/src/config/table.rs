@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use super::foreign::Given;
 use super::values::{
-    ACL_CHANNELS, APPEND_FSYNC, AclChannels, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, CpuList,
-    EVICTION_POLICY, EvictionPolicy, Folder, GIB, IO_DRIVER, IoDriver, LOG_LEVEL, LogLevel, MIB, Memory, Number, Octal,
-    OptionalPath, OutputLimits, Password, Put, Reason, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo,
-    every_address, stock_save_points,
+    ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, AclChannels, Addresses, AppendFsync, AuthClients, BindAddress,
+    BufferLimits, CERTIFICATE_USER, CertificateUser, Codec, CpuList, EVICTION_POLICY, EvictionPolicy, Folder, GIB,
+    GUARD, Guard, IO_DRIVER, IoDriver, LOG_FORMAT, LOG_LEVEL, LogFormat, LogLevel, MIB, Memory, Number, Octal,
+    OptionalPath, OutputLimits, Password, ProtocolNames, Protocols, Put, Reason, RenameLines, Renames, SaveLine,
+    SavePoint, Secret, UserLine, UserLines, YesNo, every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -128,6 +129,31 @@ directives! {
         RequirePass requirepass: Secret = Secret::default(), "requirepass", Runtime, Password,
             "the password of the default user, empty for none";
     }
+    "tls" {
+        TlsPort tls_port: u16 = 0, "tls-port", Start, Number::<u16>::new(0, 65_535),
+            "TCP port for TLS, 0 for none; port 0 leaves only this one";
+        TlsCertFile tls_cert_file: Option<PathBuf> = None, "tls-cert-file", Runtime, OptionalPath,
+            "the server's certificate and those between it and the authority's, PEM. CONFIG SET reads it again, also under the \
+             same name";
+        TlsKeyFile tls_key_file: Option<PathBuf> = None, "tls-key-file", Runtime, OptionalPath,
+            "the certificate's key, PEM, not encrypted";
+        TlsCaCertFile tls_ca_cert_file: Option<PathBuf> = None, "tls-ca-cert-file", Runtime, OptionalPath,
+            "the authorities whose certificates clients may show, PEM";
+        TlsCaCertDir tls_ca_cert_dir: Option<PathBuf> = None, "tls-ca-cert-dir", Runtime, OptionalPath,
+            "a folder of files of those";
+        TlsAuthClients tls_auth_clients: AuthClients = AuthClients::Yes, "tls-auth-clients", Runtime, AUTH_CLIENTS,
+            "whether clients must show a certificate";
+        TlsAuthClientsUser tls_auth_clients_user: CertificateUser = CertificateUser::Off, "tls-auth-clients-user", Runtime,
+            CERTIFICATE_USER,
+            "CN: a client is the user that the common name of its certificate names, if there is one that is on";
+        TlsProtocols tls_protocols: Protocols = Protocols::Stock, "tls-protocols", Runtime, ProtocolNames,
+            "\"TLSv1.2 TLSv1.3\" or one of them; empty for both";
+        TlsSessionCaching tls_session_caching: bool = true, "tls-session-caching", Runtime, YesNo,
+            "let clients that come again go on with what was agreed before";
+        TlsSessionCacheSize tls_session_cache_size: u32 = 20_480, "tls-session-cache-size", Runtime,
+            Number::<u32>::new(0, INT),
+            "how many of these are kept";
+    }
     "users" {
         Users users: Vec<UserLine> = Vec::new(), "user", FileOnly, UserLines,
             "a user and what it may do, in the words of ACL SETUSER; a line for each";
@@ -138,6 +164,10 @@ directives! {
             "which channels a new user may use";
         AclLogMaxLen acllog_max_len: i64 = 128, "acllog-max-len", Runtime, Number::<i64>::new(0, i64::MAX),
             "how many denials ACL LOG keeps";
+        EnableDebugCommand enable_debug_command: Guard = Guard::No, "enable-debug-command", Start, GUARD,
+            "who may use DEBUG: nobody, everybody, or clients of this machine";
+        RenameCommand rename_command: Renames = Renames::default(), "rename-command", FileOnly, RenameLines,
+            "what clients call a command by instead, or \"\" so that none can; a line for each. ACL rules keep its own name";
     }
     "limits" {
         MaxClients maxclients: u32 = 10_000, "maxclients", Runtime,
@@ -186,6 +216,12 @@ directives! {
         CompressValuesFrom compress_values_from: u64 = 0, "compress-values-from", Runtime,
             Memory::new(0, LONG),
             "values from this length to 256kb are kept lz4-compressed if that makes them an eighth shorter; 0 for none";
+        HashMaxListpackEntries hash_max_listpack_entries: i64 = 512, "hash-max-listpack-entries" | "hash-max-ziplist-entries", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "up to so many fields OBJECT ENCODING calls a hash a listpack, and its fields are replied in the order in which they came";
+        HashMaxListpackValue hash_max_listpack_value: u64 = 64, "hash-max-listpack-value" | "hash-max-ziplist-value", Runtime,
+            Memory::new(0, LONG),
+            "the same for the length of each field and value";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }
@@ -200,6 +236,8 @@ directives! {
             "i/o driver; auto takes io_uring where it works and epoll otherwise";
         LogLevel loglevel: LogLevel = LogLevel::Notice, "loglevel", Runtime, LOG_LEVEL,
             "how much is logged";
+        LogFormat log_format: LogFormat = LogFormat::Text, "log-format", Start, LOG_FORMAT,
+            "lines for people, or a JSON object a line";
         LogFile logfile: Option<PathBuf> = None, "logfile", Start, OptionalPath,
             "file to log to, empty for the standard output";
         MetricsPort metrics_port: u16 = 0, "metrics-port", Start, Number::<u16>::new(0, 65_535),

@@ -240,7 +240,9 @@ impl Shard {
         let (parcel, number) = self.away.parcel(core);
         let last = parcel.runs.len().wrapping_sub(1);
         connection.drop_if_silent();
-        let joins = connection.output.is_empty() && open == Some(Open { core, parcel: number, run: last });
+        let joins = connection.output.is_empty()
+            && open == Some(Open { core, parcel: number, run: last })
+            && parcel.runs.last().is_some_and(|run| run.no_touch == connection.no_touch);
         if !joins {
             connection.stage_output(&mut self.spares);
             let first = parcel.requests.len() as u32;
@@ -250,6 +252,7 @@ impl Shard {
                 piece: connection.pieces.reserve(),
                 db: connection.db,
                 protocol: connection.protocol,
+                no_touch: connection.no_touch,
                 left: first..first,
                 count: 0,
                 size: 0,

@@ -42,6 +42,11 @@ impl Cron {
         shard.stats.sample(shard.up_ms);
         shard.count_clients();
         shard.count_memory();
+        let up_ms = shard.up_ms;
+        for own in shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
+            let log = own.partition.log();
+            own.lag.look(log.tail(), log.synced(), up_ms);
+        }
         shard.drop_hopeless();
         shard.check_pause();
         shard.send_withheld(driver);
@@ -64,10 +69,10 @@ impl Shard {
     /// Returns whether there is more to do at once.
     pub fn clear_away(&mut self, is_idle: bool) -> bool {
         let mut more = false;
-        let is_paused = self.pause.is_some();
+        let may_expire = self.pause.is_none() && self.expires_actively;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             // what has expired is not there, but nothing is written while clients are paused
-            more |= !is_paused && own.partition.expire(EXPIRE_PER_TURN);
+            more |= may_expire && own.partition.expire(EXPIRE_PER_TURN);
             more |= own.partition.sweep(SWEEP_PER_TURN);
             more |= own.partition.compact(is_idle);
             more |= own.partition.spill();
@@ -128,6 +133,7 @@ impl Shard {
                 }
             }
         }
+        idle.extend(self.overdue_handshakes());
         for conn in idle {
             self.close_now(conn, driver);
         }

@@ -91,7 +91,8 @@ impl Shard {
         let is_away = connection.away.requests > 0;
         #[cfg(feature = "sim")]
         let is_away = is_away && !emberkv_log::plant::is(emberkv_log::plant::Plant::D1);
-        if is_away || !PartitionReader::answers(request) {
+        // (what its client reads is not noted: the owner knows how)
+        if is_away || connection.no_touch || !PartitionReader::answers(request) {
             return false;
         }
         if std::mem::take(&mut self.has_written) {

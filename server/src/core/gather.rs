@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use emberkv_log::DbId;
 use emberkv_resp::schema::CommandId;
-use emberkv_resp::{Output, Protocol, Reply};
+use emberkv_resp::{Output, OwnedArgs, Protocol, Reply};
 
 use crate::acl::Users;
 use crate::commands::{
-    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_published,
+    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_object,
+    reply_published,
 };
 use crate::config::Config;
 use crate::core::look::Pause;
@@ -67,6 +69,10 @@ pub(crate) enum Question {
     MemoryDoctor,
     /// MEMORY PURGE.
     Purge,
+    /// DEBUG OBJECT: OBJECT ENCODING and its key.
+    Object { db: DbId, args: OwnedArgs },
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    ActiveExpire(bool),
 }
 
 /// What a core answers.
@@ -90,6 +96,8 @@ pub(crate) enum Told {
     Compacts(bool),
     /// What has become of a checkpoint, or why none was begun.
     Saves(Result<(), &'static str>),
+    /// What there is to say of a key, if there is one, or why that can't be said.
+    Object(Result<Option<String>, &'static str>),
     Done,
 }
 
@@ -219,6 +227,11 @@ impl Shard {
             Question::Save | Question::SaveAndWait => {
                 Told::Saves(self.begin_saving().then_some(()).ok_or(SAVES_ALREADY))
             }
+            Question::Object { db, args } => self.tell_object(*db, args),
+            Question::ActiveExpire(is_on) => {
+                self.expires_actively = *is_on;
+                Told::Done
+            }
             Question::Purge => {
                 self.purge();
                 Told::Done
@@ -289,6 +302,7 @@ impl Shard {
             }
             Question::MemoryStats => self.reply_memory_stats(&snapshots(told), &mut reply),
             Question::MemoryDoctor => reply.verbatim(*b"txt", self.doctor(&snapshots(told)).as_bytes()),
+            Question::Object { .. } => reply_object(&told, &mut reply),
             Question::Kill(killed) => reply_killed(killed, &told, &mut reply),
             Question::Publish { .. } => reply_published(&told, &mut reply),
             Question::Channels(about) => reply_channels(about, &told, &mut reply),
@@ -296,6 +310,7 @@ impl Shard {
             Question::Latency(about) => self.reply_latency(about, &told, &mut reply),
             Question::Config { count: Some(count), .. } => reply.integer(*count as i64),
             Question::Config { .. }
+            | Question::ActiveExpire(_)
             | Question::Purge
             | Question::ResetStats
             | Question::Pause(_)

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use bytes::Bytes;
 use emberkv_engine::OpenError;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::core::connection::Connection;
 use crate::core::errands::Done;
 use crate::core::gather::{GatherId, Question, Told};
+use crate::core::migrate::Delivered;
 use crate::core::owned::Owned;
 use crate::core::parcel::Parcel;
 use crate::core::shard::Shutdown;
@@ -52,6 +54,10 @@ pub(crate) enum Message {
     NotLoaded(Box<OpenError>),
     /// A question to every core.
     Asked { gather: GatherId, question: Arc<Question> },
+    /// What a thread has brought to another server.
+    Migrated(Box<Delivered>),
+    /// DEBUG SLEEP.
+    Sleep(Duration),
     /// The metrics thread's: what INFO tells of this core.
     Measure(SyncSender<Box<Snapshot>>),
     /// And the answer of one.

@@ -4,7 +4,7 @@
 use emberkv_engine::Watch;
 use emberkv_engine::transact::{Line, Outcome, Plan, Watched};
 use emberkv_log::DbId;
-use emberkv_resp::schema::{Command, CommandId, Flags, Runs, resolve};
+use emberkv_resp::schema::{Command, CommandId, Flags, Runs, Unresolved};
 use emberkv_resp::{Args, Output, OwnedArgs, Reply, format};
 
 use crate::acl::{Context, Denied};
@@ -91,18 +91,19 @@ impl Shard {
         let connection = self.connections.get_mut(conn)?;
         let Some(command) = parsed.command else {
             // what is wrong with it is said by whoever resolves it again
-            let is_exec = resolve(args).is_err() && args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec"));
+            let is_exec =
+                matches!(self.names.resolve(args), Err(Unresolved::Arity(command)) if command.id == CommandId::Exec);
             if let Some(multi) = &mut connection.multi {
                 multi.is_broken = true;
             }
-            if is_exec && refusal(connection, command_of(CommandId::Exec), args, is_loading).is_none() {
+            if is_exec && refusal(connection, command_of(CommandId::Exec), args, &self.config, is_loading).is_none() {
                 (connection.multi, connection.watching) = (None, None);
                 let text = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
                 return Some(self.answer(conn, command_of(CommandId::Exec), |reply| reply.error(text)));
             }
             return None;
         };
-        if refusal(connection, command, args, is_loading).is_some() {
+        if refusal(connection, command, args, &self.config, is_loading).is_some() {
             if let Some(multi) = &mut connection.multi {
                 multi.is_broken = true;
             }
@@ -138,6 +139,9 @@ impl Shard {
                 Routed::Later => Some(Err(())),
                 Routed::Here(_) | Routed::Done | Routed::AfterFlush => Some(Ok(())),
             },
+            CommandId::Migrate => Some(self.migrate(conn, command, args)),
+            // it asks other cores: what was asked of them before comes first
+            CommandId::Debug => (!self.may_begin(conn)).then_some(Err(())),
             CommandId::Unwatch => {
                 connection.watching = None;
                 Some(self.answer(conn, command, |reply| reply.ok()))
@@ -175,7 +179,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return Err(()) };
         let id = connection.id;
         let Some(multi) = &mut connection.multi else { return Ok(()) };
-        if command.flags.contains(Flags::NO_MULTI) {
+        // its reply comes when other servers have answered, and nothing of a transaction waits for that
+        if command.flags.contains(Flags::NO_MULTI) || command.id == CommandId::Migrate {
             multi.is_broken = true;
             return self.answer(conn, command, |reply| reply.error("ERR Command not allowed inside a transaction"));
         }

@@ -10,6 +10,7 @@ use emberkv_log::{Horizon, LogPosition};
 
 use crate::commands::sync_policy;
 use crate::core::direct::DirectTail;
+use crate::core::lag::Lag;
 use crate::core::message::CoreId;
 use crate::core::route::Map;
 use crate::core::shard::{Data, Shard};
@@ -37,12 +38,21 @@ pub(crate) struct Own {
     pub reserve_asked: bool,
     /// Bytes that the start has not read.
     pub unread_at_start: u64,
+    /// For how long records wait to be synced.
+    pub lag: Lag,
 }
 
 impl Own {
     pub fn new(number: u16, partition: Partition<RealDisk>) -> Self {
         let unread_at_start = partition.log().unread().bytes;
-        Self { number, partition, direct: DirectTail::default(), reserve_asked: false, unread_at_start }
+        Self {
+            number,
+            partition,
+            direct: DirectTail::default(),
+            reserve_asked: false,
+            unread_at_start,
+            lag: Lag::default(),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Run {
     pub piece: u64,
     pub db: DbId,
     pub protocol: Protocol,
+    /// Whether what it reads is not to be noted.
+    pub no_touch: bool,
     /// Those of the parcel's requests that are not executed yet.
     pub left: Range<u32>,
     pub count: u32,
@@ -166,6 +168,7 @@ mod tests {
                 piece: 0,
                 db: DbId(0),
                 protocol: Protocol::Resp2,
+                no_touch: false,
                 left: 0..*left,
                 count: 1,
                 size: 0,

@@ -6,10 +6,12 @@ use crossbeam_epoch::Guard;
 use emberkv_engine::{Request, Stop};
 use emberkv_index::Fingerprint;
 use emberkv_log::{DbId, Whose};
-use emberkv_resp::schema::{Command, CommandId, Flags, Runs, Unresolved, resolve};
+use emberkv_resp::schema::{Command, CommandId, Flags, Names, Runs, Unresolved};
 use emberkv_resp::{Args, Limits, Parsed as Found, Parser, ProtocolError, Reply, Span};
 
 use crate::acl::{Context, Denied};
+use crate::commands::NOT_ALLOWED;
+use crate::config::Config;
 use crate::core::away::Routed;
 use crate::core::cold::Awaits;
 use crate::core::connection::{Access, Connection, Fate, Stall};
@@ -141,7 +143,7 @@ impl Shard {
             match work.end.take() {
                 None => {}
                 Some(Ok(Found::Inline { consumed, args })) => {
-                    let parsed = Parsed::of(work.at, consumed, args.args());
+                    let parsed = Parsed::of(self.names, work.at, consumed, args.args());
                     match self.execute(conn, &parsed, args.args()) {
                         Ok(Next::GoesOn) => work.at += consumed,
                         Ok(Next::AfterFlush) => {
@@ -203,7 +205,7 @@ impl Shard {
             let first = work.spans.len();
             match connection.parser.parse(buf, work.at, &mut work.spans, &work.limits) {
                 Ok(Found::Command { consumed }) => {
-                    work.group.push(Parsed::new(work.at, consumed, first, buf, &work.spans));
+                    work.group.push(Parsed::new(self.names, work.at, consumed, first, buf, &work.spans));
                     work.at += consumed;
                 }
                 Ok(Found::Empty { consumed }) => work.at += consumed,
@@ -306,6 +308,7 @@ impl Shard {
             let whose = Whose { client: connection.id, request: connection.commands };
             let request = Request { id: command.id, db: connection.db, args, whose };
             let mut reply = Reply::new(&mut connection.output, connection.protocol);
+            partition.set_untouched(connection.no_touch);
             match partition.execute(request, &mut reply) {
                 Ok(()) => {}
                 Err(stop @ (Stop::Wait | Stop::Locked)) => {
@@ -365,7 +368,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.commands += 1;
         self.stats.commands += 1;
-        let refusal = match parsed.command.map_or_else(|| resolve(args), Ok) {
+        let refusal = match parsed.command.map_or_else(|| self.names.resolve(args), Ok) {
             Err(_) if is_a_browser(args) => {
                 tracing::warn!(
                     client = connection.address,
@@ -378,7 +381,7 @@ impl Shard {
             Err(unresolved) => unresolved.reply(args),
             Ok(command) => {
                 connection.last_command = Some(command.id);
-                match refusal(connection, command, args, matches!(self.data, Data::Loading { .. })) {
+                match refusal(connection, command, args, &self.config, matches!(self.data, Data::Loading { .. })) {
                     Some(Refusal::Text(text)) => text.as_bytes().to_vec(),
                     Some(Refusal::Denied(denied)) => {
                         let context = if connection.multi.is_some() { Context::Multi } else { Context::TopLevel };
@@ -391,7 +394,7 @@ impl Shard {
         let is_exec = parsed.command.is_some_and(|command| command.id == CommandId::Exec);
         let refusal = if is_exec { self.abort_exec(conn, &refusal) } else { refusal };
         self.with_reply(conn, |reply| reply.error_bytes(&refusal));
-        let known = match resolve(args) {
+        let known = match self.names.resolve(args) {
             Ok(command) | Err(Unresolved::Arity(command)) => Some(command.id),
             Err(Unresolved::Command | Unresolved::Subcommand(_)) => None,
         };
@@ -412,7 +415,7 @@ impl Shard {
     #[cold]
     pub(super) fn end_alone(&mut self, conn: ConnId, id: CommandId, args: Args<'_>) {
         if let Some(micros) = self.meter.end_alone(id, self.now_ms) {
-            self.note_slow(conn, Slow::new(args, micros, self.now_ms));
+            self.note_slow(conn, Slow::new(id, args, micros, self.now_ms));
         }
     }
 }
@@ -448,8 +451,12 @@ pub(super) fn refusal(
     connection: &Connection,
     command: &'static Command,
     args: Args<'_>,
+    config: &Config,
     loading: bool,
 ) -> Option<Refusal> {
+    if command.id == CommandId::Debug && !connection.may_pass(config.enable_debug_command) {
+        return Some(Refusal::Text(NOT_ALLOWED.into()));
+    }
     if connection.access == Access::None && !command.flags.contains(Flags::NO_AUTH) {
         return Some(Refusal::Text("NOAUTH Authentication required.".into()));
     }
@@ -479,19 +486,19 @@ pub(super) fn refusal(
 
 impl Parsed {
     #[inline]
-    fn new(from: usize, len: usize, first: usize, buf: &[u8], spans: &[Span]) -> Self {
-        let mut parsed = Self::of(from, len, Args::new(buf, &spans[first..]));
+    fn new(names: &Names, from: usize, len: usize, first: usize, buf: &[u8], spans: &[Span]) -> Self {
+        let mut parsed = Self::of(names, from, len, Args::new(buf, &spans[first..]));
         parsed.spans = (first as u32, spans.len() as u32);
         parsed
     }
 
     #[inline]
-    fn of(from: usize, len: usize, args: Args<'_>) -> Self {
+    fn of(names: &Names, from: usize, len: usize, args: Args<'_>) -> Self {
         Self {
             from,
             end: from + len,
             spans: (0, 0),
-            command: resolve(args).ok(),
+            command: names.resolve(args).ok(),
             fingerprint: Fingerprint::from_raw(0),
             place: None,
         }

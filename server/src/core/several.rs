@@ -10,8 +10,9 @@ use emberkv_resp::schema::{CommandId, Runs};
 use emberkv_resp::{Args, Output, Reply};
 
 use crate::core::away::Routed;
-use crate::core::connection::Stall;
+use crate::core::connection::{Connection, Stall};
 use crate::core::message::{CoreId, Message};
+use crate::core::migrate::Migration;
 use crate::core::pipeline::Parsed;
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, extent};
@@ -26,6 +27,15 @@ pub(crate) struct Asks {
     piece: u64,
     /// What is to be timed from here to its reply, other cores' part and waiting for them included.
     timed: Timed,
+    /// If it is a step of one.
+    migration: Option<Box<Migration>>,
+}
+
+impl Asks {
+    /// The same, for a step of a MIGRATE.
+    pub(super) fn of_migration(self, migration: Box<Migration>) -> Self {
+        Self { migration: Some(migration), ..self }
+    }
 }
 
 /// A command that is timed by itself.
@@ -61,7 +71,8 @@ impl Shard {
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
         let is_alone = self.meter.begin(command.id, args, 0);
-        let timed = is_alone.then(|| Box::new((command.id, Instant::now(), Slow::new(args, 0, self.now_ms))));
+        let timed =
+            is_alone.then(|| Box::new((command.id, Instant::now(), Slow::new(command.id, args, 0, self.now_ms))));
         if timed.is_none() {
             self.meter.count(command.id);
         }
@@ -90,11 +101,25 @@ impl Shard {
 
     /// Begins a transaction; its reply has its place, and is what `timed` waits for.
     pub(super) fn begin(&mut self, conn: ConnId, plan: Plan, timed: Timed) {
-        let (Data::Ready(owned), Some(connection)) = (&self.data, self.connections.get_mut(conn)) else { return };
+        let is_untouched = self.connections.get_mut(conn).is_some_and(|connection| connection.no_touch);
+        if let Some(asks) = self.asks(conn, timed) {
+            self.draw(asks, plan.untouched(is_untouched));
+        }
+    }
+
+    /// The place of a reply that comes when transactions have ended; the connection goes on behind it.
+    pub(super) fn asks(&mut self, conn: ConnId, timed: Timed) -> Option<Asks> {
+        let connection = self.connections.get_mut(conn)?;
+        connection.stage_output(&mut self.spares);
+        connection.several += 1;
+        Some(Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed, migration: None })
+    }
+
+    /// Begins a transaction.
+    pub(super) fn draw(&mut self, asks: Asks, plan: Plan) {
+        let Data::Ready(owned) = &self.data else { return };
         let map = owned.map;
         self.stats.transactions += 1;
-        connection.stage_output(&mut self.spares);
-        let asks = Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed };
         let (peers, calls, stats) = (&self.peers, &mut self.calls, &mut self.stats);
         // the ticket is drawn and its locks are pushed, to this core too, before another one is drawn: they come to every
         // owner in the order of tickets (X1). A panic on any thread ends the process, so the lock is never poisoned
@@ -104,7 +129,23 @@ impl Shard {
             stats.wakes += u64::from(calls.send(peers, map.owner(partition.0), Message::ToOwner(partition, message)));
         });
         drop(turn);
-        connection.several += 1;
+    }
+
+    /// A reply, if its client is still there.
+    pub(super) fn finish(&mut self, asks: Asks, write: impl FnOnce(&Connection, &mut Output)) {
+        let Asks { conn, client, piece, .. } = asks;
+        let Some(connection) = self.connections.get_mut(conn).filter(|connection| connection.id == client) else {
+            return;
+        };
+        connection.several -= 1;
+        let is_last = connection.several == 0;
+        let mut output = Output::new();
+        write(connection, &mut output);
+        connection.pieces.answer(piece, output);
+        if is_last {
+            self.resumable.push(conn);
+        }
+        self.touch(conn);
     }
 
     /// Whether a request has to wait until the connection's commands over several partitions have ended. A further one of
@@ -138,7 +179,12 @@ impl Shard {
                             u64::from(self.calls.send(&self.peers, core, Message::ToOwner(to, message)));
                     }
                 }
-                Effect::Finish { client: Asks { conn, client, piece, timed }, outcome } => {
+                Effect::Finish { client: mut asks @ Asks { migration: Some(_), .. }, outcome } => {
+                    if let Some(migration) = asks.migration.take() {
+                        self.migrate_on(asks, migration, outcome);
+                    }
+                }
+                Effect::Finish { client: Asks { conn, client, piece, timed, .. }, outcome } => {
                     if let Some((id, began, slow)) = timed.map(|timed| *timed)
                         && let Some(micros) = self.meter.add(id, began.elapsed(), self.now_ms)
                     {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use emberkv_engine::transact::{Coordinator, Effect, Extent};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
+use emberkv_resp::schema::Names;
 
 use crate::acl::Users;
 use crate::clock::Clock;
@@ -69,6 +70,8 @@ pub(crate) struct Shard {
     /// Whether all clients' commands are looked at: they are paused, or somebody monitors.
     pub looks: bool,
     pub facts: Arc<Facts>,
+    /// What clients call commands by.
+    pub names: &'static Names,
     pub clock: Clock,
     /// The wall clock, in ms since 1970.
     pub now_ms: u64,
@@ -129,6 +132,10 @@ pub(crate) struct Shard {
     /// Questions to all cores that are not answered yet.
     pub gathers: Gathers,
     pub saves: Saves,
+    /// MIGRATEs that are under way.
+    pub migrations: usize,
+    /// Whether what has expired is removed though nobody asks for it.
+    pub expires_actively: bool,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,
@@ -177,6 +184,10 @@ impl Shard {
             pack_from_bytes: match self.config.compress_values_from {
                 0 => usize::MAX,
                 bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+            },
+            compact_hash: emberkv_engine::Compact {
+                entries: self.config.hash_max_listpack_entries.unsigned_abs(),
+                value: self.config.hash_max_listpack_value,
             },
         };
         let amplification = u64::from(self.config.compaction_amplification);

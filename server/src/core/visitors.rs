@@ -203,6 +203,7 @@ fn execute(
             let mut reply = Reply::new(&mut run.output, run.protocol);
             let (id, args) = (request.id, request.args);
             let is_alone = meter.begin(id, args, 0);
+            partition.set_untouched(run.no_touch);
             let result = if is_blocked { Err(Stop::Wait) } else { partition.execute(request, &mut reply) };
             match result {
                 Ok(()) => {}
@@ -225,7 +226,7 @@ fn execute(
             if !is_alone {
                 meter.count(id);
             } else if let Some(micros) = meter.end_alone(id, now_ms) {
-                run.slow.push(Slow::new(args, micros, now_ms));
+                run.slow.push(Slow::new(id, args, micros, now_ms));
             }
             let number = owned.list[usize::from(own)].number;
             run.left.start = at + 1;

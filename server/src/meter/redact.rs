@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use emberkv_resp::Args;
+use emberkv_resp::schema::CommandId;
 
 /// What stands for a secret.
 const HIDDEN: &[u8] = b"(redacted)";
@@ -11,29 +12,29 @@ const HIDDEN: &[u8] = b"(redacted)";
 const SECRETS: [&[u8]; 5] =
     [b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass", b"tls-client-key-file-pass"];
 
-/// Whether argument `i` of a request is a secret.
-fn is_secret(args: Args<'_>, i: usize) -> bool {
+/// Whether argument `i` of a request is a secret. What the client calls the command does not matter.
+fn is_secret(id: CommandId, args: Args<'_>, i: usize) -> bool {
     let is = |at: usize, word: &[u8]| args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
-    if is(0, b"auth") {
-        return i >= 1;
+    match id {
+        CommandId::Auth => i >= 1,
+        CommandId::Hello => (2..i).any(|at| at + 2 >= i && is(at, b"auth")),
+        CommandId::AclSetuser => i >= 2,
+        CommandId::ConfigSet => i > 2 && i % 2 == 1 && SECRETS.iter().any(|name| is(i - 1, name)),
+        // more than what follows AUTH may be hidden, such as a key of that name
+        CommandId::Migrate => i > 6 && (is(i - 1, b"auth") || is(i - 1, b"auth2") || i > 7 && is(i - 2, b"auth2")),
+        _ => false,
     }
-    if is(0, b"hello") {
-        return (2..i).any(|at| at + 2 >= i && is(at, b"auth"));
-    }
-    if is(0, b"acl") {
-        return i >= 2 && is(1, b"setuser");
-    }
-    is(0, b"config") && is(1, b"set") && i % 2 == 1 && SECRETS.iter().any(|name| i > 2 && is(i - 1, name))
 }
 
 /// A request's arguments, as others may see them.
-pub(crate) fn redacted<'a>(args: Args<'a>) -> impl Iterator<Item = Cow<'a, [u8]>> {
-    args.iter().enumerate().map(move |(i, arg)| Cow::Borrowed(if is_secret(args, i) { HIDDEN } else { arg }))
+pub(crate) fn redacted<'a>(id: CommandId, args: Args<'a>) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    args.iter().enumerate().map(move |(i, arg)| Cow::Borrowed(if is_secret(id, args, i) { HIDDEN } else { arg }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use emberkv_resp::schema::resolve;
     use emberkv_resp::{Limits, Parsed, Parser};
 
     fn shown(line: &str) -> String {
@@ -41,8 +42,9 @@ mod tests {
         let words: String = line.split(' ').map(|word| format!("\"{word}\" ")).collect();
         let parsed = Parser::new().parse(format!("{words}\n").as_bytes(), 0, &mut Vec::new(), &Limits::default());
         let Ok(Parsed::Inline { args, .. }) = parsed else { panic!("{line}") };
+        let id = resolve(args.args()).unwrap().id;
         let words: Vec<String> =
-            redacted(args.args()).map(|word| String::from_utf8_lossy(&word).replace("(redacted)", "?")).collect();
+            redacted(id, args.args()).map(|word| String::from_utf8_lossy(&word).replace("(redacted)", "?")).collect();
         words.join(" ")
     }
 
@@ -56,6 +58,8 @@ mod tests {
             ("CONFIG SET port 1 requirepass pw", "CONFIG SET port 1 requirepass ?"),
             ("CONFIG GET requirepass", "CONFIG GET requirepass"),
             ("SET auth x", "SET auth x"),
+            ("MIGRATE h 1 auth 0 9 AUTH pw", "MIGRATE h 1 auth 0 9 AUTH ?"),
+            ("MIGRATE h 1 k 0 9 COPY auth2 me pw REPLACE", "MIGRATE h 1 k 0 9 COPY auth2 ? ? REPLACE"),
         ] {
             assert_eq!(shown(line), wanted);
         }

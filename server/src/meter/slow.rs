@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use emberkv_resp::Args;
+use emberkv_resp::schema::CommandId;
 
 use super::redact::redacted;
 
@@ -23,15 +24,22 @@ pub(crate) struct Slow {
 
 impl Slow {
     /// Without what the client's own core knows of it.
-    pub fn new(args: Args<'_>, micros: u64, now_ms: u64) -> Self {
-        Self { id: 0, at_s: now_ms / 1000, micros, args: shorten(args), address: String::new(), name: Vec::new() }
+    pub fn new(command: CommandId, args: Args<'_>, micros: u64, now_ms: u64) -> Self {
+        Self {
+            id: 0,
+            at_s: now_ms / 1000,
+            micros,
+            args: shorten(command, args),
+            address: String::new(),
+            name: Vec::new(),
+        }
     }
 }
 
 /// What is kept of the arguments: the beginning of each, and the first of them.
-fn shorten(args: Args<'_>) -> Vec<Vec<u8>> {
+fn shorten(command: CommandId, args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > KEPT_ARGUMENTS { KEPT_ARGUMENTS - 1 } else { args.len() };
-    let mut short: Vec<Vec<u8>> = redacted(args)
+    let mut short: Vec<Vec<u8>> = redacted(command, args)
         .take(kept)
         .map(|arg| {
             if arg.len() <= KEPT_BYTES {
@@ -87,7 +95,7 @@ mod tests {
     fn long_arguments_and_many_are_shortened() {
         let text = "x".repeat(200);
         let spans: Vec<Span> = (0..40).map(|i| Span { start: 0, len: if i == 0 { 200 } else { 3 } }).collect();
-        let short = shorten(Args::new(text.as_bytes(), &spans));
+        let short = shorten(CommandId::Ping, Args::new(text.as_bytes(), &spans));
         assert_eq!(short.len(), 32);
         assert_eq!(short[0], format!("{}... (72 more bytes)", "x".repeat(128)).into_bytes());
         assert_eq!((short[1].as_slice(), short[31].as_slice()), (&b"xxx"[..], &b"... (9 more arguments)"[..]));
@@ -96,7 +104,7 @@ mod tests {
     #[test]
     fn only_the_newest_are_kept() {
         let mut log = SlowLog::default();
-        let slow = |micros| Slow::new(Args::new(b"", &[]), micros, 0);
+        let slow = |micros| Slow::new(CommandId::Ping, Args::new(b"", &[]), micros, 0);
         log.add(slow(1));
         assert_eq!(log.entries().count(), 0);
         log.set_max_len(2);

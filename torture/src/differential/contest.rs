@@ -54,27 +54,29 @@ pub(super) struct Pair {
     pub(super) servers: [Server; 2],
     protocol: u8,
     connections: HashMap<String, [Client; 2]>,
+    specs: [ServerSpec; 2],
     _dirs: [TempDir; 2],
 }
 
 impl Contest {
     pub(super) fn start(&self, args: &[String], protocol: u8) -> Result<Pair> {
-        let start = |program: &PathBuf, own: &[String]| -> Result<(Server, TempDir)> {
+        let start = |program: &PathBuf, own: &[String]| -> Result<(Server, ServerSpec, TempDir)> {
             let dir = TempDir::new("differential")?;
             let mut spec = ServerSpec::new(program, dir.path());
             if spec.flavor() == Flavor::Redis {
                 // what is compared has its log on, as emberkv always has.
                 spec = spec.args(["--appendonly", "yes"]);
             }
-            let server = Server::start(&spec.args(own).args(args))?;
-            Ok((server, dir))
+            let spec = spec.args(own).args(args);
+            Ok((Server::start(&spec)?, spec, dir))
         };
-        let (subject, subject_dir) = start(&self.subject, &self.subject_args)?;
-        let (referee, referee_dir) = start(&self.referee, &[])?;
+        let (subject, subject_spec, subject_dir) = start(&self.subject, &self.subject_args)?;
+        let (referee, referee_spec, referee_dir) = start(&self.referee, &[])?;
         Ok(Pair {
             servers: [subject, referee],
             protocol,
             connections: HashMap::new(),
+            specs: [subject_spec, referee_spec],
             _dirs: [subject_dir, referee_dir],
         })
     }
@@ -118,6 +120,20 @@ impl Pair {
             self.connections.insert(name.to_owned(), clients);
         }
         self.connections.get_mut(name).ok_or_else(|| Error::Missing(format!("the connection {name} was not opened")))
+    }
+
+    /// Ends both servers and starts them again over what they have left.
+    pub(super) fn restart(&mut self, kill: bool, timeout: Duration) -> Result<()> {
+        self.connections.clear();
+        for (server, spec) in self.servers.iter_mut().zip(&self.specs) {
+            if kill {
+                server.kill9()?;
+            } else {
+                server.terminate(timeout)?;
+            }
+            *server = Server::start(spec)?;
+        }
+        Ok(())
     }
 
     pub(super) fn forget(&mut self, name: &str) {

@@ -4,6 +4,7 @@
 mod compare;
 mod contest;
 mod differences;
+mod hashes;
 mod random;
 mod script;
 

@@ -564,6 +564,6 @@ impl Draw {
     }
 }
 
-fn args(name: &str, rest: impl IntoIterator<Item = Vec<u8>>) -> Args {
+pub(super) fn args(name: &str, rest: impl IntoIterator<Item = Vec<u8>>) -> Args {
     std::iter::once(name.as_bytes().to_vec()).chain(rest).collect()
 }

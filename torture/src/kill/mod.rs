@@ -47,6 +47,8 @@ pub struct KillPlan {
     pub partitions: Option<u16>,
     /// The numbers of cores to start with in turn, where the server is told.
     pub cores: Vec<u16>,
+    /// The named steps to die at, in turn, where the server dies by itself; all if there are none.
+    pub steps: Vec<String>,
     /// What decides commands and moments.
     pub seed: u64,
     /// A round's writes last between these two.
@@ -60,7 +62,7 @@ impl KillPlan {
     #[must_use]
     pub fn new(spec: ServerSpec, rounds: u64, seed: u64) -> Self {
         let (least, most) = (Duration::from_millis(50), Duration::from_millis(900));
-        Self { spec, rounds, connections: 6, partitions: None, cores: Vec::new(), seed, least, most }
+        Self { spec, rounds, connections: 6, partitions: None, cores: Vec::new(), steps: Vec::new(), seed, least, most }
     }
 
     /// Starts with these numbers of cores in turn. The first one makes the data set, with as many partitions.

@@ -56,6 +56,8 @@ struct Open {
     members: u16,
     /// All participants, if the part is to be appended without a vote.
     at_once: Option<Arc<[PartitionId]>>,
+    /// Whether what is read is not to be noted.
+    untouched: bool,
     share: Share,
     /// The number that records have of the share's database, from the grant on.
     db: DbId,
@@ -112,7 +114,9 @@ impl<D: Disk> Partition<D> {
     /// If it is about a transaction that this partition has nothing to do with.
     pub fn receive(&mut self, message: ToOwner) {
         match message {
-            ToOwner::Lock { ticket, from, members, at_once, share } => self.lock(ticket, from, members, at_once, share),
+            ToOwner::Lock { ticket, from, members, at_once, untouched, share } => {
+                self.lock(ticket, from, members, at_once, untouched, share);
+            }
             ToOwner::Run { ticket, steps } => {
                 let Some(open) = self.transactions.open.get_mut(&ticket) else { unknown(ticket) };
                 if let Action::Run(run) = &mut open.share.action {
@@ -165,11 +169,12 @@ impl<D: Disk> Partition<D> {
         from: CoordinatorId,
         members: u16,
         at_once: Option<Arc<[PartitionId]>>,
+        untouched: bool,
         share: Share,
     ) {
         let wants = match &share.action {
             Action::Put { pairs, .. } => Wants::keys(pairs.iter().step_by(2).map(|key| self.key_hash(share.db, key))),
-            Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => {
+            Action::Delete(keys) | Action::Count(keys) | Action::Touch(keys) | Action::Get { keys, .. } => {
                 Wants::keys(keys.iter().map(|key| self.key_hash(share.db, key)))
             }
             Action::Watch { keys, .. } => Wants::keys(keys.iter().map(|key| self.key_hash(share.db, key))),
@@ -183,6 +188,7 @@ impl<D: Disk> Partition<D> {
             from,
             members,
             at_once,
+            untouched,
             db: share.db,
             share,
             place,

@@ -7,6 +7,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_resp::schema::CommandId;
 
 use super::misconf;
+use crate::collections::LeafName;
 use crate::group::Request;
 use crate::locks::{KeyHash, Wants};
 use crate::names::names;
@@ -23,6 +24,18 @@ impl<D: Disk> Partition<D> {
 
     /// Whether a transaction has the key of a record, so that nothing may be changed about it.
     pub(crate) fn is_locked(&self, db: DbId, key: &[u8]) -> bool {
+        if self.locks.is_empty() {
+            return false;
+        }
+        #[cfg(any(test, feature = "sim"))]
+        let is_plain = plant::is(Plant::O6);
+        #[cfg(not(any(test, feature = "sim")))]
+        let is_plain = false;
+        // a leaf is its collection's (O6)
+        let (db, key) = match LeafName::of(db, key) {
+            Some(name) if !is_plain => (name.db, name.key),
+            _ => (db, key),
+        };
         !self.locks.is_empty() && self.locks.is_held(self.key_hash(self.databases.logical(db), key))
     }
 

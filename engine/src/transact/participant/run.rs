@@ -3,15 +3,17 @@
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
+use emberkv_log::{DbId, Entry, Purpose, Shape, TxId, Whose};
 use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
 use crate::group::Request;
+use crate::held::Held;
+use crate::lookup::Key;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::stop::Stop;
-use crate::transact::share::{Action, Answer, Ran, Run, Step, Strings, Vote};
+use crate::transact::share::{Action, Answer, Ran, Run, Share, Step, Strings, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
 
@@ -122,30 +124,33 @@ impl<D: Disk> Partition<D> {
                 Ok(Answer::Reply(output.to_vec()))
             }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
-            Step::Fetch { db, key } => match self.lookup(self.key(self.physical(*db), key)) {
-                Ok(lookup) => {
-                    self.count_read(lookup);
-                    Ok(Answer::Held(lookup.live().map(|found| self.held(found))))
-                }
-                Err(stop) => refused(stop),
-            },
+            Step::Fetch { db, key } => self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused),
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
             Step::Place { db, key, held, .. } => {
                 let key = self.key(self.physical(*db), key);
-                let old = self.lookup_to_replace(key);
-                self.put(key, held.value(), held.expires_at_ms(), old);
+                let writes = self.writes(key, held.clone());
+                self.reserve_writes(key, &writes, 0, Purpose::Grow)?;
+                self.write_all(key, &writes);
                 Ok(Answer::Vote(Vote::Ready))
             }
+            // the other partitions of this MSET may have room for theirs: nothing of the transaction is done then
+            Step::Share(Share { action: Action::Put { .. }, .. }) if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Step::Share(share) => {
                 self.execute_share(open, self.physical(share.db), &share.action).map(Answer::Vote).or_else(refused)
             }
         }
     }
 
+    /// What a key holds.
+    fn fetch(&mut self, key: Key<'_>) -> Result<Option<Held>, Stop> {
+        let lookup = self.lookup(key)?;
+        self.count_read(lookup);
+        lookup.live().map(|found| self.held(key, found)).transpose()
+    }
+
     /// A share of a command over several partitions.
     fn execute_share(&mut self, open: &mut Open, db: DbId, action: &Action) -> Result<Vote, Stop> {
         match action {
-            Action::Put { .. } if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Action::Put { pairs, .. } => {
                 for i in (0..pairs.len()).step_by(2) {
                     let key = self.key(db, pairs.at(i));

@@ -9,6 +9,7 @@ use emberkv_log::{Address, DbId, Entry, MARK_BYTES, Purpose, TxId, Value};
 
 use super::{Open, Step};
 use crate::commands::SHARED_VALUE_BYTES;
+use crate::databases::RESERVED;
 use crate::lookup::TextBuf;
 use crate::partition::Partition;
 use crate::published::WriteCounters;
@@ -25,6 +26,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn vote(&mut self, ticket: TxId, open: &mut Open) -> Result<(), Stop> {
         self.bring_share(open)?;
         let before = self.take_dependency();
+        self.set_untouched(open.untouched);
         let vote = self.look(ticket, open);
         let depends = std::mem::replace(&mut self.depends, before);
         let vote = vote?;
@@ -78,8 +80,9 @@ impl<D: Disk> Partition<D> {
     /// A share that only reads.
     pub(super) fn look_only(&mut self, db: DbId, action: &Action) -> Result<Vote, Stop> {
         match action {
-            Action::Count(keys) => self.count_keys(db, keys),
-            Action::Get(keys) => self.read_keys(db, keys),
+            Action::Count(keys) => self.count_keys(db, keys, false),
+            Action::Touch(keys) => self.count_keys(db, keys, true),
+            Action::Get { keys, else_error } => self.read_keys(db, keys, *else_error),
             Action::Size => self.note_all().map(|()| Vote::Count(self.key_count(db))),
             Action::Draw => self.note_all().and_then(|()| self.random_key(db)).map(|key| {
                 let key = key.map(Vec::into_boxed_slice);
@@ -96,13 +99,18 @@ impl<D: Disk> Partition<D> {
         }
         match &open.share.action {
             Action::Put { pairs, .. } => self.bring_keys(open.db, pairs.iter().step_by(2)),
-            Action::Delete(keys) | Action::Count(keys) | Action::Get(keys) => self.bring_keys(open.db, keys.iter()),
+            Action::Delete(keys) | Action::Count(keys) | Action::Touch(keys) | Action::Get { keys, .. } => {
+                self.bring_keys(open.db, keys.iter())
+            }
             Action::Watch { keys, .. } => self.bring_keys(open.db, keys.iter()),
             Action::Run(run) => {
                 let mut missing = Ok(());
                 for (db, key) in run.keys.iter().chain(&run.watched) {
                     let db = self.databases.physical(*db);
                     missing = self.bring_keys(db, std::iter::once(&**key)).and(missing);
+                }
+                if let Some(overlay) = &open.overlay {
+                    missing = self.bring_keys(RESERVED, overlay.keys_of(RESERVED)).and(missing);
                 }
                 missing
             }
@@ -149,17 +157,21 @@ impl<D: Disk> Partition<D> {
         Ok(Vote::Count(found.len() as u64))
     }
 
-    fn count_keys(&mut self, db: DbId, keys: &Strings) -> Result<Vote, Stop> {
+    fn count_keys(&mut self, db: DbId, keys: &Strings, is_touch: bool) -> Result<Vote, Stop> {
         let mut count = 0;
         for key in keys.iter() {
             let lookup = self.lookup(self.key(db, key))?;
-            self.count_read(lookup);
+            if is_touch {
+                self.count_touch(lookup)
+            } else {
+                self.count_look(lookup)
+            }
             count += u64::from(lookup.live().is_some());
         }
         Ok(Vote::Count(count))
     }
 
-    fn read_keys(&mut self, db: DbId, keys: &Strings) -> Result<Vote, Stop> {
+    fn read_keys(&mut self, db: DbId, keys: &Strings, else_error: Option<&'static str>) -> Result<Vote, Stop> {
         let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_physical(db, key)).collect();
         fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
         let mut values = Values::default();
@@ -168,6 +180,10 @@ impl<D: Disk> Partition<D> {
             self.count_read(lookup);
             match lookup.live().map(|found| (found, self.value(found))) {
                 None => values.push_nil(),
+                Some((_, Value::Whole(_) | Value::Root(_))) => match else_error {
+                    Some(text) => return Err(Stop::error(text)),
+                    None => values.push_nil(),
+                },
                 Some((found, Value::Bytes(bytes))) if bytes.len() >= SHARED_VALUE_BYTES && self.overlay.is_none() => {
                     values.push_shared(self.log.table().share_value(found.address));
                 }

@@ -25,9 +25,36 @@ fn value(choices: &mut Choices, n: u64, heavy: bool) -> String {
     format!("v{n}{}", "x".repeat(len as usize))
 }
 
+/// Mostly one of those that are hashes.
+fn hash_key(choices: &mut Choices) -> String {
+    if choices.one_in(8) { key(choices) } else { format!("h{}", choices.below(4)) }
+}
+
+/// A command on a hash; large ones are split.
+fn hash_line(choices: &mut Choices, n: u64, heavy: bool) -> String {
+    let key = hash_key(choices);
+    let many = if choices.one_in(4) { 5 + choices.below(60) } else { 1 + choices.below(3) };
+    let of = if key.ends_with(['1', '3']) { 80 } else { 8 };
+    let mut fields: Vec<_> = (0..many).map(|_| format!("f{}", choices.below(of))).collect();
+    match choices.below(12) {
+        0..5 => {
+            let long = if heavy { "y".repeat(choices.below(60) as usize) } else { String::new() };
+            fields.iter_mut().enumerate().for_each(|(i, field)| *field += &format!(" w{n}.{i}{long}"));
+            format!("HSET {key} {}", fields.join(" "))
+        }
+        5..7 => format!("HDEL {key} {}", fields.join(" ")),
+        7 => format!("HMGET {key} {}", fields.join(" ")),
+        8 => format!("HGET {key} {}", fields[0]),
+        9 => format!("HSETNX {key} {} {n}", fields[0]),
+        10 => format!("HINCRBY {key} n {}", choices.below(9)),
+        _ => format!("HLEN {key}"),
+    }
+}
+
 /// One of those that go by what they find under several keys, or in two databases.
 fn several(choices: &mut Choices) -> String {
     let (a, b) = (key(choices), key(choices));
+    let (a, b) = if choices.one_in(2) { (hash_key(choices), hash_key(choices)) } else { (a, b) };
     let db = choices.below(2);
     match choices.below(10) {
         0..3 => format!("RENAME {a} {b}"),
@@ -57,10 +84,14 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     if choices.one_in(4) {
         return script(choices, n, heavy);
     }
+    if choices.one_in(4) {
+        return words(&hash_line(choices, n, heavy));
+    }
     let line = match choices.below(100) {
         0..25 => format!("MSET {}", pairs(choices)),
         25..33 => format!("MSETNX {}", pairs(choices)),
-        33..43 => format!("DEL {}", many(choices)),
+        33..36 => format!("DEL {} {}", hash_key(choices), hash_key(choices)),
+        36..43 => format!("DEL {}", many(choices)),
         43..55 => format!("MGET {}", many(choices)),
         55..60 => format!("EXISTS {}", many(choices)),
         60..63 => "DBSIZE".to_owned(),
@@ -85,7 +116,9 @@ fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     let mut all = words("multi");
     for i in 0..1 + choices.below(5) {
         let unique = n * 100 + i;
-        let line = match choices.below(24) {
+        let line = match choices.below(32) {
+            24..29 => hash_line(choices, unique, heavy),
+            29 => format!("DEL {} {}", hash_key(choices), hash_key(choices)),
             0..4 => format!("SET {} {}", key(choices), value(choices, unique, heavy)),
             4..7 => format!("APPEND {} {unique}", key(choices)),
             7..9 => format!("DEL {} {}", key(choices), key(choices)),

@@ -183,3 +183,20 @@ fn an_error_is_answered_when_no_crash_can_bring_the_command_back() {
     plant::set(None);
     assert!(noticed, "nothing noticed that X6 is missing");
 }
+
+/// In a transaction too MSET and MSETNX write all their keys or none, whichever partition has no memory left.
+#[test]
+fn what_one_partition_has_no_memory_for_the_others_do_not_write() {
+    for line in ["multi 5 MSET a 1 b 1", "multi 5 MSETNX a 1 b 1", "multi 3 SET a 1 5 MSET b 1 a 2"] {
+        for full in ["a", "b"] {
+            let (mut world, mut choices) = two(SyncPolicy::EverySec, 1);
+            world.partitions[owner(full)].spill.is_full = true;
+            world.ask(line, &mut choices);
+            for key in ["a", "b"] {
+                let partition = &world.partitions[owner(key)];
+                let found = partition.peek(partition.key(emberkv_log::DbId(0), key.as_bytes()));
+                assert!(found.live().is_none(), "{line}: {key} is there though {full} is full");
+            }
+        }
+    }
+}

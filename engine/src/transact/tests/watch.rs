@@ -43,7 +43,7 @@ fn ask(world: &mut World, plan: Plan) -> Vote {
     let ticket = world.partitions[0].log().horizon().draw();
     let (_, share) = plan.shares.into_iter().next().unwrap();
     let (from, at_once): (_, Option<Arc<[_]>>) = (CoordinatorId(0), None);
-    world.partitions[0].receive(ToOwner::Lock { ticket, from, members: 1, at_once, share });
+    world.partitions[0].receive(ToOwner::Lock { ticket, from, members: 1, at_once, untouched: false, share });
     let mut choices = Choices::new(1);
     let mut vote = None;
     while vote.is_none() {

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, TxId};
+use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, TxId, Value};
 use emberkv_resp::{Output, Protocol, Reply};
 
 use super::coordinator::with_request;
+use crate::collections::Whole;
 use crate::lookup::TextBuf;
 use crate::slots::partition_of;
-use crate::tests::{Held, Model, Name, START_MS, limits};
+use crate::tests::{Held, Model, Name, START_MS, changed_within, limits, tells_of, text_of};
 use crate::transact::{Coordinator, CoordinatorId, Extent, Line, Plan, Route, ToCoordinator, ToOwner, route};
 use crate::{Foreign, Partition, PartitionReader, Stop, open};
 
@@ -258,15 +259,14 @@ impl World {
             _ => self.model.execute(db, words),
         };
         let tells_all = |name: &[u8]| [&b"dbsize"[..], b"keys", b"randomkey", b"flushall", b"flushdb"].contains(&name);
-        let mut seen = self.seen_by(tells_all(&name));
+        let mut seen = if name == b"multi" { Vec::new() } else { self.seen_by(tells_all(&name), words) };
         let mut expected = expected;
         if name == b"multi" {
             let lines = lines_of(words);
             expected = format!("*{}\r\n", lines.len()).into_bytes();
-            seen.clear();
             for line in lines {
                 expected.extend(self.model.execute(db, line));
-                seen.extend(self.seen_by(tells_all(&line[0].to_ascii_lowercase())));
+                seen.extend(self.seen_by(tells_all(&line[0].to_ascii_lowercase()), line));
             }
         }
         seen.sort_unstable();
@@ -292,11 +292,35 @@ impl World {
     }
 
     /// The changes that a reply of the model's tells of.
-    fn seen_by(&self, tells_all: bool) -> Vec<ChangeId> {
+    fn seen_by(&self, tells_all: bool, words: &[Vec<u8>]) -> Vec<ChangeId> {
         if tells_all {
             return self.newest.values().copied().collect();
         }
-        self.model.seen.iter().filter_map(|key| self.newest.get(key).copied()).collect()
+        self.model.seen.iter().flat_map(|key| self.told_by(key, |field| tells_of(words, field))).collect()
+    }
+
+    /// The changes of a key that are told of: the newest, and of a hash that was only changed within, also those before, but not such
+    /// of fields that nobody was told of.
+    fn told_by(&self, key: &Name, tells_of: impl Fn(&[u8]) -> bool) -> Vec<ChangeId> {
+        let (mut told, mut next) = (Vec::new(), self.newest.get(key).copied());
+        while let Some(id) = next {
+            let change = &self.changes[id];
+            let place = change.keys.iter().position(|(name, ..)| name == key);
+            let Some(place) = place else { break };
+            let (_, old, new) = &change.keys[place];
+            match changed_within(old.as_ref(), new.as_ref()) {
+                Some(fields) if !fields.iter().any(|field| tells_of(field)) => next = change.replaced[place],
+                Some(_) => {
+                    told.push(id);
+                    next = change.replaced[place];
+                }
+                None => {
+                    told.push(id);
+                    break;
+                }
+            }
+        }
+        told
     }
 
     fn new_change(&mut self, db: u8, words: &[Vec<u8>]) -> ChangeId {
@@ -418,14 +442,20 @@ impl World {
         let found = match self.readers[owner].get(&guard, DbId(db), key, START_MS) {
             Foreign::Ask => return,
             Foreign::Nil => None,
-            Foreign::Value(record) => Some(TextBuf::default().text(record.record().value()).to_vec()),
+            Foreign::Value(record) => match record.record().value() {
+                Value::Root(_) => return, // the owner has its elements
+                Value::Whole(bytes) => {
+                    let pairs = Whole::read(bytes).pairs();
+                    Some(text_of(&pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect()).to_vec())
+                }
+                value => Some(TextBuf::default().text(value).to_vec()),
+            },
         };
         let name: Name = (db, key.into());
         let expected = self.model.state.get(&name).map(|held| held.value.to_vec());
         assert_eq!(found, expected, "read directly: {}", key.escape_ascii());
-        if let Some(id) = self.newest.get(&name) {
-            self.saw(&[*id]);
-        }
+        let told = self.told_by(&name, |_| true);
+        self.saw(&told);
     }
 }
 

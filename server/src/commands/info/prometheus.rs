@@ -35,6 +35,18 @@ impl Page {
         self.sample(name, "", value);
     }
 
+    /// A sample of a histogram.
+    fn histogram(&mut self, name: &str, label: &str, row: &Row) {
+        let Some(times) = &row.times else { return };
+        for bound in BUCKETS_NS {
+            let labels = format!("{label},le=\"{}\"", bound as f64 / 1e9);
+            self.sample(&format!("{name}_bucket"), &labels, times.count_between(0, bound));
+        }
+        self.sample(&format!("{name}_bucket"), &format!("{label},le=\"+Inf\""), times.len());
+        self.sample(&format!("{name}_sum"), label, row.nanos as f64 / 1e9);
+        self.sample(&format!("{name}_count"), label, times.len());
+    }
+
     /// A value of each core.
     fn by_core<V: Display>(
         &mut self,
@@ -80,6 +92,7 @@ fn memory(page: &mut Page, cores: &[Snapshot]) {
     page.sample("memory_bytes", "kind=\"segments\"", total(cores, |partition| partition.memory.segments));
     page.sample("memory_bytes", "kind=\"index\"", total(cores, |partition| partition.memory.index));
     page.sample("memory_bytes", "kind=\"expiry\"", total(cores, |partition| partition.memory.expiry));
+    page.sample("memory_bytes", "kind=\"clients\"", cores.iter().map(|core| core.client_bytes).sum::<u64>());
 }
 
 fn log(page: &mut Page, cores: &[Snapshot]) {
@@ -89,6 +102,10 @@ fn log(page: &mut Page, cores: &[Snapshot]) {
     page.sample("log_bytes_total", "state=\"synced\"", total(cores, |partition| partition.synced));
     let behind = total(cores, |partition| partition.tail.saturating_sub(partition.synced));
     page.single("log_unsynced_bytes", "gauge", "Bytes that a power loss would take.", behind);
+    let lag_ms = partitions(cores).map(|partition| partition.sync_lag_ms).max().unwrap_or(0);
+    page.single("log_sync_lag_seconds", "gauge", "Since the oldest record was appended that is not synced.", {
+        lag_ms as f64 / 1000.0
+    });
     page.single("log_segments", "gauge", "Segments of the logs.", total(cores, |partition| partition.segments as u64));
     page.single("log_live_bytes", "gauge", "Bytes that live.", total(cores, |partition| partition.debt.live_bytes));
     page.single("log_dead_bytes", "gauge", "Bytes that compaction could free.", {
@@ -134,14 +151,14 @@ fn commands(page: &mut Page, cores: &[Snapshot]) {
     }
     page.metric("command_seconds", "histogram", "How long commands take.");
     for (name, row) in &rows {
-        let Some(times) = &row.times else { continue };
-        for bound in BUCKETS_NS {
-            let labels = format!("command=\"{name}\",le=\"{}\"", bound as f64 / 1e9);
-            page.sample("command_seconds_bucket", &labels, times.count_between(0, bound));
-        }
-        page.sample("command_seconds_bucket", &format!("command=\"{name}\",le=\"+Inf\""), times.len());
-        page.sample("command_seconds_sum", &format!("command=\"{name}\""), row.nanos as f64 / 1e9);
-        page.sample("command_seconds_count", &format!("command=\"{name}\""), times.len());
+        page.histogram("command_seconds", &format!("command=\"{name}\""), row);
+    }
+    // all of both labels together would be too many
+    page.metric("core_command_seconds", "histogram", "How long the commands of a core's clients take.");
+    for core in cores {
+        let mut all = Row::default();
+        core.commands.iter().for_each(|(_, row)| all.add(row));
+        page.histogram("core_command_seconds", &format!("core=\"{}\"", core.core), &all);
     }
     let mut errors = Errors::default();
     cores.iter().for_each(|core| errors.merge(&core.errors));

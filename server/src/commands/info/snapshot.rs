@@ -49,6 +49,8 @@ pub(crate) struct PartitionSnapshot {
     pub tail: u64,
     pub written: u64,
     pub synced: u64,
+    /// For how long the oldest record has waited to be synced.
+    pub sync_lag_ms: u64,
     pub is_read_only: bool,
     pub no_space: Option<String>,
     pub debt: Debt,
@@ -100,6 +102,7 @@ impl Shard {
                     tail: log.tail().0,
                     written: log.written().0,
                     synced: log.synced().0,
+                    sync_lag_ms: own.lag.ms(log.synced(), self.up_ms),
                     is_read_only: log.read_only().is_some(),
                     no_space: log.no_space().map(ToString::to_string),
                     debt: log.debt(),

@@ -151,8 +151,6 @@ pub(super) static BLOCKS: &[Block] = &[
     ignored(
         "emberkv chooses the encoding of collections itself",
         &[
-            row("hash-max-listpack-entries", Runtime, Unsigned, "512").also(&["hash-max-ziplist-entries"]),
-            row("hash-max-listpack-value", Runtime, ANY_SIZE, "64").also(&["hash-max-ziplist-value"]),
             row("list-max-listpack-size", Runtime, Int(i32::MIN as i64, I32), "-2").also(&["list-max-ziplist-size"]),
             row("list-compress-depth", Runtime, Int(0, I32), "0"),
             row("set-max-intset-entries", Runtime, Unsigned, "512"),
@@ -193,13 +191,8 @@ pub(super) static BLOCKS: &[Block] = &[
         &[row("busy-reply-threshold", Runtime, Int(0, I64), "5000").also(&["lua-time-limit"])],
     ),
     ignored(
-        "there are no debug and module commands, and what is protected can't be set at run \
-             time",
-        &[
-            row("enable-protected-configs", Start, GUARD, "no"),
-            row("enable-debug-command", Start, GUARD, "no"),
-            row("enable-module-command", Start, GUARD, "no"),
-        ],
+        "there are no modules, and what is protected can't be set at run time",
+        &[row("enable-protected-configs", Start, GUARD, "no"), row("enable-module-command", Start, GUARD, "no")],
     ),
     ignored(
         "emberkv sorts by bytes and marks no sockets",
@@ -263,34 +256,28 @@ pub(super) static BLOCKS: &[Block] = &[
         ],
     ),
     ignored(
-        "this version has no tls: nothing listens on tls-port",
+        "rustls chooses among cipher suites that are all safe, and remembers sessions by their number",
         &[
-            row("tls-port", Start, Int(0, 65_535), "0"),
-            row("tls-auth-clients", Runtime, OneOf(&["no", "yes", "optional"]), "yes"),
-            row("tls-ca-cert-dir", Runtime, Text, ""),
-            row("tls-ca-cert-file", Runtime, Text, ""),
-            row("tls-cert-file", Runtime, Text, ""),
             row("tls-ciphers", Runtime, Text, ""),
             row("tls-ciphersuites", Runtime, Text, ""),
+            row("tls-dh-params-file", Runtime, Text, ""),
+            row("tls-prefer-server-ciphers", Runtime, YesNo, "no"),
+            row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
+        ],
+    ),
+    ignored(
+        "the server opens no TLS connections itself",
+        &[
             row("tls-client-cert-file", Runtime, Text, ""),
             row("tls-client-key-file", Runtime, Text, ""),
             row("tls-client-key-file-pass", Runtime, Text, ""),
             row("tls-cluster", Runtime, YesNo, "no"),
-            row("tls-dh-params-file", Runtime, Text, ""),
-            row("tls-key-file", Runtime, Text, ""),
-            row("tls-key-file-pass", Runtime, Text, ""),
-            row("tls-prefer-server-ciphers", Runtime, YesNo, "no"),
-            row("tls-protocols", Runtime, Text, ""),
             row("tls-replication", Runtime, YesNo, "no"),
-            row("tls-session-cache-size", Runtime, Int(0, I32), "20480"),
-            row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
-            row("tls-session-caching", Runtime, YesNo, "yes"),
         ],
     ),
     refused(
-        "commands can't be renamed or taken away here; take the line out if every client may \
-             use the command",
-        &[row("rename-command", FileOnly, Words(2), "")],
+        "encrypted keys are not read: decrypt it (openssl pkey -in FILE -out FILE), and let nobody else read the file",
+        &[row("tls-key-file-pass", Runtime, Text, "")],
     ),
     refused(
         "this version can't be a replica, and would start as an empty primary: take the line \

@@ -40,6 +40,50 @@ pub enum LogLevel {
     Nothing,
 }
 
+/// In what form events are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// A line of text for people.
+    #[default]
+    Text,
+    /// A line with a JSON object.
+    Json,
+}
+
+/// Who may use a command that is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// Nobody.
+    #[default]
+    No,
+    /// Everybody.
+    Yes,
+    /// Clients of this machine.
+    Local,
+}
+
+/// Whether clients of `tls-port` show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthClients {
+    /// They are not asked for one.
+    No,
+    /// They must.
+    #[default]
+    Yes,
+    /// They may.
+    Optional,
+}
+
+/// What in a client's certificate names a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CertificateUser {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The subject's common name.
+    CommonName,
+}
+
 /// Which i/o driver the cores use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IoDriver {
@@ -96,6 +140,22 @@ pub(in crate::config) const LOG_LEVEL: Choice<LogLevel> = Choice(&[
     ("warning", LogLevel::Warning),
     ("nothing", LogLevel::Nothing),
 ]);
+
+/// `log-format`.
+pub(in crate::config) const LOG_FORMAT: Choice<LogFormat> =
+    Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+
+/// `enable-debug-command`.
+pub(in crate::config) const GUARD: Choice<Guard> =
+    Choice(&[("no", Guard::No), ("yes", Guard::Yes), ("local", Guard::Local)]);
+
+/// `tls-auth-clients`.
+pub(in crate::config) const AUTH_CLIENTS: Choice<AuthClients> =
+    Choice(&[("no", AuthClients::No), ("yes", AuthClients::Yes), ("optional", AuthClients::Optional)]);
+
+/// `tls-auth-clients-user`.
+pub(in crate::config) const CERTIFICATE_USER: Choice<CertificateUser> =
+    Choice(&[("off", CertificateUser::Off), ("CN", CertificateUser::CommonName)]);
 
 /// `io`.
 pub(in crate::config) const IO_DRIVER: Choice<IoDriver> =
@@ -196,6 +256,10 @@ mod tests {
         all(&APPEND_FSYNC);
         all(&ACL_CHANNELS);
         all(&LOG_LEVEL);
+        all(&LOG_FORMAT);
+        all(&GUARD);
+        all(&AUTH_CLIENTS);
+        all(&CERTIFICATE_USER);
         all(&IO_DRIVER);
         all(&EVICTION_POLICY);
         round_trips(&YesNo, &false, &true);

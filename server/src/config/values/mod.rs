@@ -7,6 +7,8 @@ mod memory;
 mod number;
 mod output_limits;
 mod path;
+mod protocols;
+mod renames;
 mod save_points;
 mod secret;
 mod users;
@@ -15,19 +17,28 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use bind::{BindAddress, BindHost};
-pub use choice::{AclChannels, AppendFsync, EvictionPolicy, IoDriver, LogLevel};
+pub use choice::{
+    AclChannels, AppendFsync, AuthClients, CertificateUser, EvictionPolicy, Guard, IoDriver, LogFormat, LogLevel,
+};
 pub use output_limits::{OutputLimit, OutputLimits};
+pub use protocols::Protocols;
+pub use renames::Renames;
 pub use save_points::SavePoint;
 pub use secret::Secret;
 pub use users::UserLine;
 
 pub(super) use bind::{Addresses, every_address};
-pub(super) use choice::{ACL_CHANNELS, APPEND_FSYNC, EVICTION_POLICY, IO_DRIVER, LOG_LEVEL, YesNo, one_of};
+pub(super) use choice::{
+    ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, CERTIFICATE_USER, EVICTION_POLICY, GUARD, IO_DRIVER, LOG_FORMAT,
+    LOG_LEVEL, YesNo, one_of,
+};
 pub(super) use cpus::CpuList;
 pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
 pub(super) use path::{Folder, OptionalPath};
+pub(super) use protocols::ProtocolNames;
+pub(super) use renames::RenameLines;
 pub(super) use save_points::{SaveLine, stock_save_points};
 pub(super) use secret::Password;
 pub(super) use users::UserLines;

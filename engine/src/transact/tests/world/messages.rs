@@ -100,7 +100,8 @@ impl World {
             let failed = |p: &Partition<SimDisk>| p.log().read_only().is_some() || p.log().no_space().is_some();
             // what failed may be well again by now
             let failed = text.contains("simulated") || self.partitions.iter().any(failed);
-            assert!(text.starts_with("MISCONF") && failed, "{text}");
+            let is_full = text.starts_with("OOM") && self.partitions.iter().any(|p| p.spill.is_full);
+            assert!(is_full || text.starts_with("MISCONF") && failed, "{text}");
             if let Some(id) = self.by_ticket.get(&ticket) {
                 self.changes[*id].must_not = !text.contains("unknown");
             }

@@ -1,0 +1,271 @@
+//! A collection while a command changes it: nothing is written before all is known.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{Purpose, Value};
+
+use super::leaf::LeafName;
+use super::pairs::{Pairs, push_pair, set_pair};
+use super::place::Writes;
+use super::root::{Head, Root, Whole, partner_of_last};
+use super::{Compact, Encoding, LEAF_BYTES, Type, WHOLE_AGAIN_BYTES};
+use crate::held::Held;
+use crate::lookup::{Found, Key, TextBuf};
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub head: Head,
+    form: Form,
+    expires_at_ms: Option<u64>,
+    /// Whether the key holds one now.
+    exists: bool,
+    is_changed: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// The pairs.
+    Whole(Vec<u8>),
+    /// The root as it will be and as it is, and the leaves that were looked at: whether each has changed.
+    Split { root: Root, old: Root, leaves: BTreeMap<u32, (Vec<u8>, bool)> },
+}
+
+impl Draft {
+    /// What redis would keep in the simpler way no longer, as something longer comes into it.
+    pub fn fit(&mut self, len: usize, limits: Compact) {
+        if len as u64 > limits.value {
+            self.head.encoding = Encoding::Hashtable;
+        }
+    }
+
+    /// The same, as there are too many elements.
+    pub fn fit_count(&mut self, limits: Compact) {
+        self.fit_so_many(self.head.count, limits);
+    }
+
+    /// The same, for so many elements.
+    pub fn fit_so_many(&mut self, count: u64, limits: Compact) {
+        if count > limits.entries {
+            self.head.encoding = Encoding::Hashtable;
+        }
+    }
+}
+
+impl<D: Disk> Partition<D> {
+    /// Begins to change what a key holds, if it holds anything.
+    pub(crate) fn draft(&self, kind: Type, found: Option<Found>) -> Draft {
+        let empty = Head { kind, encoding: Encoding::Listpack, count: 0 };
+        let Some(found) = found else {
+            let form = Form::Whole(Vec::new());
+            return Draft { head: empty, form, expires_at_ms: None, exists: false, is_changed: false };
+        };
+        let (head, form) = match self.value(found) {
+            Value::Whole(bytes) => {
+                let whole = Whole::read(bytes);
+                (whole.head, Form::Whole(whole.pairs.to_vec()))
+            }
+            Value::Root(bytes) => {
+                let root = Root::read(bytes);
+                (root.head, Form::Split { root, old: root, leaves: BTreeMap::new() })
+            }
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => (empty, Form::Whole(Vec::new())),
+        };
+        Draft { head, form, expires_at_ms: found.expires_at_ms, exists: true, is_changed: false }
+    }
+
+    /// The contents of a leaf, as the draft has them.
+    fn draft_leaf<'a>(
+        &mut self,
+        key: Key<'_>,
+        id: u64,
+        leaves: &'a mut BTreeMap<u32, (Vec<u8>, bool)>,
+        number: u32,
+    ) -> Result<&'a mut (Vec<u8>, bool), Stop> {
+        Ok(match leaves.entry(number) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let found = self.leaf(key.db, key.bytes, id, number)?;
+                let bytes = found.map(|found| self.text(found, &mut TextBuf::default()).to_vec());
+                entry.insert((bytes.unwrap_or_default(), false))
+            }
+        })
+    }
+
+    /// Sets an element. Returns whether it is new.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn draft_set(
+        &mut self,
+        key: Key<'_>,
+        draft: &mut Draft,
+        element: &[u8],
+        value: &[u8],
+    ) -> Result<bool, Stop> {
+        let is_new = match &mut draft.form {
+            Form::Whole(pairs) => set_pair(pairs, false, 0, element, value),
+            Form::Split { root, leaves, .. } => {
+                let number = root.leaf_of(self.element_hash(element));
+                let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
+                let before = bytes.len() as u64;
+                let is_new = set_pair(bytes, true, root.next, element, value);
+                *is_changed = true;
+                root.next += u64::from(is_new);
+                root.bytes = root.bytes + bytes.len() as u64 - before;
+                is_new
+            }
+        };
+        draft.is_changed = true;
+        draft.head.count += u64::from(is_new);
+        Ok(is_new)
+    }
+
+    /// Removes an element. Returns whether it was there.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn draft_remove(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8]) -> Result<bool, Stop> {
+        let range = |pairs: Pairs<'_>| pairs.of(element).map(|pair| pair.at..pair.at + pair.len);
+        let was_there = match &mut draft.form {
+            Form::Whole(pairs) => range(Pairs::plain(pairs)).map(|range| drop(pairs.drain(range))).is_some(),
+            Form::Split { root, leaves, .. } => {
+                let number = root.leaf_of(self.element_hash(element));
+                let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
+                let range = range(Pairs::numbered(bytes));
+                if let Some(range) = &range {
+                    *is_changed = true;
+                    root.bytes = root.bytes.saturating_sub(range.len() as u64);
+                    bytes.drain(range.clone());
+                }
+                range.is_some()
+            }
+        };
+        draft.is_changed |= was_there;
+        draft.head.count -= u64::from(was_there);
+        Ok(was_there)
+    }
+
+    /// Writes what the draft has become; a collection without elements is gone.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn commit(&mut self, key: Key<'_>, draft: Draft, purpose: Purpose) -> Result<(), Stop> {
+        if !draft.is_changed {
+            return Ok(());
+        }
+        if draft.head.count == 0 {
+            if draft.exists {
+                self.reserve_delete(std::iter::once(key.bytes))?;
+                if let Some(found) = self.peek(key).live() {
+                    self.delete(key, found);
+                }
+            }
+            return Ok(());
+        }
+        let writes = self.draft_writes(key, draft)?;
+        self.reserve_writes(key, &writes, 0, purpose)?;
+        self.write_all(key, &writes);
+        Ok(())
+    }
+
+    fn draft_writes(&mut self, key: Key<'_>, draft: Draft) -> Result<Writes, Stop> {
+        let Draft { head, form, expires_at_ms, .. } = draft;
+        let (mut root, old, mut leaves) = match form {
+            Form::Whole(pairs) => {
+                let image = Whole::write(head, &pairs);
+                return Ok(self.writes(key, Held::whole(image, expires_at_ms)));
+            }
+            Form::Split { root, old, leaves } => (Root { head, ..root }, old, leaves),
+        };
+        if root.bytes <= WHOLE_AGAIN_BYTES {
+            return self.unsplit(key, root, leaves, expires_at_ms);
+        }
+        while root.bytes > u64::from(root.leaves) * LEAF_BYTES
+            && u64::from(root.leaves) < root.head.count
+            && root.leaves < u32::MAX / 2
+        {
+            self.add_leaf(key, &mut root, &mut leaves)?;
+        }
+        while root.leaves > 2 && root.bytes < u64::from(root.leaves) * (LEAF_BYTES / 4) {
+            self.drop_leaf(key, &mut root, &mut leaves)?;
+        }
+        let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+        let changed = leaves.into_iter().filter(|(_, (_, is_changed))| *is_changed);
+        let mut writes: Vec<_> =
+            changed.map(|(number, (bytes, _))| (name(number), (number < root.leaves).then_some(bytes))).collect();
+        // in the order of numbers, so that the last ones go last
+        writes.sort_by_key(|(_, bytes)| bytes.is_none());
+        // a transaction has the root with its leaves, so that who removes it finds them (O5)
+        let stays = root == old && self.overlay.is_none();
+        #[cfg(any(test, feature = "sim"))]
+        let stays = stays || plant::is(Plant::O2) && old.leaves == root.leaves;
+        let held = (!stays).then(|| Held::root(root.write(), expires_at_ms));
+        Ok(Writes { leaves: writes, held })
+    }
+
+    /// One leaf more, which takes elements from one other.
+    fn add_leaf(
+        &mut self,
+        key: Key<'_>,
+        root: &mut Root,
+        leaves: &mut BTreeMap<u32, (Vec<u8>, bool)>,
+    ) -> Result<(), Stop> {
+        let number = root.leaves;
+        let from = partner_of_last(number + 1);
+        let all = std::mem::take(&mut self.draft_leaf(key, root.id, leaves, from)?.0);
+        root.leaves += 1;
+        let (mut stay, mut go) = (Vec::new(), Vec::new());
+        for pair in Pairs::numbered(&all) {
+            let goes = root.leaf_of(self.element_hash(pair.field)) == number;
+            push_pair(if goes { &mut go } else { &mut stay }, Some(pair.number), pair.field, pair.value);
+        }
+        leaves.insert(from, (stay, true));
+        leaves.insert(number, (go, true));
+        Ok(())
+    }
+
+    /// One leaf less, whose elements go to one other.
+    fn drop_leaf(
+        &mut self,
+        key: Key<'_>,
+        root: &mut Root,
+        leaves: &mut BTreeMap<u32, (Vec<u8>, bool)>,
+    ) -> Result<(), Stop> {
+        let number = root.leaves - 1;
+        let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
+        let bytes = std::mem::take(bytes);
+        *is_changed = true;
+        let (other, is_changed) = self.draft_leaf(key, root.id, leaves, partner_of_last(root.leaves))?;
+        other.extend_from_slice(&bytes);
+        *is_changed = true;
+        root.leaves = number;
+        Ok(())
+    }
+
+    /// A split collection that has shrunk becomes whole. Its leaves belong to nobody then (O5).
+    fn unsplit(
+        &mut self,
+        key: Key<'_>,
+        root: Root,
+        mut leaves: BTreeMap<u32, (Vec<u8>, bool)>,
+        expires_at_ms: Option<u64>,
+    ) -> Result<Writes, Stop> {
+        let mut all = Vec::new();
+        for number in 0..root.leaves {
+            all.extend_from_slice(&self.draft_leaf(key, root.id, &mut leaves, number)?.0);
+        }
+        let mut pairs: Vec<_> = Pairs::numbered(&all).collect();
+        pairs.sort_by_key(|pair| pair.number);
+        let mut plain = Vec::new();
+        pairs.iter().for_each(|pair| push_pair(&mut plain, None, pair.field, pair.value));
+        let held = Held::whole(Whole::write(root.head, &plain), expires_at_ms);
+        Ok(Writes { leaves: Vec::new(), held: Some(held) })
+    }
+}

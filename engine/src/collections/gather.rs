@@ -1,0 +1,70 @@
+//! All of a collection at once, for what concerns all of it.
+
+use emberkv_log::Value;
+use emberkv_log::disk::Disk;
+
+use super::Encoding;
+use super::pairs::{Pair, Pairs, push_pair};
+use super::root::{Head, Root, Whole};
+use crate::held::Held;
+use crate::lookup::{Found, Key, TextBuf};
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+impl<D: Disk> Partition<D> {
+    /// Shows all pairs of a collection, in redis's order where redis has one.
+    ///
+    /// # Errors
+    /// See [`Stop`]; nothing was shown then.
+    pub(crate) fn each_pair(&mut self, key: Key<'_>, found: Found, mut show: impl FnMut(Pair<'_>)) -> Result<(), Stop> {
+        let root = match self.value(found) {
+            Value::Whole(bytes) => {
+                Whole::read(bytes).pairs().for_each(show);
+                return Ok(());
+            }
+            Value::Root(bytes) => Root::read(bytes),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(()),
+        };
+        self.bring_leaves(key, root)?;
+        let in_order = root.head.encoding == Encoding::Listpack;
+        let mut all = Vec::new();
+        let mut places = Vec::new();
+        for number in 0..root.leaves {
+            let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? else { continue };
+            let mut buf = TextBuf::default();
+            let text = self.text(leaf, &mut buf);
+            let begins = all.len();
+            all.extend_from_slice(text);
+            places.extend(Pairs::numbered(text).map(|pair| (pair.number, begins + pair.at, pair.len)));
+        }
+        if in_order {
+            places.sort_unstable();
+        }
+        for (_, at, len) in places {
+            Pairs::numbered(&all[at..at + len]).for_each(&mut show);
+        }
+        Ok(())
+    }
+
+    /// A collection as an image, however large.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn image(&mut self, key: Key<'_>, found: Found, head: Head) -> Result<Vec<u8>, Stop> {
+        let mut out = Vec::new();
+        head.push(&mut out);
+        self.each_pair(key, found, |pair| push_pair(&mut out, None, pair.field, pair.value))?;
+        Ok(out)
+    }
+
+    /// What a key holds, copied: of a collection all of it.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn held(&mut self, key: Key<'_>, found: Found) -> Result<Held, Stop> {
+        match self.head(found) {
+            Some(head) => Ok(Held::whole(self.image(key, found, head)?, found.expires_at_ms)),
+            None => Ok(Held::new(self.value(found), found.expires_at_ms)),
+        }
+    }
+}

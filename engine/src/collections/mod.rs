@@ -1,0 +1,105 @@
+//! Values that have elements: how they are kept (protocol, O).
+//!
+//! ```text
+//!  whole    key -> [what it is | count | a 1 | b 2 | c 3]            one record, searched in place
+//!
+//!  split    key -> [what it is | count | leaves | id ]               the root
+//!                     |-- (id, 0, key) -> [ b 2 | f 6 ]              the leaves: records of the reserved database
+//!                     |-- (id, 1, key) -> [ a 1 ]
+//!                     '-- (id, 2, key) -> [ c 3 | d 4 | e 5 ]
+//! ```
+//!
+//! A change of a whole one appends it anew; a change of a split one appends the leaf that the element is in, and the root if
+//! there are more elements or fewer. All records of a change are in one frame, and each is like any other: compaction, eviction, checkpoints,
+//! spilling and transactions know nothing of collections but what is said here (decision 0050).
+
+mod draft;
+mod gather;
+mod leaf;
+mod pairs;
+mod place;
+mod read;
+mod root;
+mod sweep;
+
+pub(crate) use leaf::LeafName;
+pub(crate) use pairs::push_pair;
+#[cfg(test)]
+pub(crate) use pairs::{Pair, Pairs};
+pub(crate) use root::{Head, Root, Whole, bits_of};
+pub(crate) use sweep::Sweeper;
+
+use emberkv_log::Value;
+
+use crate::stop::Stop;
+
+/// An image of more bytes than that is split, if it has more than one element.
+pub(crate) const WHOLE_BYTES: usize = 1024;
+/// A split collection that has shrunk to so many becomes whole.
+pub(crate) const WHOLE_AGAIN_BYTES: u64 = 256;
+/// Bytes of elements that there are in a leaf on the average, at most. Less: more records, each with some 30 bytes beside its
+/// elements. More: more is appended for each change. Chosen, not measured.
+pub(crate) const LEAF_BYTES: u64 = 256;
+
+/// What kind of value a key has; the numbers are redis's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Type {
+    /// Fields with values.
+    Hash = 4,
+}
+
+impl Type {
+    /// What TYPE replies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+        }
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            4 => Some(Self::Hash),
+            _ => None,
+        }
+    }
+}
+
+/// How redis would keep it: what OBJECT ENCODING says, and whether elements are replied in the order in which they came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Encoding {
+    /// One after the other.
+    Listpack = 0,
+    /// By their hashes. There is no way back.
+    Hashtable = 1,
+}
+
+impl Encoding {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listpack => "listpack",
+            Self::Hashtable => "hashtable",
+        }
+    }
+}
+
+/// Up to which size redis keeps a collection in the simpler way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compact {
+    /// Elements.
+    pub entries: u64,
+    /// Bytes of one.
+    pub value: u64,
+}
+
+/// What TYPE replies of a value.
+pub(crate) fn type_name(value: Value<'_>) -> &'static str {
+    match value {
+        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => "string",
+        Value::Whole(bytes) => Whole::read(bytes).head.kind.name(),
+        Value::Root(bytes) => Root::read(bytes).head.kind.name(),
+    }
+}
+
+pub(crate) const WRONG_TYPE_TEXT: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+pub(crate) const WRONG_TYPE: Stop = Stop::error(WRONG_TYPE_TEXT);

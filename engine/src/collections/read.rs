@@ -1,0 +1,161 @@
+//! Looking into a collection: what is asked for is searched where it lies.
+
+use emberkv_log::disk::Disk;
+use emberkv_log::{DbId, Value};
+
+use super::leaf::LeafName;
+use super::pairs::{Pair, Pairs};
+use super::root::{Head, Root, Whole};
+use super::{Type, WRONG_TYPE};
+use crate::databases::RESERVED;
+use crate::lookup::{Found, Key, Lookup, TextBuf};
+use crate::partition::Partition;
+use crate::stop::Stop;
+
+impl<D: Disk> Partition<D> {
+    /// Looks a key up whose value has to be a string, if there is one.
+    ///
+    /// # Errors
+    /// If it is none, and see [`Stop`].
+    #[inline]
+    pub(crate) fn lookup_string(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        let lookup = self.lookup(key)?;
+        if lookup.live().is_some_and(Found::is_collection) { Err(WRONG_TYPE) } else { Ok(lookup) }
+    }
+
+    /// Looks a key up whose value has to be a hash, if there is one.
+    ///
+    /// # Errors
+    /// If it is none, and see [`Stop`].
+    pub(crate) fn lookup_hash(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        let lookup = self.lookup(key)?;
+        let is_another = |found| self.head(found).is_none_or(|head| head.kind != Type::Hash);
+        if lookup.live().is_some_and(is_another) { Err(WRONG_TYPE) } else { Ok(lookup) }
+    }
+
+    /// What a collection says of itself; `None` for a string.
+    pub(crate) fn head(&self, found: Found) -> Option<Head> {
+        match self.value(found) {
+            Value::Whole(bytes) => Some(Whole::read(bytes).head),
+            Value::Root(bytes) => Some(Root::read(bytes).head),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => None,
+        }
+    }
+
+    /// The root of a split collection.
+    pub(crate) fn root(&self, found: Found) -> Option<Root> {
+        if let Value::Root(bytes) = self.value(found) { Some(Root::read(bytes)) } else { None }
+    }
+
+    /// The hash by which an element has its leaf.
+    pub(crate) fn element_hash(&self, element: &[u8]) -> u32 {
+        self.hasher.hash(RESERVED, element) as u32
+    }
+
+    /// Has a leaf's record brought, if it is not in memory.
+    ///
+    /// # Errors
+    /// [`Stop::Cold`] if it is not here yet, and see [`Stop`].
+    pub(super) fn bring_leaf(&mut self, name: &[u8]) -> Result<(), Stop> {
+        #[cfg(any(test, feature = "sim"))]
+        if emberkv_log::plant::is(emberkv_log::plant::Plant::O4) {
+            return Ok(());
+        }
+        if self.log.table().has_cold() { self.bring_keys(RESERVED, std::iter::once(name)) } else { Ok(()) }
+    }
+
+    /// Has all leaves of a collection brought.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn bring_leaves(&mut self, key: Key<'_>, root: Root) -> Result<(), Stop> {
+        if !self.log.table().has_cold() {
+            return Ok(());
+        }
+        let mut missing = Ok(());
+        for number in 0..root.leaves {
+            let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+            match self.bring_leaf(&name) {
+                Err(Stop::Cold(address)) => missing = Err(Stop::Cold(address)),
+                other => other?,
+            }
+        }
+        missing
+    }
+
+    /// Has the leaves brought that these elements are in.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn bring_elements<'a>(
+        &mut self,
+        key: Key<'_>,
+        root: Root,
+        elements: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Stop> {
+        if !self.log.table().has_cold() {
+            return Ok(());
+        }
+        let mut missing = Ok(());
+        for element in elements {
+            let number = root.leaf_of(self.element_hash(element));
+            let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+            match self.bring_leaf(&name) {
+                Err(Stop::Cold(address)) => missing = Err(Stop::Cold(address)),
+                other => other?,
+            }
+        }
+        missing
+    }
+
+    /// Shows the pairs of one leaf.
+    ///
+    /// # Errors
+    /// See [`Stop`]; nothing was shown then.
+    pub(crate) fn each_of_leaf(
+        &mut self,
+        key: Key<'_>,
+        root: Root,
+        number: u32,
+        show: impl FnMut(Pair<'_>),
+    ) -> Result<(), Stop> {
+        if let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? {
+            Pairs::numbered(self.text(leaf, &mut TextBuf::default())).for_each(show);
+        }
+        Ok(())
+    }
+
+    /// The entry of a leaf. The reply waits for its record, as for any that was read.
+    ///
+    /// # Errors
+    /// [`Stop::Cold`] if it is not here yet, and see [`Stop`].
+    pub(super) fn leaf(&mut self, db: DbId, key: &[u8], id: u64, number: u32) -> Result<Option<Found>, Stop> {
+        let name = LeafName { db, id, number, key }.write();
+        self.bring_leaf(&name)?;
+        let lookup = self.lookup(self.key(RESERVED, &name))?;
+        Ok(lookup.live())
+    }
+
+    /// What a collection has under an element, read where it lies.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn element<T>(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        element: &[u8],
+        read: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, Stop> {
+        let root = match self.value(found) {
+            Value::Root(bytes) => Root::read(bytes),
+            Value::Whole(bytes) => return Ok(read(Whole::read(bytes).pairs().of(element).map(|pair| pair.value))),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(read(None)),
+        };
+        let number = root.leaf_of(self.element_hash(element));
+        let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? else { return Ok(read(None)) };
+        let mut buf = TextBuf::default();
+        let pairs = Pairs::numbered(self.text(leaf, &mut buf));
+        Ok(read(pairs.of(element).map(|pair| pair.value)))
+    }
+}

@@ -1,0 +1,168 @@
+//! What a collection's record begins with.
+//!
+//! ```text
+//! whole   | type 4, encoding 2, 0 2 | count | pairs ...
+//! root    | type 4, encoding 2, 0 2 | count | bytes | leaves | next number | id, 8 bytes
+//! ```
+
+use super::pairs::{Pairs, push_varint, take_varint};
+use super::{Encoding, Type};
+
+/// What any collection says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Head {
+    pub kind: Type,
+    pub encoding: Encoding,
+    /// How many elements it has.
+    pub count: u64,
+}
+
+impl Head {
+    /// Reads it off the front of a whole image or a root.
+    pub fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let (&tag, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let kind = Type::from_bits(tag & 0x0f)?;
+        let encoding = match tag >> 4 {
+            0 => Encoding::Listpack,
+            1 => Encoding::Hashtable,
+            _ => return None,
+        };
+        Some(Self { kind, encoding, count: take_varint(bytes)? })
+    }
+
+    pub fn push(self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8 | (self.encoding as u8) << 4);
+        push_varint(out, self.count);
+    }
+}
+
+/// A collection in one record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole<'a> {
+    pub head: Head,
+    pub pairs: &'a [u8],
+}
+
+impl<'a> Whole<'a> {
+    /// Reads it. What no process of this kind has written is an empty hash.
+    pub fn read(mut bytes: &'a [u8]) -> Self {
+        let nothing = Head { kind: Type::Hash, encoding: Encoding::Listpack, count: 0 };
+        let head = Head::take(&mut bytes).unwrap_or(nothing);
+        Self { head, pairs: bytes }
+    }
+
+    pub fn pairs(self) -> Pairs<'a> {
+        Pairs::plain(self.pairs)
+    }
+
+    /// The image of these.
+    pub fn write(head: Head, pairs: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(pairs.len() + 4);
+        head.push(&mut out);
+        out.extend_from_slice(pairs);
+        out
+    }
+}
+
+/// Of a collection whose elements are in leaves: which, and how many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Root {
+    pub head: Head,
+    /// Bytes of all elements.
+    pub bytes: u64,
+    pub leaves: u32,
+    /// What the next new element is numbered.
+    pub next: u64,
+    /// Its own, which no other collection ever had (O3).
+    pub id: u64,
+}
+
+impl Root {
+    /// Reads one. What no process of this kind has written has no leaves but one, which there is not.
+    pub fn read(bytes: &[u8]) -> Self {
+        Self::take(bytes).unwrap_or(Self {
+            head: Head { kind: Type::Hash, encoding: Encoding::Listpack, count: 0 },
+            bytes: 0,
+            leaves: 1,
+            next: 0,
+            id: 0,
+        })
+    }
+
+    fn take(mut bytes: &[u8]) -> Option<Self> {
+        let head = Head::take(&mut bytes)?;
+        let all = take_varint(&mut bytes)?;
+        let leaves = u32::try_from(take_varint(&mut bytes)?).ok().filter(|leaves| *leaves > 0)?;
+        let next = take_varint(&mut bytes)?;
+        let id = u64::from_le_bytes(bytes.try_into().ok()?);
+        Some(Self { head, bytes: all, leaves, next, id })
+    }
+
+    pub fn write(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        self.head.push(&mut out);
+        push_varint(&mut out, self.bytes);
+        push_varint(&mut out, self.leaves.into());
+        push_varint(&mut out, self.next);
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out
+    }
+
+    /// The leaf that what has this hash is in.
+    pub fn leaf_of(self, hash: u32) -> u32 {
+        leaf_of(hash, self.leaves)
+    }
+}
+
+/// Linear hashing: of n leaves, with 2^k <= n < 2^(k+1), those below n - 2^k and from 2^k on hold what k + 1 bits of the hash
+/// say, the others what k bits say. The next leaf takes its elements from one other alone, and gives them back to that.
+pub(crate) fn leaf_of(hash: u32, leaves: u32) -> u32 {
+    let power = 1 << leaves.ilog2();
+    let wide = hash & (power | (power - 1));
+    if wide < leaves { wide } else { wide & (power - 1) }
+}
+
+/// How many bits of a hash decide that it is in this leaf.
+pub(crate) fn bits_of(leaf: u32, leaves: u32) -> u32 {
+    let bits = leaves.ilog2();
+    let power = 1 << bits;
+    if leaf >= power || leaf + power < leaves { bits + 1 } else { bits }
+}
+
+/// The leaf that shares its elements with the last of so many.
+pub(crate) fn partner_of_last(leaves: u32) -> u32 {
+    let last = leaves - 1;
+    last - (1 << last.ilog2())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_leaf_more_takes_from_its_partner_alone() {
+        for leaves in 1..200u32 {
+            for hash in 0..4096 {
+                let (before, after) = (leaf_of(hash, leaves), leaf_of(hash, leaves + 1));
+                assert!(before < leaves);
+                assert!(before == after || (after == leaves && before == partner_of_last(leaves + 1)));
+                let mask = (1 << bits_of(before, leaves)) - 1;
+                assert_eq!(hash & mask, before & mask, "of {leaves}");
+                assert_eq!(before & mask, before);
+            }
+            let shares: f64 = (0..leaves).map(|leaf| 0.5f64.powi(bits_of(leaf, leaves) as i32)).sum();
+            assert!((shares - 1.0).abs() < 1e-9, "{leaves} leaves hold all hashes once");
+        }
+    }
+
+    #[test]
+    fn a_root_is_read_as_it_was_written() {
+        let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1_000_000 };
+        let root = Root { head, bytes: 30_000_000, leaves: 80_000, next: 1 << 40, id: u64::MAX - 5 };
+        assert_eq!(Root::read(&root.write()), root);
+        for end in 0..root.write().len() {
+            assert_eq!(Root::read(&root.write()[..end]).head.count, 0, "a part of one is nothing");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Leaves whose root is gone: taken out of the index, in slices (O5).
+//!
+//! No log needs to say so: what belongs to nobody is never looked at, and its id never comes again. So they are only memory and live bytes, which are
+//! given back soon after their root has gone; and a start looks for those that a replay has brought back.
+
+use std::collections::VecDeque;
+
+use emberkv_index::ScanCursor;
+use emberkv_log::disk::Disk;
+#[cfg(any(test, feature = "sim"))]
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{Address, DbId, Value};
+
+use super::leaf::LeafName;
+use super::root::Root;
+use crate::cold::COLD_STEP;
+use crate::databases::RESERVED;
+use crate::lookup::{Found, Lookup};
+use crate::partition::Partition;
+
+/// The leaves of one root that are still to go.
+#[derive(Debug)]
+pub(crate) struct Dying {
+    db: DbId,
+    key: Box<[u8]>,
+    id: u64,
+    /// Those below this number.
+    left: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeper {
+    pub dying: VecDeque<Dying>,
+    /// Where the walk has come to that looks for leaves without a root.
+    pub orphans: Option<ScanCursor>,
+}
+
+impl Sweeper {
+    #[cfg(test)]
+    pub fn is_done(&self) -> bool {
+        self.dying.is_empty() && self.orphans.is_none()
+    }
+}
+
+impl<D: Disk> Partition<D> {
+    /// The root at an address is its key's value no more: its leaves are to go, unless `new` is the same collection.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn root_goes(&mut self, address: Address, new: Option<Address>) {
+        let table = self.log.table();
+        if !table.is_here(address) {
+            // compaction has it out of memory of its own: its leaves are looked for
+            self.sweeper.orphans = Some(ScanCursor::START);
+            return;
+        }
+        let record = table.record(address);
+        let Value::Root(bytes) = record.value() else { return };
+        let Root { id, leaves, .. } = Root::read(bytes);
+        let same = |new: Address| matches!(table.record(new).value(), Value::Root(bytes) if Root::read(bytes).id == id);
+        if new.is_some_and(same) {
+            return;
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::O5) {
+            return;
+        }
+        let (db, key) = (record.db(), record.key().into());
+        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves });
+    }
+
+    /// Takes some leaves out of the index that belong to nobody. Returns whether more can be done at once.
+    pub(crate) fn sweep_leaves(&mut self, limit: usize) -> bool {
+        let mut left = limit;
+        while left > 0
+            && let Some(mut dying) = self.sweeper.dying.pop_front()
+        {
+            while left > 0 && dying.left > 0 {
+                let name = LeafName { db: dying.db, id: dying.id, number: dying.left - 1, key: &dying.key }.write();
+                let key = self.key(RESERVED, &name);
+                if self.bring_to_judge(key.fingerprint) != Some(true) {
+                    self.sweeper.dying.push_back(dying); // others meanwhile, in a later turn
+                    return false;
+                }
+                if let Lookup::Live(found) | Lookup::Stale(found) = self.peek(key) {
+                    self.drop_entry(RESERVED, found);
+                }
+                dying.left -= 1;
+                left -= 1;
+            }
+            if dying.left > 0 {
+                self.sweeper.dying.push_front(dying);
+            }
+        }
+        let more = left > 0 && self.sweep_orphans(left);
+        more || !self.sweeper.dying.is_empty()
+    }
+
+    /// Looks at some entries after a start. Returns whether there are more.
+    fn sweep_orphans(&mut self, limit: usize) -> bool {
+        let Some(cursor) = self.sweeper.orphans else { return false };
+        let mut limit = limit;
+        if self.comes_back() {
+            return false; // one by one they would take longer
+        }
+        if self.log.table().has_cold() {
+            limit = limit.min(COLD_STEP);
+            let wanted = |partition: &Self, address| partition.log.table().may_be_of(address, RESERVED);
+            // what can't be read now is asked for again in a later turn
+            if !matches!(self.bring_step(cursor, limit, wanted), Ok(None)) {
+                return false;
+            }
+        }
+        let table = self.log.table();
+        let mut leaves = Vec::new();
+        let next = self.index.scan(cursor, limit, |_, address| {
+            if !table.may_be_of(address, RESERVED) {
+                return;
+            }
+            let record = table.record(address);
+            if LeafName::of(record.db(), record.key()).is_some() {
+                leaves.push((address, record.key().to_vec()));
+            }
+        });
+        for (address, bytes) in leaves {
+            let Some(name) = LeafName::of(RESERVED, &bytes) else { continue };
+            let root = self.key(name.db, name.key);
+            if self.bring_to_judge(root.fingerprint) != Some(true) {
+                return false;
+            }
+            if !self.is_orphan(name) {
+                continue;
+            }
+            let leaf = self.key(RESERVED, &bytes);
+            let Some((slot, _)) = self.index.find(leaf.fingerprint, |other| other == address) else { continue };
+            let found = Found::of(slot, address, &self.log.table().record(address));
+            self.drop_entry(RESERVED, found);
+        }
+        self.sweeper.orphans = next;
+        next.is_some()
+    }
+
+    /// Whether a leaf's root is not there, or another one.
+    pub(crate) fn is_orphan(&self, name: LeafName<'_>) -> bool {
+        match self.peek_below(self.key(name.db, name.key)) {
+            // one that has expired is there until somebody says so
+            Lookup::Live(found) | Lookup::Stale(found) => match self.log.table().record(found.address).value() {
+                Value::Root(bytes) => {
+                    let root = Root::read(bytes);
+                    root.id != name.id || name.number >= root.leaves
+                }
+                _ => true,
+            },
+            Lookup::Absent => true,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Hashes: fields, each with a value.
+
+mod random;
+mod read;
+mod scan;
+mod write;
+
+pub(super) use read::direct;

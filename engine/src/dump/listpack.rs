@@ -1,0 +1,110 @@
+//! Listpacks, in which redis keeps small collections and writes them into its payloads. They are only read here.
+//!
+//! ```text
+//! +-------------+----------+---------------------------+-----+----+
+//! | bytes, 4 le | count, 2 | encoding, data, back length | ... | ff |
+//! +-------------+----------+---------------------------+-----+----+
+//!
+//! 0nnnnnnn                  an integer           1110nnnn nnnnnnnn         a string of n bytes
+//! 10nnnnnn                  a string             f0 and 4 bytes, le        the same
+//! 110nnnnn nnnnnnnn         a signed integer     f1 f2 f3 f4               an integer of 2, 3, 4, 8 bytes, le
+//! ```
+
+use emberkv_resp::format;
+
+const HEADER: usize = 6;
+const END: u8 = 0xff;
+
+/// Bytes of the back length behind an element of so many.
+fn back_bytes(len: usize) -> usize {
+    match len {
+        0..=127 => 1,
+        128..=16_383 => 2,
+        16_384..=2_097_151 => 3,
+        2_097_152..=268_435_455 => 4,
+        _ => 5,
+    }
+}
+
+/// The elements of a listpack, as text; `None` if it is none.
+pub(super) fn elements(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+    let count = u16::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
+    if usize::try_from(total).ok()? != bytes.len() {
+        return None;
+    }
+    let mut rest = bytes.get(HEADER..)?;
+    let mut elements = Vec::new();
+    while *rest.first()? != END {
+        let (element, len) = element(rest)?;
+        elements.push(element);
+        rest = rest.get(len + back_bytes(len)..)?;
+    }
+    let is_whole = rest.len() == 1 && (count == u16::MAX || usize::from(count) == elements.len());
+    is_whole.then_some(elements)
+}
+
+/// The element that `bytes` begin with, and how many bytes it takes, its back length not counted.
+fn element(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (first, second) = (*bytes.first()?, bytes.get(1).copied());
+    let text = |at: usize, len: usize| Some((bytes.get(at..at.checked_add(len)?)?.to_vec(), at + len));
+    let int = |number: i64, len: usize| Some((format::integer(number, &mut [0; 20]).to_vec(), len));
+    let signed = |len: usize| {
+        let mut number = [0; 8];
+        number[8 - len..].copy_from_slice(bytes.get(1..=len)?);
+        int(i64::from_le_bytes(number) >> (64 - 8 * len), len + 1)
+    };
+    match first {
+        0x00..=0x7f => int(first.into(), 1),
+        0x80..=0xbf => text(1, usize::from(first & 0x3f)),
+        0xc0..=0xdf => {
+            let bits = i64::from(first & 0x1f) << 8 | i64::from(second?);
+            int(if bits >= 1 << 12 { bits - (1 << 13) } else { bits }, 2)
+        }
+        0xe0..=0xef => text(2, usize::from(first & 0x0f) << 8 | usize::from(second?)),
+        0xf0 => text(5, usize::try_from(u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?)).ok()?),
+        0xf1 => signed(2),
+        0xf2 => signed(3),
+        0xf3 => signed(4),
+        0xf4 => signed(8),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn elements_of_every_kind_are_read() {
+        let mut body: Vec<u8> = vec![0x05, 1, 0x82, b'a', b'b', 3, 0xdf, 0xff, 2, 0xc1, 0x00, 2];
+        body.extend([0xf1, 0x18, 0xfc, 3, 0xf2, 0xff, 0xff, 0x7f, 4, 0xf3, 0, 0, 0, 0x80, 5]);
+        body.extend([0xf4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 9]);
+        body.extend([0xe0, 70]);
+        body.extend([b'x'; 70]);
+        body.push(72);
+        body.push(END);
+        let mut bytes = (body.len() as u32 + 6).to_le_bytes().to_vec();
+        bytes.extend(9u16.to_le_bytes());
+        bytes.extend(body);
+        let long = "x".repeat(70);
+        let expected = ["5", "ab", "-1", "256", "-1000", "8388607", "-2147483648", "9223372036854775807", &long];
+        assert_eq!(elements(&bytes), Some(expected.iter().map(|text| text.as_bytes().to_vec()).collect()));
+        for end in 0..bytes.len() {
+            assert_eq!(elements(&bytes[..end]), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let len = bytes.len() as u32;
+            if let Some(front) = bytes.first_chunk_mut::<4>() {
+                *front = len.to_le_bytes();
+            }
+            let _ = elements(&bytes);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The model of hashes: a map, kept as the text of itself, so that a value is bytes whatever its kind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::model::{
+    Answer, Float, Held, Model, NOT_FLOAT, NOT_INT, Name, bulk, err, int, nil, ok, optional, strict_int,
+};
+
+pub type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What the text of a hash begins with; no string of these tests does.
+const MARK: &[u8] = b"\0a hash:";
+
+/// A hash as a value of the model.
+pub fn text_of(hash: &Hash) -> Arc<[u8]> {
+    let mut text = MARK.to_vec();
+    for part in hash.iter().flat_map(|(field, value)| [field, value]) {
+        text.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        text.extend_from_slice(part);
+    }
+    text.into()
+}
+
+/// The hash that a value of the model is, if it is one.
+pub fn hash_of(text: &[u8]) -> Option<Hash> {
+    let mut rest = text.strip_prefix(MARK)?;
+    let mut hash = Hash::new();
+    let mut part = || {
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        let (part, behind) = behind.split_at(u32::from_le_bytes(*len) as usize);
+        rest = behind;
+        Some(part.to_vec())
+    };
+    while let Some(field) = part() {
+        hash.insert(field, part().unwrap());
+    }
+    Some(hash)
+}
+
+impl Model {
+    /// The hash of a key; empty for none.
+    fn hash(&mut self, key: &Name) -> Hash {
+        let Some(held) = self.held(key) else { return Hash::new() };
+        hash_of(&held.value).unwrap_or_else(|| {
+            self.is_wrong();
+            Hash::new()
+        })
+    }
+
+    fn put_hash(&mut self, key: Name, hash: &Hash) {
+        let expires_at_ms = self.held(&key).and_then(|held| held.expires_at_ms);
+        if hash.is_empty() {
+            self.state.remove(&key);
+        } else {
+            self.put(key, &text_of(hash), expires_at_ms);
+        }
+    }
+
+    pub(super) fn hashes(&mut self, name: &str, key: Name, args: &[Vec<u8>]) -> Answer {
+        match name {
+            "hset" | "hmset" => {
+                let mut hash = self.hash(&key);
+                let before = hash.len();
+                hash.extend(args.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())));
+                let added = (hash.len() - before) as i64;
+                self.put_hash(key, &hash);
+                if name == "hset" { int(added) } else { ok() }
+            }
+            "hsetnx" => {
+                let mut hash = self.hash(&key);
+                let is_new = !hash.contains_key(&args[0]);
+                if is_new {
+                    hash.insert(args[0].clone(), args[1].clone());
+                    self.put_hash(key, &hash);
+                }
+                int(is_new.into())
+            }
+            "hdel" => {
+                let mut hash = self.hash(&key);
+                let deleted = args.iter().filter(|field| hash.remove(*field).is_some()).count();
+                if deleted > 0 {
+                    self.put_hash(key, &hash);
+                }
+                int(deleted as i64)
+            }
+            "hget" => optional(self.hash(&key).get(&args[0]).map(Vec::as_slice)),
+            "hstrlen" => int(self.hash(&key).get(&args[0]).map_or(0, Vec::len) as i64),
+            "hexists" => int(self.hash(&key).contains_key(&args[0]).into()),
+            "hlen" => int(self.hash(&key).len() as i64),
+            "hmget" => {
+                let hash = self.hash(&key);
+                let values = args.iter().map(|field| hash.get(field).map_or_else(nil, |value| bulk(value)));
+                let values: Result<Vec<_>, _> = values.collect();
+                Ok([format!("*{}\r\n", args.len()).into_bytes(), values?.concat()].concat())
+            }
+            "hgetall" | "hkeys" | "hvals" => {
+                let hash = self.hash(&key);
+                let shows = |which: &str| which != name;
+                let mut parts = Vec::new();
+                for (field, value) in &hash {
+                    parts.extend(shows("hvals").then(|| bulk(field).unwrap()));
+                    parts.extend(shows("hkeys").then(|| bulk(value).unwrap()));
+                }
+                Ok([format!("*{}\r\n", parts.len()).into_bytes(), parts.concat()].concat())
+            }
+            "hincrby" => {
+                let Some(by) = strict_int(&args[1]) else { return err(NOT_INT) };
+                let mut hash = self.hash(&key);
+                let old = hash.get(&args[0]).map_or(Some(0), |value| strict_int(value));
+                let Some(old) = old else { return err("ERR hash value is not an integer") };
+                let Some(sum) = old.checked_add(by) else { return err("ERR increment or decrement would overflow") };
+                hash.insert(args[0].clone(), sum.to_string().into_bytes());
+                self.put_hash(key, &hash);
+                int(sum)
+            }
+            "hincrbyfloat" => {
+                let Float::Exact(by) = Float::of(&args[1]) else { return err(NOT_FLOAT) };
+                let mut hash = self.hash(&key);
+                let old = hash.get(&args[0]).map_or(Float::Exact(0), |value| Float::of(value));
+                let Float::Exact(old) = old else { return err("ERR hash value is not a float") };
+                let sum = Float::text(old + by);
+                hash.insert(args[0].clone(), sum.clone().into_bytes());
+                self.put_hash(key, &hash);
+                bulk(sum.as_bytes())
+            }
+            other => panic!("the model does not know {other}"),
+        }
+    }
+}
+
+/// A reply with its pairs, or its elements, in order: in which they are replied is nobody's business here.
+pub fn sorted(name: &[u8], reply: Vec<u8>) -> Vec<u8> {
+    let name = name.to_ascii_lowercase();
+    let step = match name.as_slice() {
+        b"hgetall" => 2,
+        b"hkeys" | b"hvals" => 1,
+        _ => return reply,
+    };
+    let Some(mut rest) = reply.strip_prefix(b"*") else { return reply };
+    let line = |rest: &mut &[u8]| {
+        let end = rest.iter().position(|byte| *byte == b'\r').unwrap();
+        let number: usize = std::str::from_utf8(&rest[..end]).unwrap().parse().unwrap();
+        *rest = &rest[end + 2..];
+        number
+    };
+    let count = line(&mut rest);
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        rest = rest.strip_prefix(b"$").unwrap();
+        let len = line(&mut rest);
+        parts.push(rest[..len].to_vec());
+        rest = &rest[len + 2..];
+    }
+    assert!(rest.is_empty());
+    let mut chunks: Vec<_> = parts.chunks(step).map(<[Vec<u8>]>::to_vec).collect();
+    chunks.sort();
+    let parts: Vec<_> = chunks.concat().iter().map(|part| bulk(part).unwrap()).collect();
+    [format!("*{count}\r\n").into_bytes(), parts.concat()].concat()
+}
+
+/// The fields that differ if a change was within a hash: as many fields as before, and the same expiry. A reply that tells of the key alone
+/// does not tell of it.
+pub fn changed_within(old: Option<&Held>, new: Option<&Held>) -> Option<Vec<Vec<u8>>> {
+    let (old, new) = (old?, new?);
+    let (before, after) = (hash_of(&old.value)?, hash_of(&new.value)?);
+    if before.len() != after.len() || old.expires_at_ms != new.expires_at_ms {
+        return None;
+    }
+    let fields = before.keys().chain(after.keys());
+    Some(fields.filter(|field| before.get(*field) != after.get(*field)).cloned().collect())
+}
+
+/// Whether the reply to a command tells of a field of the hash that it names first.
+pub fn tells_of(words: &[Vec<u8>], field: &[u8]) -> bool {
+    let names = |range: &[Vec<u8>]| range.iter().any(|word| word == field);
+    match words[0].to_ascii_lowercase().as_slice() {
+        b"hgetall" | b"hkeys" | b"hvals" => true,
+        b"hget" | b"hexists" | b"hstrlen" | b"hsetnx" => names(&words[2..words.len().min(3)]),
+        b"hmget" | b"hdel" => names(&words[2..]),
+        _ => false,
+    }
+}

@@ -1,0 +1,160 @@
+//! What is said to the other server, on a thread that may wait for it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+
+use super::Order;
+
+/// A key on its way.
+#[derive(Debug)]
+pub(crate) enum Parcelled {
+    /// Its value, as DUMP has it, and how long it lives, in ms; 0: for ever. `again`: what is there in its name was sent by us, and is
+    /// written over.
+    Value { key: Box<[u8]>, payload: Vec<u8>, ttl_ms: u64, again: bool },
+    /// It was sent before, and is not here any more: it goes there too.
+    Gone(Box<[u8]>),
+}
+
+impl Parcelled {
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Value { key, .. } | Self::Gone(key) => key,
+        }
+    }
+}
+
+/// What became of them.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// For each in turn whether it is there as it was sent; fewer, if the connection failed.
+    pub taken: Vec<bool>,
+    /// The first error, as the client is told it.
+    pub error: Option<String>,
+}
+
+/// Sends keys.
+pub(crate) fn send(order: &Order, parcelled: &[Parcelled]) -> Sent {
+    let mut sent = Sent { taken: Vec::new(), error: None };
+    let stream = match connect(order) {
+        Ok(stream) => stream,
+        Err(error) => {
+            // to redis it shows when it writes that nobody listens there
+            let what = match error.kind() {
+                io::ErrorKind::ConnectionRefused => "writing to target instance",
+                _ => "connecting to the client",
+            };
+            sent.error = Some(format!("IOERR error or timeout {what}"));
+            return sent;
+        }
+    };
+    if let Err(failed) = talk(stream, order, parcelled, &mut sent) {
+        let what = match failed {
+            Failed::Writing => "writing",
+            Failed::Reading => "reading",
+        };
+        // what it has refused before is of more use
+        sent.error.get_or_insert(format!("IOERR error or timeout {what} to target instance"));
+    }
+    sent
+}
+
+fn connect(order: &Order) -> io::Result<TcpStream> {
+    let port: u16 = order.port.parse().map_err(io::Error::other)?;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in (order.host.as_str(), port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, order.timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(order.timeout))?;
+                stream.set_write_timeout(Some(order.timeout))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+enum Failed {
+    Writing,
+    Reading,
+}
+
+fn talk(mut stream: TcpStream, order: &Order, parcelled: &[Parcelled], sent: &mut Sent) -> Result<(), Failed> {
+    let reader = stream.try_clone().map_err(|_| Failed::Reading)?;
+    let mut reader = BufReader::new(reader);
+    let mut ask = |words: &[&[u8]]| -> Result<Result<(), String>, Failed> {
+        let mut request = Vec::new();
+        encode(words, &mut request);
+        stream.write_all(&request).map_err(|_| Failed::Writing)?;
+        line(&mut reader).map_err(|_| Failed::Reading)
+    };
+    let refused = |error: String| format!("ERR Target instance replied with error: {error}");
+    if !order.auth.is_empty() {
+        let words: Vec<&[u8]> = [&b"AUTH"[..]].into_iter().chain(order.auth.iter().map(Vec::as_slice)).collect();
+        if let Err(error) = ask(&words)? {
+            sent.error = Some(refused(error));
+            return Ok(());
+        }
+    }
+    if let Err(error) = ask(&[b"SELECT", order.db.to_string().as_bytes()])? {
+        sent.error = Some(refused(error));
+        return Ok(());
+    }
+    for one in parcelled {
+        let answer = match one {
+            Parcelled::Gone(key) => ask(&[b"DEL", key])?,
+            Parcelled::Value { key, payload, ttl_ms, again } => {
+                let ttl = ttl_ms.to_string();
+                let words = [&b"RESTORE"[..], key, ttl.as_bytes(), payload, b"REPLACE"];
+                ask(&words[..if *again || order.replace { 5 } else { 4 }])?
+            }
+        };
+        sent.taken.push(answer.is_ok());
+        if let Err(error) = answer {
+            sent.error.get_or_insert(refused(error));
+        }
+    }
+    Ok(())
+}
+
+/// The longest line that is read: nothing that is asked for is answered with more.
+const LONGEST_LINE: u64 = 64 << 10;
+
+/// A reply of one line; an error's text without what says that it is one.
+fn line(reader: &mut impl BufRead) -> io::Result<Result<(), String>> {
+    let mut line = Vec::new();
+    reader.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    let text = line.strip_suffix(b"\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    match text.split_first() {
+        Some((b'-', text)) => Ok(Err(String::from_utf8_lossy(text).into_owned())),
+        Some((b'+' | b':', _)) => Ok(Ok(())),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_lines() {
+        let read = |bytes: &[u8]| line(&mut &bytes[..]);
+        assert_eq!(read(b"+OK\r\n+OK\r\n").unwrap(), Ok(()));
+        assert_eq!(read(b":1\r\n").unwrap(), Ok(()));
+        assert_eq!(read(b"-BUSYKEY it is there\r\n").unwrap(), Err("BUSYKEY it is there".into()));
+        for wrong in [&b""[..], b"+OK", b"$1\r\nx\r\n", b"\r\n", b"HTTP/1.1 400\r\n"] {
+            assert!(read(wrong).is_err());
+        }
+        assert!(read(&vec![b'+'; 100_000]).is_err());
+    }
+}
