@@ -127,6 +127,45 @@ fn reads_of_one_partition_keep_their_order_by_d1() {
     assert!(a_read_overtakes("D1", usize::MAX, patience), "nothing noticed that D1 is missing");
 }
 
+/// A server with two cores that leaves a rule out.
+fn two_cores(dir: &Path, plant: &str) -> Server {
+    Server::start(&spec(dir, &["--cores", "2"]).env("EMBERKV_PLANT", plant)).unwrap()
+}
+
+fn ask(client: &mut Client, words: &[&str]) -> Value {
+    client.send(words);
+    client.read().unwrap()
+}
+
+fn get(client: &mut Client, key: &str) -> u64 {
+    common::text(&ask(client, &["GET", key])).parse().unwrap_or(0)
+}
+
+/// Two keys, of two cores, expire at the same time. Whether one is there still when the other is seen to be gone.
+fn a_core_lags(plant: &str, looks: usize) -> bool {
+    let dir = common::dir("plant-clocks");
+    let server = two_cores(dir.path(), plant);
+    let mut clients: Vec<Client> = (0..2).map(|_| server.connect().unwrap()).collect();
+    let [first, second] = &mut clients[..] else { unreachable!() };
+    let ([one, _], [other, _]) = (&pairs()[0], &pairs()[1]);
+    (0..looks).any(|_| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let at = (now + Duration::from_millis(120)).as_millis().to_string();
+        [one, other].iter().for_each(|key| assert!(ask(first, &["SET", key, "1", "PXAT", &at]).is_ok()));
+        while get(first, one) == 1 {}
+        get(second, other) == 1
+    })
+}
+
+#[test]
+fn what_has_expired_on_one_core_has_on_all_by_d10() {
+    if !is_ember() {
+        return;
+    }
+    assert!(!a_core_lags("none", 10), "two cores have two clocks");
+    assert!(a_core_lags("D10", 10), "nothing noticed that D10 is missing");
+}
+
 /// Whether histories of a server that leaves a rule out show that.
 fn histories_notice(plant: &str, io: &str) -> bool {
     let dir = common::dir("plant");

@@ -26,6 +26,10 @@ impl Grace {
 
     /// Whether it is over. While it is not, this pushes it on: not for every command.
     pub fn is_over(&self) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::D11) {
+            return true;
+        }
         if !self.0.load(Ordering::Acquire) {
             epoch::pin().flush();
         }
@@ -42,12 +46,13 @@ pub fn protects(guard: &Guard) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plant::{self, Plant};
 
-    #[test]
-    fn a_grace_period_waits_for_those_who_were_there_before_it() {
+    /// Whether a grace period ends while somebody is in who was there before it.
+    fn ends_too_early() -> bool {
         let guard = epoch::pin();
         let grace = Grace::begin();
-        assert!((0..100).all(|_| !grace.is_over()), "this thread is still in");
+        let ends = (0..100).any(|_| grace.is_over());
         drop(guard);
         // other tests' threads may be in for a moment
         let over = (0..1_000).any(|_| {
@@ -55,5 +60,15 @@ mod tests {
             grace.is_over()
         });
         assert!(over);
+        ends
+    }
+
+    #[test]
+    fn a_grace_period_waits_for_those_who_were_there_before_it() {
+        assert!(!ends_too_early());
+        plant::set(Some(Plant::D11));
+        let noticed = ends_too_early();
+        plant::set(None);
+        assert!(noticed, "nothing noticed that D11 is missing");
     }
 }

@@ -88,6 +88,10 @@ plants! {
     D1,
     /// What a connection asks of other cores leaves some time after what it has done here can be seen.
     D7,
+    /// Each core has a clock of its own.
+    D10,
+    /// What readers may be in is given back at once.
+    D11,
     /// A message overtakes what its speaker has asked of other cores.
     P1,
     /// A failed sync is tried again and believed.
@@ -108,6 +112,8 @@ plants! {
     K4,
     /// Pages merge across the place that a walk over the index has come to.
     K4Merge,
+    /// A checkpoint is written over the one before it.
+    K6,
     /// Pages are copied with the bits that say how lately a record was read.
     K7,
     /// What is left unread of one log says nothing of transactions that another one's checkpoint settles.

@@ -332,6 +332,7 @@ impl Seed {
             guard: None,
             has_written: false,
             coordinator: Coordinator::new(CoordinatorId(self.me.0), random()),
+            effects: Vec::new(),
             for_coordinator: VecDeque::new(),
             resumable: Vec::new(),
             awaiting: Vec::new(),

@@ -61,6 +61,30 @@ fn two_are_kept_and_a_damaged_one_is_left_out() {
     assert_eq!(last.contents(), rig.contents());
 }
 
+/// Whether a crash while a checkpoint is being written leaves the one before it.
+fn the_one_before_survives() -> bool {
+    let mut rig = filled(3000);
+    assert!(rig.checkpoint());
+    rig.ask(0, "set late 1");
+    rig.partition.begin_checkpoint();
+    rig.run_all();
+    rig.partition.save_some(1);
+    rig.run_all();
+    assert!(rig.partition.is_saving(), "it is not done yet");
+    let mut again = rig.killed();
+    assert_eq!(again.contents(), rig.contents());
+    again.from_checkpoint
+}
+
+#[test]
+fn a_crash_while_a_checkpoint_is_written_leaves_the_one_before_it() {
+    assert!(the_one_before_survives());
+    plant::set(Some(Plant::K6));
+    let survives = the_one_before_survives();
+    plant::set(None);
+    assert!(!survives, "nothing noticed that K6 is missing");
+}
+
 #[test]
 fn a_flush_ends_a_checkpoint_and_another_is_begun() {
     for flush in ["flushall", "flushdb"] {

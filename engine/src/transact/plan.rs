@@ -232,17 +232,23 @@ impl Plan {
 /// Deals arguments out by the first of each `step`: the strings of each partition that gets any, and whose turn it is for
 /// each.
 pub(super) fn split(args: Args<'_>, step: usize, partitions: u16) -> (Vec<(PartitionId, Strings)>, Vec<u16>) {
-    let mut shares: Vec<(PartitionId, Strings)> = Vec::new();
+    // first who gets how much, so that each share is one piece of memory of the right size
+    let mut sizes: Vec<(PartitionId, usize, usize)> = Vec::new();
     let mut order = Vec::with_capacity(args.len() / step);
     for i in (0..args.len()).step_by(step) {
         let partition = partition_of(args.at(i), partitions);
-        let known = shares.iter().position(|(other, _)| *other == partition);
-        let at = known.unwrap_or_else(|| {
-            shares.push((partition, Strings::default()));
-            shares.len() - 1
+        let at = sizes.iter().position(|(known, ..)| *known == partition).unwrap_or_else(|| {
+            sizes.push((partition, 0, 0));
+            sizes.len() - 1
         });
-        (i..i + step).for_each(|i| shares[at].1.push(args.at(i)));
+        sizes[at].1 += step;
+        sizes[at].2 += (i..i + step).map(|i| args.at(i).len()).sum::<usize>();
         order.push(at as u16);
+    }
+    let empty = |(partition, count, bytes)| (partition, Strings::with_capacity(count, bytes));
+    let mut shares: Vec<_> = sizes.into_iter().map(empty).collect();
+    for (at, first) in order.iter().zip((0..args.len()).step_by(step)) {
+        (first..first + step).for_each(|i| shares[usize::from(*at)].1.push(args.at(i)));
     }
     (shares, order)
 }

@@ -18,6 +18,11 @@ pub struct Strings {
 }
 
 impl Strings {
+    /// With room for `count` strings of together `bytes`.
+    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(count) }
+    }
+
     /// Appends a string.
     pub fn push(&mut self, string: &[u8]) {
         self.bytes.extend_from_slice(string);

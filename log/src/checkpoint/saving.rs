@@ -17,6 +17,8 @@ use crate::disk::Disk;
 use crate::horizon::TxId;
 use crate::job::{CheckpointJob, Done, Job, JobKind};
 use crate::log::{Appended, Log};
+#[cfg(any(test, feature = "sim"))]
+use crate::plant::{self, Plant};
 use crate::record::DbId;
 use crate::segment::{Life, Segment};
 use crate::tally::Shape;
@@ -113,7 +115,13 @@ impl<D: Disk> Log<D> {
             at: FIRST_CHUNK,
             stage: Stage::Creating,
         });
-        let job = CheckpointJob::Create { name: temporary_name(self.partition), size: FIRST_CHUNK + bytes };
+        let name = temporary_name(self.partition);
+        #[cfg(any(test, feature = "sim"))]
+        let name = match self.checkpoints.kept.last().filter(|_| plant::is(Plant::K6)) {
+            Some(newest) => checkpoint_name(self.partition, *newest),
+            None => name,
+        };
+        let job = CheckpointJob::Create { name, size: FIRST_CHUNK + bytes };
         self.start(Job::Checkpoint(job));
         true
     }

@@ -166,9 +166,9 @@ impl Shard {
 
     /// An owner's answer to this core's coordinator.
     pub fn owner_answered(&mut self, answer: ToCoordinator) {
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.effects);
         self.coordinator.receive(answer, &mut effects);
-        for effect in effects {
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Send { to, message } => {
                     let core = CoreId(to.0 % self.peers.len());
@@ -215,6 +215,7 @@ impl Shard {
                 }
             }
         }
+        self.effects = effects;
     }
 
     /// Once a turn, when commands that were locked out have been tried again. Returns whether the next turn must

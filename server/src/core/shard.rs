@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use emberkv_engine::transact::{Coordinator, Extent};
+use emberkv_engine::transact::{Coordinator, Effect, Extent};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 use emberkv_resp::schema::Names;
@@ -115,6 +115,8 @@ pub(crate) struct Shard {
     pub has_written: bool,
     /// Of commands over several partitions.
     pub coordinator: Coordinator<Asks>,
+    /// What the coordinator wants to be done: empty but for its memory.
+    pub effects: Vec<Effect<Asks>>,
     /// Connections whose next command waits for the coordinator to have fewer.
     pub for_coordinator: VecDeque<ConnId>,
     /// Connections that may go on after a [`crate::core::connection::Stall::Several`].

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use emberkv_engine::OpenError;
 use emberkv_index::Fingerprint;
+#[cfg(feature = "sim")]
+use emberkv_log::plant::Plant;
 use emberkv_resp::first_key;
 
 use crate::clock::Time;
@@ -118,6 +120,9 @@ impl<D: Driver> Core<D> {
             let wait = self.wait(busy);
             self.driver.poll(wait, &mut events)?;
             let Time { wall_ms: now_ms, up_ms } = self.shard.clock.read();
+            #[cfg(feature = "sim")]
+            let now_ms =
+                if self.shard.me != CoreId::FIRST && emberkv_log::plant::is(Plant::D10) { now_ms - 50 } else { now_ms };
             (self.shard.now_ms, self.shard.up_ms) = (now_ms, up_ms);
             for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
                 own.partition.begin_turn(now_ms);

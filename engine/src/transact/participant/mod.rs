@@ -40,7 +40,8 @@ use crate::stop::Stop;
 /// The transactions that a partition has a part in.
 #[derive(Debug, Default)]
 pub(crate) struct Transactions {
-    open: BTreeMap<TxId, Open>,
+    /// Boxed: each step takes its transaction out and puts it back.
+    open: BTreeMap<TxId, Box<Open>>,
     /// Those that wait for room in the log.
     waiting: Vec<TxId>,
     answers: Vec<Answer>,
@@ -183,7 +184,7 @@ impl<D: Disk> Partition<D> {
             Action::Size | Action::Find { .. } | Action::Draw | Action::Flush { .. } | Action::Run(_) => Wants::All,
         };
         let place = self.locks.enter(ticket, wants);
-        let open = Open {
+        let open = Box::new(Open {
             from,
             members,
             at_once,
@@ -205,7 +206,7 @@ impl<D: Disk> Partition<D> {
             records: Vec::new(),
             start: LogPosition(0),
             end: LogPosition(0),
-        };
+        });
         self.transactions.open.insert(ticket, open);
     }
 
@@ -274,7 +275,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Others may have their parts: what becomes of the transaction, and of its locks, is the coordinator's to say.
-    fn refuse(&mut self, ticket: TxId, mut open: Open, error: Cow<'static, str>) {
+    fn refuse(&mut self, ticket: TxId, mut open: Box<Open>, error: Cow<'static, str>) {
         let partition = self.log.partition();
         self.answer(open.from, ToCoordinator::Refused { ticket, partition, error }, LogPosition(0));
         open.step = Step::Undone;
@@ -282,7 +283,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Unlocks, and gives back what is held. Records of a part that was not published are dead.
-    fn leave(&mut self, mut open: Open) {
+    fn leave(&mut self, mut open: Box<Open>) {
         self.let_go(&mut open);
         self.release_records(&mut open);
         if open.is_raised {
@@ -336,7 +337,7 @@ impl<D: Disk> Partition<D> {
             };
             OpenPart { txid: *txid, start: open.start, records }
         };
-        open.map(part).collect()
+        open.map(|(txid, open)| part((txid, &**open))).collect()
     }
 
     fn release_records(&mut self, open: &mut Open) {

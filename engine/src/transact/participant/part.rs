@@ -26,6 +26,7 @@ impl<D: Disk> Partition<D> {
             Action::Run(_) => open.effects.len(),
             _ => 1,
         };
+        open.records.reserve_exact(count);
         open.start = self.log.tail();
         self.log.append(&Entry::Part { txid: ticket, participants, records: count as u32 });
         match &open.share.action {
