@@ -11,6 +11,7 @@ use emberkv_log::{Address, DbId, Entry, Purpose, Value};
 use emberkv_resp::glob;
 
 use crate::databases::Databases;
+use crate::events::{Cause, Event};
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -33,6 +34,8 @@ pub(crate) struct Overlay {
     flushed_all: bool,
     /// Which database is which, if that has changed.
     pub databases: Option<Databases>,
+    /// What has become of keys, to be told when it counts.
+    pub events: Vec<Event>,
 }
 
 impl Overlay {
@@ -208,6 +211,8 @@ impl<D: Disk> Partition<D> {
 
     /// Carries effects out as ordinary changes, all into one frame. Room for them was reserved.
     pub(crate) fn apply(&mut self, overlay: &Overlay, effects: &Effects) {
+        self.events.cause = Cause::Known;
+        self.add_events(&overlay.events);
         for entry in effects.entries(overlay) {
             match entry {
                 Entry::Floor { db } => {

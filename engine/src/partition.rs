@@ -11,6 +11,7 @@ use crate::checkpoint::Saver;
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
+use crate::events::Events;
 use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -84,6 +85,7 @@ pub struct Partition<D: Disk> {
     /// While commands of a transaction are executed: what they have changed so far.
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
+    pub(crate) events: Events,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     pub(crate) eviction: Eviction,

@@ -45,7 +45,7 @@ impl<D: Disk> Partition<D> {
         for bytes in request.args.from(1).iter() {
             let key = self.key(request.db, bytes);
             let lookup = self.lookup(key)?;
-            self.count_read(lookup);
+            self.count_read(key, lookup);
             found += i64::from(lookup.live().is_some());
         }
         reply.integer(found);
@@ -55,6 +55,9 @@ impl<D: Disk> Partition<D> {
     pub(super) fn type_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let exists = self.lookup(key)?.live().is_some();
+        if !exists {
+            self.note_miss(key);
+        }
         reply.simple(if exists { "string" } else { "none" });
         Ok(())
     }

@@ -168,7 +168,7 @@ impl<D: Disk> Partition<D> {
             _ => reply.null(),
         }
         if options.get {
-            self.count_read(old);
+            self.count_read(key, old);
         }
         if wanted {
             self.put_or_expire(key, value, expires_at_ms, old, ahead);
@@ -203,7 +203,7 @@ impl<D: Disk> Partition<D> {
         let value = stored(request.args.at(2));
         let old = self.lookup(key)?;
         let ahead = self.reserve_put(key, value, None, None)?;
-        self.reply_optional(old, reply);
+        self.reply_optional(key, old, reply);
         self.put_reserved(key, value, None, old, ahead);
         Ok(())
     }
@@ -214,7 +214,7 @@ impl<D: Disk> Partition<D> {
         if old.live().is_some() {
             self.reserve_delete(std::iter::once(key.bytes))?;
         }
-        self.reply_optional(old, reply);
+        self.reply_optional(key, old, reply);
         if let Some(found) = old.live() {
             self.delete(key, found);
         }
@@ -243,7 +243,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let old = self.lookup(key)?;
         let Some(found) = old.live() else {
-            self.reply_optional(old, reply);
+            self.reply_optional(key, old, reply);
             return Ok(());
         };
         let new_expiry = match options.expiry {
@@ -252,11 +252,11 @@ impl<D: Disk> Partition<D> {
             Expiry::None | Expiry::Keep | Expiry::Persist => None,
         };
         let Some(expires_at_ms) = new_expiry else {
-            self.reply_optional(old, reply);
+            self.reply_optional(key, old, reply);
             return Ok(());
         };
         let ahead = self.reserve_again(key, found, expires_at_ms)?;
-        self.reply_optional(old, reply);
+        self.reply_optional(key, old, reply);
         self.put_again(key, found, expires_at_ms, ahead);
         Ok(())
     }

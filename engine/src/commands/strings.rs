@@ -54,8 +54,8 @@ impl<D: Disk> Partition<D> {
 
     /// Writes the value of a key that was read, or nil.
     #[inline]
-    pub(super) fn reply_optional(&mut self, lookup: Lookup, reply: &mut Reply<'_>) {
-        self.count_read(lookup);
+    pub(super) fn reply_optional(&mut self, key: Key<'_>, lookup: Lookup, reply: &mut Reply<'_>) {
+        self.count_read(key, lookup);
         match lookup.live() {
             Some(found) => self.reply_value(found, reply),
             None => reply.null(),
@@ -63,7 +63,16 @@ impl<D: Disk> Partition<D> {
     }
 
     #[inline]
-    pub(crate) fn count_read(&mut self, lookup: Lookup) {
+    pub(crate) fn count_read(&mut self, key: Key<'_>, lookup: Lookup) {
+        if lookup.live().is_none() && self.events.is_on {
+            self.note_miss(key);
+        }
+        self.count_lookup(lookup);
+    }
+
+    /// The same for what is no read to those who hear of keys.
+    #[inline]
+    pub(crate) fn count_lookup(&mut self, lookup: Lookup) {
         if let Some(found) = lookup.live() {
             self.stats.hits += 1;
             self.visit(found.slot);
@@ -76,7 +85,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn get(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
-        self.reply_optional(lookup, reply);
+        self.reply_optional(key, lookup, reply);
         Ok(())
     }
 
@@ -95,7 +104,7 @@ impl<D: Disk> Partition<D> {
         reply.array(lookups.len());
         for (key, _) in lookups {
             let lookup = self.peek(key);
-            self.reply_optional(lookup, reply);
+            self.reply_optional(key, lookup, reply);
         }
         Ok(())
     }
@@ -147,7 +156,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn strlen(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let len = lookup.live().map_or(0, |found| self.text_len(found));
         reply.integer(len as i64);
         Ok(())
@@ -214,7 +223,7 @@ impl<D: Disk> Partition<D> {
         let range = Range::parse(request.args)?;
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let Some(found) = lookup.live() else {
             reply.bulk(b"");
             return Ok(());

@@ -147,6 +147,17 @@ pub enum Step {
         held: Held,
         /// Whether that is refused when memory is full.
         grows: bool,
+        /// Whose step it is.
+        id: CommandId,
+    },
+    /// Take a key away that another one has replaced.
+    Remove {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Whose step it is.
+        id: CommandId,
     },
 }
 

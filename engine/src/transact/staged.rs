@@ -158,7 +158,13 @@ impl Staged {
                 let step = if result.is_empty() {
                     delete(to.db, &to.key)
                 } else {
-                    Step::Place { db: to.db, key: to.key, held: Held::text(result, None), grows: true }
+                    Step::Place {
+                        db: to.db,
+                        key: to.key,
+                        held: Held::text(result, None),
+                        grows: true,
+                        id: CommandId::Bitop,
+                    }
                 };
                 Ok(vec![(to.partition, step)])
             }
@@ -197,9 +203,10 @@ fn transfer(way: Way, from: Placed, to: Placed, answers: Vec<Answer>, reply: &mu
     } else {
         reply.integer(1)
     }
-    let mut steps = vec![(to.partition, Step::Place { db: to.db, key: to.key, held, grows: is_copy })];
+    let id = if is_copy { CommandId::Copy } else { CommandId::Rename };
+    let mut steps = vec![(to.partition, Step::Place { db: to.db, key: to.key, held, grows: is_copy, id })];
     if !is_copy {
-        steps.push((from.partition, delete(from.db, &from.key)));
+        steps.push((from.partition, Step::Remove { db: from.db, key: from.key, id }));
     }
     Ok(steps)
 }

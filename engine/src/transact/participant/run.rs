@@ -4,9 +4,11 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, Entry, Shape, TxId, Whose};
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
+use crate::events::Cause;
 use crate::group::Request;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
@@ -113,6 +115,7 @@ impl<D: Disk> Partition<D> {
                 let mut reply = Reply::new(&mut output, run.protocol);
                 let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
                 let is_refused = self.is_refused(*id);
+                self.events.cause = Cause::Command(*id);
                 let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.execute_other(request, &mut reply) };
                 match done {
                     Ok(()) => {}
@@ -124,13 +127,27 @@ impl<D: Disk> Partition<D> {
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
             Step::Fetch { db, key } => match self.lookup(self.key(self.physical(*db), key)) {
                 Ok(lookup) => {
-                    self.count_read(lookup);
+                    self.count_lookup(lookup);
                     Ok(Answer::Held(lookup.live().map(|found| self.held(found))))
                 }
                 Err(stop) => refused(stop),
             },
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
-            Step::Place { db, key, held, .. } => {
+            Step::Remove { db, key, id } => {
+                self.events.cause = Cause::Command(*id);
+                let key = self.key(self.physical(*db), key);
+                match self.lookup(key) {
+                    Ok(lookup) => {
+                        if let Some(found) = lookup.live() {
+                            self.delete(key, found);
+                        }
+                        Ok(Answer::Vote(Vote::Ready))
+                    }
+                    Err(stop) => refused(stop),
+                }
+            }
+            Step::Place { db, key, held, id, .. } => {
+                self.events.cause = Cause::Command(*id);
                 let key = self.key(self.physical(*db), key);
                 let old = self.lookup_to_replace(key);
                 self.put(key, held.value(), held.expires_at_ms(), old);
@@ -147,6 +164,7 @@ impl<D: Disk> Partition<D> {
         match action {
             Action::Put { .. } if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Action::Put { pairs, .. } => {
+                self.events.cause = Cause::Command(CommandId::Mset);
                 for i in (0..pairs.len()).step_by(2) {
                     let key = self.key(db, pairs.at(i));
                     let old = self.lookup_to_replace(key);
@@ -155,6 +173,7 @@ impl<D: Disk> Partition<D> {
                 Ok(Vote::Ready)
             }
             Action::Delete(keys) => {
+                self.events.cause = Cause::Command(CommandId::Del);
                 let mut count = 0;
                 for key in keys.iter() {
                     let key = self.key(db, key);
@@ -167,7 +186,12 @@ impl<D: Disk> Partition<D> {
             }
             Action::Flush { all } => self.flush((!all).then_some(db)).map(|()| Vote::Ready),
             Action::Find { pattern } => self.look_for_keys(open, db, pattern),
-            reads => self.look_only(db, reads),
+            reads => {
+                // RENAME counts what is under its second name: that is no miss, so neither is one of EXISTS here
+                let is_read = matches!(reads, Action::Get(_));
+                self.events.cause = if is_read { Cause::Command(CommandId::Mget) } else { Cause::Known };
+                self.look_only(db, reads)
+            }
         }
     }
 
@@ -186,6 +210,8 @@ impl<D: Disk> Partition<D> {
     /// The part counts.
     pub(super) fn publish_effects(&mut self, open: &Open) {
         let Some(overlay) = &open.overlay else { return };
+        self.events.cause = Cause::Known;
+        self.add_events(&overlay.events);
         for (entry, record) in open.effects.entries(overlay).zip(&open.records) {
             match entry {
                 Entry::Floor { db } => {

@@ -3,6 +3,7 @@
 mod bind;
 mod choice;
 mod cpus;
+mod events;
 mod memory;
 mod number;
 mod output_limits;
@@ -17,6 +18,7 @@ use std::fmt;
 
 pub use bind::{BindAddress, BindHost};
 pub use choice::{AclChannels, AppendFsync, EvictionPolicy, Guard, IoDriver, LogFormat, LogLevel};
+pub use events::KeyspaceEvents;
 pub use output_limits::{OutputLimit, OutputLimits};
 pub use renames::Renames;
 pub use save_points::SavePoint;
@@ -28,6 +30,7 @@ pub(super) use choice::{
     ACL_CHANNELS, APPEND_FSYNC, EVICTION_POLICY, GUARD, IO_DRIVER, LOG_FORMAT, LOG_LEVEL, YesNo, one_of,
 };
 pub(super) use cpus::CpuList;
+pub(super) use events::EventClasses;
 pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
