@@ -26,7 +26,7 @@ impl Side {
         let server = Server::start(&spec(&dir)).unwrap();
         let [mut client, mut listener] = [0; 2].map(|_: u8| server.connect().unwrap());
         client.set_timeout(PATIENCE).unwrap();
-        must(&mut client, "CONFIG SET notify-keyspace-events KEAmno");
+        must(&mut client, "CONFIG SET notify-keyspace-events KEAno");
         must(&mut listener, "PSUBSCRIBE __key*");
         listener.set_timeout(QUIET).unwrap();
         Self { server, _dir: dir, client, listener }
@@ -84,7 +84,6 @@ const COMMANDS: &[&str] = &[
     "SET k 1 NX",
     "SET k 1 XX",
     "SET k 1 GET",
-    "SET k 1 PXAT 1",
     "SETNX k 2",
     "SETEX k 100 1",
     "PSETEX k 100000 1",
@@ -118,7 +117,6 @@ const COMMANDS: &[&str] = &[
     "GETEX k",
     "GETEX k EX 100",
     "GETEX k PERSIST",
-    "GETEX k PXAT 1",
     "EXPIRE k 100",
     "EXPIRE k 100 XX",
     "EXPIRE k -1",

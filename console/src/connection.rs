@@ -1,6 +1,6 @@
 //! One connection: requests out, replies in.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::error::{Error, Result, io};
-use crate::target::Place;
+use crate::stream::Stream;
+use crate::target::{Place, Target};
+use crate::tls::TlsArgs;
 use crate::value::Value;
 
 /// Set by ctrl-c, where that ends a wait and not the process.
@@ -19,33 +22,6 @@ pub(crate) type Interrupt = Arc<AtomicBool>;
 
 /// How often a wait looks whether ctrl-c was pressed, should the signal have come just before it began.
 const LOOK: Duration = Duration::from_millis(200);
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A connection.
 pub struct Connection {
@@ -58,15 +34,16 @@ impl Connection {
     ///
     /// # Errors
     /// When nobody listens there.
-    pub fn open(place: &Place, interrupt: Option<Interrupt>) -> Result<Self> {
-        let stream = match place {
-            Place::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).and_then(|stream| {
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
-            }),
-            Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+    pub fn open(target: &Target, interrupt: Option<Interrupt>) -> Result<Self> {
+        let failed = |source| Error::Connect { target: target.place.to_string(), source };
+        let stream = match &target.place {
+            Place::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                if target.tls.tls { secured(&target.tls, host, stream).map_err(failed)? } else { Stream::Tcp(stream) }
+            }
+            Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix).map_err(failed)?,
         };
-        let stream = stream.map_err(|source| Error::Connect { target: place.to_string(), source })?;
         Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream), interrupt })
     }
 
@@ -85,7 +62,8 @@ impl Connection {
     /// # Errors
     /// When the connection fails.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.get_mut().write_all(bytes).map_err(io("sending"))
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes).and_then(|()| stream.flush()).map_err(io("sending"))
     }
 
     /// Waits for the next reply or push.
@@ -135,7 +113,9 @@ impl Connection {
     /// # Errors
     /// [`io::ErrorKind::Interrupted`] when a signal came meanwhile, or what the system says.
     pub fn wait(&mut self, patience: Duration) -> io::Result<bool> {
-        Ok(!self.stream.buffer().is_empty() || readable(&self.stream.get_ref(), patience)?)
+        Ok(!self.stream.buffer().is_empty()
+            || self.stream.get_ref().has_more()
+            || readable(&self.stream.get_ref(), patience)?)
     }
 
     /// Whether the peer has gone, as far as is known without asking it.
@@ -143,8 +123,15 @@ impl Connection {
         if !self.stream.buffer().is_empty() || !readable(&self.stream.get_ref(), Duration::ZERO).unwrap_or(true) {
             return false;
         }
-        // it is readable, so this does not wait: a push, or the end.
-        !matches!(io::BufRead::fill_buf(&mut self.stream), Ok(bytes) if !bytes.is_empty())
+        if self.stream.get_ref().set_impatient(true).is_err() {
+            return true;
+        }
+        // it is readable, so this does not wait: a push, or the end. With TLS it may be neither.
+        let is_closed = match io::BufRead::fill_buf(&mut self.stream) {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        };
+        is_closed || self.stream.get_ref().set_impatient(false).is_err()
     }
 }
 
@@ -154,13 +141,15 @@ impl AsFd for Connection {
     }
 }
 
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
+/// The handshake, so that what is wrong with it is said at once.
+fn secured(tls: &TlsArgs, host: &str, mut socket: TcpStream) -> io::Result<Stream> {
+    let made = tls.config().and_then(|config| Ok((config, tls.name(host)?)));
+    let (config, name) = made.map_err(io::Error::other)?;
+    let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut socket)?;
     }
+    Ok(Stream::Tls(Box::new(StreamOwned::new(session, socket))))
 }
 
 fn readable(fd: &impl AsFd, patience: Duration) -> io::Result<bool> {

@@ -13,7 +13,9 @@ mod prompt;
 mod quote;
 mod script;
 mod session;
+mod stream;
 mod target;
+mod tls;
 mod value;
 
 use std::io::{ErrorKind, IsTerminal, Read};

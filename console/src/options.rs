@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{Format, Style};
 use crate::quote::unquote;
 use crate::target::{Place, Target};
+use crate::tls::TlsArgs;
 
 /// Talk to a server: one command, or without one a prompt, or what is piped in, a line each
 #[derive(Clone, Debug, Args)]
@@ -27,7 +28,7 @@ pub struct Options {
     /// The server's socket, instead of host and port
     #[arg(short = 's', long = "socket", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The server as a uri: `redis://[user:password@]host[:port][/database]` or `unix://path`
+    /// The server as a uri: `redis[s]://[user:password@]host[:port][/database]` or `unix://path`
     #[arg(short, long)]
     uri: Option<String>,
     /// The password; in REDISCLI_AUTH others don't see it
@@ -100,6 +101,9 @@ pub struct Options {
     behind: OsString,
 
     #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
     pub modes: Modes,
 
     /// Print help
@@ -170,6 +174,7 @@ impl Options {
                 None => Place::Tcp(self.host.clone(), self.port),
             },
             user: self.user.clone(),
+            tls: self.tls.clone(),
             ..Target::default()
         };
         if let Some(uri) = &self.uri {

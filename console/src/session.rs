@@ -185,7 +185,7 @@ impl Session {
 
 /// Connects and does what a target asks for.
 fn open(target: &Target, interrupt: Option<Interrupt>, tell: &mut dyn FnMut(Notice)) -> Result<Connection> {
-    let mut connection = Connection::open(&target.place, interrupt)?;
+    let mut connection = Connection::open(target, interrupt)?;
     let auth = match (&target.user, &target.password) {
         (_, None) => None,
         (None, Some(password)) => Some(vec!["AUTH", password]),

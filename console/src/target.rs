@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::tls::TlsArgs;
 
 /// Where to connect to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,16 +38,19 @@ pub struct Target {
     pub database: u32,
     /// Whether RESP3 is asked for.
     pub resp3: bool,
+    /// Whether TLS is spoken, and how.
+    pub(crate) tls: TlsArgs,
 }
 
 impl Default for Target {
     fn default() -> Self {
-        Self { place: Place::Tcp("127.0.0.1".into(), 6379), user: None, password: None, database: 0, resp3: false }
+        let place = Place::Tcp("127.0.0.1".into(), 6379);
+        Self { place, user: None, password: None, database: 0, resp3: false, tls: TlsArgs::default() }
     }
 }
 
 impl Target {
-    /// Takes what `redis://[[user]:password@]host[:port][/database]` or `unix://path` says; the rest stays as it is.
+    /// Takes what `redis[s]://[[user]:password@]host[:port][/database]` or `unix://path` says; the rest stays as it is.
     ///
     /// # Errors
     /// When it is another kind of address, or a part of it makes no sense.
@@ -59,8 +63,8 @@ impl Target {
                 self.place = Place::Unix(rest.into());
                 return Ok(());
             }
-            "rediss" | "valkeys" => return Err(wrong("TLS is not supported")),
-            _ => return Err(wrong("the scheme must be redis or unix")),
+            "rediss" | "valkeys" | "emberkvs" => self.tls.tls = true,
+            _ => return Err(wrong("the scheme must be redis, rediss or unix")),
         }
         // a password may contain an @ or a / only as %40 and %2f, but many are written with them.
         let (authority, database) = match rest.rsplit_once('/') {
@@ -128,6 +132,8 @@ mod tests {
     fn uris_are_understood() {
         assert_eq!(target("redis://").unwrap(), Target::default());
         assert_eq!(target("redis://there").unwrap(), tcp("there", 6379));
+        let secure = target("rediss://there:7").unwrap();
+        assert!(secure.tls.tls && secure.place == tcp("there", 7).place);
         assert_eq!(target("redis://[::1]:7/").unwrap(), tcp("::1", 7));
         assert_eq!(target("redis://there:7/3").unwrap(), Target { database: 3, ..tcp("there", 7) });
         let password = Some("p@s/s".to_owned());
@@ -139,7 +145,7 @@ mod tests {
 
     #[test]
     fn other_uris_are_refused() {
-        for uri in ["there", "http://there", "rediss://there", "redis://there:x", "redis://there/x", "redis://%zz@a"] {
+        for uri in ["there", "http://there", "redis://there:x", "redis://there/x", "redis://%zz@a"] {
             assert!(target(uri).is_none(), "{uri}");
         }
     }

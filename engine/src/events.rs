@@ -85,7 +85,7 @@ fn put_event(id: CommandId, expires: bool) -> (EventClass, &'static str) {
 
 /// Whether a command gives a key another value, whatever it was.
 fn overwrites(id: CommandId) -> bool {
-    matches!(id.command().name, "set" | "setex" | "psetex" | "getset" | "mset" | "bitop")
+    matches!(id.command().name, "set" | "setex" | "psetex" | "getset" | "mset" | "msetnx" | "bitop")
 }
 
 impl<D: Disk> Partition<D> {
@@ -159,6 +159,17 @@ impl<D: Disk> Partition<D> {
         if class == EventClass::String && name == "set" && expires_at_ms.is_some() && !is_kept {
             self.push_event(EventClass::Generic, "expire", key);
         }
+    }
+
+    /// SET gives a key a value whose time is over. Redis has the value, and then finds that out; whether that is said.
+    #[cold]
+    pub(crate) fn note_set_expired(&mut self, key: Key<'_>, expires_at_ms: Option<u64>, old: Lookup) -> bool {
+        if self.events.cause != Cause::Command(CommandId::Set) {
+            return false;
+        }
+        self.note_event_of_put(key, expires_at_ms, old);
+        self.push_event(EventClass::Expired, "expired", key);
+        true
     }
 
     /// A key goes: whoever has asked what becomes of it is to know.

@@ -3,13 +3,17 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use crate::error::{Context, LoadError};
 use crate::scanner::Scanner;
+use crate::stream::Stream;
 use crate::workload::Workload;
 
 /// More than the replies to a full pipeline of 1-KiB values take: one read empties a socket.
@@ -24,23 +28,27 @@ pub struct Endpoint {
     pub greeting: Vec<u8>,
     /// The number of those requests.
     pub greetings: u64,
+    /// What TLS sessions are made of and the name that the server shows, if TLS is spoken.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 impl Endpoint {
     /// A server that wants no greeting.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, greeting: Vec::new(), greetings: 0 }
+        Self { address, greeting: Vec::new(), greetings: 0, tls: None }
     }
 
     /// A connection on which the greeting was answered.
     ///
     /// # Errors
     /// When it cannot be made, or the greeting is refused.
-    pub fn connect(&self) -> Result<TcpStream, LoadError> {
+    pub fn connect(&self) -> Result<Stream, LoadError> {
         let what = || format!("connecting to {}", self.address);
-        let mut stream = TcpStream::connect(self.address).context(what)?;
-        stream.set_nodelay(true).context(what)?;
+        let socket = TcpStream::connect(self.address).context(what)?;
+        socket.set_nodelay(true).context(what)?;
+        let mut stream = Stream::new(socket, self.tls.as_ref()).context(what)?;
         stream.write_all(&self.greeting).context(what)?;
+        stream.flush().context(what)?;
         let (mut scanner, mut answered, mut buffer) = (Scanner::default(), 0, [0; 4096]);
         while answered < self.greetings {
             let read = stream.read(&mut buffer).context(what)?;
@@ -60,7 +68,7 @@ impl Endpoint {
 #[derive(Debug)]
 pub(crate) struct Connection<L> {
     index: usize,
-    stream: TcpStream,
+    stream: Stream,
     lane: L,
     /// What the socket did not take yet.
     unsent: Vec<u8>,
@@ -78,6 +86,7 @@ impl<L> Connection<L> {
 
     /// Goes on with what [`Self::send`] could not send.
     fn flush(&mut self) -> Result<(), LoadError> {
+        self.stream.flush_some().context(|| "sending requests".into())?;
         while !self.unsent.is_empty() {
             match write_some(&mut self.stream, &self.unsent)? {
                 0 => break,
@@ -98,7 +107,7 @@ impl<L> Connection<L> {
                 Ok(read) => {
                     complete += workload.feed(&mut self.lane, &buffer[..read])?;
                     // a short read of a stream socket means that it is empty.
-                    if read < buffer.len() {
+                    if read < buffer.len() && self.stream.reads_whole() {
                         return Ok(complete);
                     }
                 }
@@ -111,7 +120,7 @@ impl<L> Connection<L> {
 }
 
 /// How much of `bytes` the socket takes now.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, LoadError> {
+fn write_some(stream: &mut Stream, bytes: &[u8]) -> Result<usize, LoadError> {
     loop {
         match stream.write(bytes) {
             Ok(written) => return Ok(written),
@@ -142,7 +151,7 @@ impl<W: Workload> Connections<W> {
             stream.set_nonblocking(true).context(what)?;
             // edge-triggered, for both directions at once: no epoll_ctl ever again.
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-            epoll::add(&epoll, &stream, EventData::new_u64(index as u64), flags).context(what)?;
+            epoll::add(&epoll, stream.socket(), EventData::new_u64(index as u64), flags).context(what)?;
             list.push(Connection { index, stream, lane: workload.lane(index), unsent: Vec::new() });
         }
         let no_event = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
@@ -180,7 +189,7 @@ impl<W: Workload> Connections<W> {
         for event in &self.events[..ready] {
             let index = event.data.u64() as usize;
             let connection = &mut self.list[index];
-            if !connection.unsent.is_empty() {
+            if !connection.unsent.is_empty() || connection.stream.has_unsent() {
                 connection.flush()?;
             }
             let flags = event.flags;

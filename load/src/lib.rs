@@ -14,6 +14,7 @@ pub mod mix;
 mod open;
 mod random;
 mod scanner;
+mod stream;
 mod workload;
 
 pub use closed::{ClosedLoop, Stretch};
@@ -23,4 +24,5 @@ pub use latency::Latencies;
 pub use open::{OpenLoop, OpenRun};
 pub use random::Random;
 pub use scanner::Scanner;
+pub use stream::Stream;
 pub use workload::Workload;

@@ -5,9 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use emberkv_engine::OpenError;
@@ -16,6 +16,7 @@ use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
 use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
 use emberkv_resp::schema::Names;
+use rustls::ServerConfig;
 
 use crate::acl::Users;
 use crate::clock::{Clock, Time, wall_clock_ms};
@@ -36,6 +37,7 @@ use crate::housekeeping::Housekeeping;
 use crate::meter::Meter;
 use crate::metrics;
 use crate::stats::ServerStats;
+use crate::tls::server_config;
 use crate::{pin, process};
 
 /// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
@@ -68,11 +70,14 @@ pub enum ServeError {
         hint: &'static str,
     },
     /// There is nothing to listen on.
-    #[error("there is nothing to listen on: set a port, or a unixsocket")]
+    #[error("there is nothing to listen on: set a port, a tls-port, or a unixsocket")]
     Nowhere,
     /// The users.
     #[error("{0}")]
     Users(String),
+    /// TLS.
+    #[error("tls: {0}")]
+    Tls(String),
     /// io_uring was asked for.
     #[error("--io uring: {0}")]
     NoUring(String),
@@ -105,9 +110,13 @@ pub fn serve(loaded: Loaded, set_log_level: fn(LogLevel)) -> Result<(), ServeErr
         config.maxclients = allowed;
     }
     let users = Arc::new(users_at_start(&config).map_err(ServeError::Users)?);
+    let tls = match config.tls_port {
+        0 => None,
+        _ => Some(server_config(&config).map_err(|error| ServeError::Tls(error.to_string()))?),
+    };
     let disk = Arc::new(RealDisk::open(&config.dir)?);
     let (sockets, doors) = listeners(&config)?;
-    let server = Server { loaded, config, users, disk, sockets, doors, terminate, set_log_level };
+    let server = Server { loaded, config, users, tls, disk, sockets, doors, terminate, set_log_level };
     match server.config.io {
         IoDriver::Epoll => server.run_epoll(),
         #[cfg(target_os = "linux")]
@@ -138,6 +147,7 @@ struct Server {
     loaded: Loaded,
     config: Config,
     users: Arc<Users>,
+    tls: Option<Arc<ServerConfig>>,
     disk: Arc<RealDisk>,
     sockets: Vec<OwnedFd>,
     doors: Vec<Door>,
@@ -169,7 +179,7 @@ impl Server {
             started_ms: now_ms,
             pool_bytes: Settings::default().bytes() * u64::from(cores),
             startup_bytes: process::resident().anonymous,
-            port: self.config.port,
+            port: if self.config.port == 0 { self.config.tls_port } else { self.config.port },
         });
         let mut driver = make()?;
         // a driver belongs to the thread that makes it, and the others' wakers are needed before a core can begin
@@ -189,6 +199,8 @@ impl Server {
             driver.listen(ListenerId(i as u8), socket)?;
         }
         let peers = Arc::new(Peers::new(wakers, self.config.clone(), Arc::clone(&self.users)));
+        // nobody has it yet, so the lock is never poisoned
+        *peers.tls.lock().unwrap_or_else(PoisonError::into_inner) = self.tls;
         let housekeeping = Housekeeping::start(Arc::clone(&self.disk), Arc::clone(&peers), uring)?;
         metrics::start(metrics_listeners(&self.config)?, &peers)?;
         let progress = Arc::new(Progress::default());
@@ -352,6 +364,7 @@ impl Seed {
             seen_arrivals: 0,
             guessed: Vec::new(),
             suspended: Vec::new(),
+            handshakes: VecDeque::new(),
         }
     }
 }
@@ -459,14 +472,14 @@ fn log_report(report: &emberkv_log::StartReport, unread: usize, took: Duration) 
 fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
     let (mut sockets, mut doors) = (Vec::new(), Vec::new());
     let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
-    if config.port != 0 {
-        for bind in &config.bind {
-            for address in addresses(bind, config.port)? {
+    for (port, door) in [(config.port, Door::Tcp), (config.tls_port, Door::Tls)] {
+        for bind in config.bind.iter().filter(|_| port != 0) {
+            for address in addresses(bind, port)? {
                 let bound = listen::ensure_free(address).and_then(|()| listen::bind_tcp(address, backlog, false));
                 match bound {
                     Ok(socket) => {
                         sockets.push(socket);
-                        doors.push(Door::Tcp);
+                        doors.push(door.clone());
                     }
                     // redis's rule: a missing address with a - before it is no error, a taken port is
                     Err(error) if bind.is_optional() && error.kind() != io::ErrorKind::AddrInUse => {
@@ -474,7 +487,7 @@ fn listeners(config: &Config) -> Result<(Vec<OwnedFd>, Vec<Door>), ServeError> {
                     }
                     Err(error) => {
                         let hint = if error.kind() == io::ErrorKind::AddrInUse {
-                            " (another server has the port: stop it, or choose another with --port)"
+                            " (another server has the port: stop it, or choose another)"
                         } else {
                             ""
                         };

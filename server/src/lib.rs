@@ -15,6 +15,7 @@ mod pin;
 mod process;
 mod signals;
 mod stats;
+mod tls;
 
 pub use boot::{ServeError, serve};
 pub use emberkv_log::failpoint;

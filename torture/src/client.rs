@@ -5,7 +5,11 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::{Error, Result, Value};
 
@@ -25,6 +29,7 @@ pub struct Reply {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// One connection. Commands may be pipelined: [`Client::send`] any number of them, then
@@ -60,6 +65,23 @@ impl Client {
         Self::over(Stream::Unix(stream))
     }
 
+    /// Connects to a port of the local machine, by TLS.
+    ///
+    /// # Errors
+    /// When nothing listens there, the time-outs can't be set, or the two do not come to terms.
+    pub fn connect_tls(port: u16, config: Arc<ClientConfig>, name: &str) -> Result<Self> {
+        let plain = Self::connect(port)?;
+        let Stream::Tcp(mut socket) = plain.stream else { return Err(Error::Closed) };
+        let failed = |error| Error::io("the handshake", error);
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| failed(io::Error::other(error)))?;
+        let session = ClientConnection::new(config, name);
+        let mut session = session.map_err(|error| failed(io::Error::other(error)))?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).map_err(failed)?;
+        }
+        Self::over(Stream::Tls(Box::new(StreamOwned::new(session, socket))))
+    }
+
     fn over(stream: Stream) -> Result<Self> {
         let mut client = Self { stream, received: Vec::new(), parsed: 0, unsent: Vec::new() };
         client.set_timeout(DEFAULT_TIMEOUT)?;
@@ -75,6 +97,7 @@ impl Client {
         match &self.stream {
             Stream::Tcp(s) => s.set_read_timeout(timeout).and(s.set_write_timeout(timeout)),
             Stream::Unix(s) => s.set_read_timeout(timeout).and(s.set_write_timeout(timeout)),
+            Stream::Tls(s) => s.sock.set_read_timeout(timeout).and(s.sock.set_write_timeout(timeout)),
         }
         .map_err(|source| Error::Io { what: "setting the time-out".into(), source })
     }
@@ -95,7 +118,7 @@ impl Client {
     /// When the connection is closed, or the peer reads nothing within the time-out.
     pub fn flush(&mut self) -> Result<()> {
         let unsent = std::mem::take(&mut self.unsent);
-        self.stream.write_all(&unsent).map_err(|e| Error::io("sending", e))
+        self.stream.write_all(&unsent).and_then(|()| self.stream.flush()).map_err(|e| Error::io("sending", e))
     }
 
     /// Sends what is queued and reads one reply, with its bytes.
@@ -205,9 +228,13 @@ impl Client {
     /// # Errors
     /// When the connection is gone.
     pub fn close_sending(&mut self) -> Result<()> {
-        match &self.stream {
+        match &mut self.stream {
             Stream::Tcp(s) => s.shutdown(Shutdown::Write),
             Stream::Unix(s) => s.shutdown(Shutdown::Write),
+            Stream::Tls(s) => {
+                s.conn.send_close_notify();
+                s.flush().and_then(|()| s.sock.shutdown(Shutdown::Write))
+            }
         }
         .map_err(|e| Error::io("closing the sending half", e))
     }
@@ -238,6 +265,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(s) => s.read(buffer),
             Self::Unix(s) => s.read(buffer),
+            Self::Tls(s) => s.read(buffer),
         }
     }
 }
@@ -247,11 +275,15 @@ impl Write for Stream {
         match self {
             Self::Tcp(s) => s.write(bytes),
             Self::Unix(s) => s.write(bytes),
+            Self::Tls(s) => s.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(s) => s.flush(),
+        }
     }
 }
 

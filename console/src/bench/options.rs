@@ -11,6 +11,7 @@ use super::recipe::{Plan, Recipe};
 use crate::error::Result;
 use crate::options::parse_time;
 use crate::target::{Place, Target};
+use crate::tls::TlsArgs;
 
 /// Put load on a server and measure rate and latency
 ///
@@ -26,7 +27,7 @@ pub(super) struct Options {
     /// The server's port
     #[arg(short, long, default_value_t = 6379)]
     port: u16,
-    /// The server as a uri: `redis://[user:password@]host[:port][/database]`
+    /// The server as a uri: `redis[s]://[user:password@]host[:port][/database]`
     #[arg(short, long)]
     uri: Option<String>,
     /// The password; in REDISCLI_AUTH others don't see it
@@ -91,6 +92,8 @@ pub(super) struct Options {
     /// No progress
     #[arg(short, long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -161,6 +164,7 @@ impl Options {
             password: self.password.clone().or_else(|| std::env::var("REDISCLI_AUTH").ok()),
             database: self.database.unwrap_or(0),
             resp3: false,
+            tls: self.tls.clone(),
         }
     }
 }

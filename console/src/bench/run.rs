@@ -201,6 +201,9 @@ fn endpoint(target: &Target) -> Result<Endpoint, BenchError> {
     let connect = |source| Error::Connect { target: target.place.to_string(), source };
     let address: SocketAddr = found.map_err(connect)?;
     let mut endpoint = Endpoint::new(address);
+    if target.tls.tls {
+        endpoint.tls = Some((target.tls.config()?, target.tls.name(host)?));
+    }
     let mut greet = |words: &[&str]| {
         encode(words, &mut endpoint.greeting);
         endpoint.greetings += 1;

@@ -190,6 +190,9 @@ impl<D: Disk> Partition<D> {
         let mut buf = TextBuf::default();
         let text = old.live().map_or(&[][..], |found| self.text(found, &mut buf));
         let done = super::bitfield::run(&operations, text);
+        if may_write && done.written.is_none() && old.live().is_none() {
+            self.note_miss(key); // it only reads
+        }
         if let Some((offset, bytes)) = done.written {
             self.overwrite(key, old, offset, &bytes)?;
         }

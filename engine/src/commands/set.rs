@@ -3,6 +3,7 @@
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
+use crate::events::Cause;
 use crate::group::Request;
 use crate::lookup::{Lookup, TextBuf};
 use crate::partition::Partition;
@@ -270,6 +271,10 @@ impl<D: Disk> Partition<D> {
         old: Lookup,
         ahead: Option<emberkv_log::Appended>,
     ) {
+        let is_past = expires_at_ms.is_some_and(|ms| ms <= self.now_ms);
+        if is_past && self.events.is_on && self.note_set_expired(key, expires_at_ms, old) {
+            self.events.cause = Cause::Known;
+        }
         match (expires_at_ms, old.live()) {
             (Some(ms), Some(found)) if ms <= self.now_ms => self.delete(key, found),
             (Some(ms), None) if ms <= self.now_ms => {}

@@ -15,6 +15,7 @@ use crate::core::Question;
 use crate::core::shard::Shard;
 use crate::driver::ConnId;
 use crate::stats::ServerStats;
+use crate::tls::server_config;
 
 /// The log's word for `appendfsync`.
 pub(crate) fn sync_policy(appendfsync: AppendFsync) -> SyncPolicy {
@@ -79,6 +80,17 @@ impl Shard {
                 );
                 return Err(SetError::failed(b"maxclients", reason).to_string());
             }
+        }
+        // a name may stand for another content than before
+        let is_tls = |(name, _): &(&[u8], &[u8])| name.to_ascii_lowercase().starts_with(b"tls-");
+        if let Some((name, _)) = pairs.iter().find(|pair| is_tls(pair))
+            && config.tls_port != 0
+        {
+            let settings = server_config(&config).map_err(|error| {
+                tracing::warn!(%error, "the tls configuration is not changed");
+                SetError::failed(name, "Unable to update TLS configuration. Check server logs.".to_owned()).to_string()
+            })?;
+            *peers.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
         }
         if changes.contains(Field::LogLevel) {
             (self.set_log_level)(config.loglevel);

@@ -23,8 +23,9 @@ pub use help::help;
 pub use load::{LoadError, Loaded, Loader, Place, Warning, load};
 pub use table::{Config, Field};
 pub use values::{
-    AclChannels, AppendFsync, BindAddress, BindHost, EvictionPolicy, Guard, IoDriver, KeyspaceEvents, LogFormat,
-    LogLevel, OutputLimit, OutputLimits, Reason, Renames, SavePoint, Secret, UserLine,
+    AclChannels, AppendFsync, AuthClients, BindAddress, BindHost, CertificateUser, EvictionPolicy, Guard, IoDriver,
+    KeyspaceEvents, LogFormat, LogLevel, OutputLimit, OutputLimits, Protocols, Reason, Renames, SavePoint, Secret,
+    UserLine,
 };
 
 pub(crate) use rewrite::rewrite;

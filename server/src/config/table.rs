@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use super::foreign::Given;
 use super::values::{
-    ACL_CHANNELS, APPEND_FSYNC, AclChannels, Addresses, AppendFsync, BindAddress, BufferLimits, Codec, CpuList,
-    EVICTION_POLICY, EventClasses, EvictionPolicy, Folder, GIB, GUARD, Guard, IO_DRIVER, IoDriver, KeyspaceEvents,
-    LOG_FORMAT, LOG_LEVEL, LogFormat, LogLevel, MIB, Memory, Number, Octal, OptionalPath, OutputLimits, Password, Put,
-    Reason, RenameLines, Renames, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo, every_address,
-    stock_save_points,
+    ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, AclChannels, Addresses, AppendFsync, AuthClients, BindAddress,
+    BufferLimits, CERTIFICATE_USER, CertificateUser, Codec, CpuList, EVICTION_POLICY, EventClasses, EvictionPolicy,
+    Folder, GIB, GUARD, Guard, IO_DRIVER, IoDriver, KeyspaceEvents, LOG_FORMAT, LOG_LEVEL, LogFormat, LogLevel, MIB,
+    Memory, Number, Octal, OptionalPath, OutputLimits, Password, ProtocolNames, Protocols, Put, Reason, RenameLines,
+    Renames, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo, every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -128,6 +128,31 @@ directives! {
             "while the default user needs no password, take only clients of this machine";
         RequirePass requirepass: Secret = Secret::default(), "requirepass", Runtime, Password,
             "the password of the default user, empty for none";
+    }
+    "tls" {
+        TlsPort tls_port: u16 = 0, "tls-port", Start, Number::<u16>::new(0, 65_535),
+            "TCP port for TLS, 0 for none; port 0 leaves only this one";
+        TlsCertFile tls_cert_file: Option<PathBuf> = None, "tls-cert-file", Runtime, OptionalPath,
+            "the server's certificate and those between it and the authority's, PEM. CONFIG SET reads it again, also under the \
+             same name";
+        TlsKeyFile tls_key_file: Option<PathBuf> = None, "tls-key-file", Runtime, OptionalPath,
+            "the certificate's key, PEM, not encrypted";
+        TlsCaCertFile tls_ca_cert_file: Option<PathBuf> = None, "tls-ca-cert-file", Runtime, OptionalPath,
+            "the authorities whose certificates clients may show, PEM";
+        TlsCaCertDir tls_ca_cert_dir: Option<PathBuf> = None, "tls-ca-cert-dir", Runtime, OptionalPath,
+            "a folder of files of those";
+        TlsAuthClients tls_auth_clients: AuthClients = AuthClients::Yes, "tls-auth-clients", Runtime, AUTH_CLIENTS,
+            "whether clients must show a certificate";
+        TlsAuthClientsUser tls_auth_clients_user: CertificateUser = CertificateUser::Off, "tls-auth-clients-user", Runtime,
+            CERTIFICATE_USER,
+            "CN: a client is the user that the common name of its certificate names, if there is one that is on";
+        TlsProtocols tls_protocols: Protocols = Protocols::Stock, "tls-protocols", Runtime, ProtocolNames,
+            "\"TLSv1.2 TLSv1.3\" or one of them; empty for both";
+        TlsSessionCaching tls_session_caching: bool = true, "tls-session-caching", Runtime, YesNo,
+            "let clients that come again go on with what was agreed before";
+        TlsSessionCacheSize tls_session_cache_size: u32 = 20_480, "tls-session-cache-size", Runtime,
+            Number::<u32>::new(0, INT),
+            "how many of these are kept";
     }
     "users" {
         Users users: Vec<UserLine> = Vec::new(), "user", FileOnly, UserLines,

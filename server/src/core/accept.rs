@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
 
 use emberkv_resp::{Protocol, Reply};
 use socket2::SockRef;
@@ -10,12 +11,15 @@ use crate::core::connection::{Connection, Fate};
 use crate::core::message::{Adopt, Message};
 use crate::core::shard::Shard;
 use crate::driver::{ConnId, Driver, ListenerId, listen};
+use crate::tls::Tls;
 
 /// What a listener is.
 #[derive(Clone, Debug)]
 pub(crate) enum Door {
     /// A TCP address.
     Tcp,
+    /// The same, for TLS.
+    Tls,
     /// A unix socket, by its path.
     Unix(String),
 }
@@ -40,7 +44,7 @@ impl Shard {
         let local = socket_ref.local_addr().ok().and_then(|address| address.as_socket());
         let (address, local_address) = match door {
             Door::Unix(path) => (format!("{path}:0"), format!("{path}:0")),
-            Door::Tcp => {
+            Door::Tcp | Door::Tls => {
                 let text = |address: Option<std::net::SocketAddr>| {
                     address.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
                 };
@@ -55,6 +59,10 @@ impl Shard {
         let refusal = if self.is_draining {
             return;
         } else if self.peers.clients() >= self.config.maxclients as usize {
+            if matches!(door, Door::Tls) {
+                self.stats.rejected_connections += 1;
+                return; // to tell it why would take a handshake
+            }
             Some("ERR max number of clients reached")
         } else if self.is_protected_from(is_unix, peer.map(|address| address.ip())) {
             Some(PROTECTED)
@@ -63,6 +71,15 @@ impl Shard {
         };
         let id = self.peers.next_client();
         let mut connection = Connection::new(id, address, local_address, is_unix, self.up_ms, &self.users);
+        if matches!(door, Door::Tls) {
+            // a panic on any thread ends the process, so the lock is never poisoned
+            let settings = self.peers.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match settings.map(Tls::new) {
+                Some(Ok(tls)) => connection.tls = Some(Box::new(tls)),
+                Some(Err(error)) => return tracing::warn!(%error, "a tls connection can't be served"),
+                None => return,
+            }
+        }
         if let Some(text) = refusal {
             Reply::new(&mut connection.output, Protocol::Resp2).error(text);
             connection.fate = Fate::CloseAfterReply;

@@ -14,6 +14,7 @@ use crate::core::look::Silence;
 use crate::core::multi::{Multi, Watching};
 use crate::core::pieces::Pieces;
 use crate::core::subscriptions::Listening;
+use crate::tls::Tls;
 
 /// Why a connection is not served for the moment. What it has sent stays in its query buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +69,8 @@ pub(crate) struct Connection {
     pub address: String,
     pub local_address: String,
     pub is_unix: bool,
+    /// If it came by `tls-port`.
+    pub tls: Option<Box<Tls>>,
     /// By [`Shard::up_ms`](crate::core::shard::Shard::up_ms), as the next one.
     pub created_ms: u64,
     pub last_seen_ms: u64,
@@ -150,6 +153,7 @@ impl Connection {
             address,
             local_address,
             is_unix,
+            tls: None,
             created_ms: up_ms,
             last_seen_ms: up_ms,
             db: DbId(0),
@@ -249,11 +253,12 @@ impl Connection {
     /// The memory that it takes.
     pub fn memory_bytes(&self) -> usize {
         let outputs = self.output.bytes_capacity() + self.ready.bytes_capacity() + self.spare.bytes_capacity();
-        size_of::<Self>() + self.query.capacity() + outputs + self.pieces.bytes() + self.sending
+        let tls = self.tls.as_ref().map_or(0, |tls| tls.memory_bytes());
+        size_of::<Self>() + tls + self.query.capacity() + outputs + self.pieces.bytes() + self.sending
     }
 
     /// Whether nothing is left to be sent.
     pub fn is_flushed(&self) -> bool {
-        self.unsent() == 0 && !self.pieces.is_awaiting()
+        self.unsent() == 0 && !self.pieces.is_awaiting() && !self.tls.as_ref().is_some_and(|tls| tls.is_busy())
     }
 }

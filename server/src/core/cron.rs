@@ -133,6 +133,7 @@ impl Shard {
                 }
             }
         }
+        idle.extend(self.overdue_handshakes());
         for conn in idle {
             self.close_now(conn, driver);
         }

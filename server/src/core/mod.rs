@@ -33,6 +33,7 @@ pub(crate) mod pipeline;
 mod release;
 mod route;
 mod saves;
+mod secure;
 mod several;
 pub(crate) mod shard;
 mod subscriptions;

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustls::ServerConfig;
+
 use crate::acl::{Journal, Users};
 use crate::config::Config;
 use crate::core::inbox::{Inbox, Owner};
@@ -31,6 +33,8 @@ pub(crate) struct Peers {
     /// What CONFIG SET and ACL change. Held while the change is told to all cores, so that they hear of all changes in one
     /// order.
     pub config: Mutex<Shared>,
+    /// What new sessions of `tls-port` are made of; none without that.
+    pub tls: Mutex<Option<Arc<ServerConfig>>>,
     /// What was denied to connections of all cores.
     pub denials: Mutex<Journal>,
 }
@@ -84,6 +88,7 @@ impl Peers {
             tickets: Mutex::new(()),
             saves: SharedSaves::default(),
             config: Mutex::new(Shared { config, users, version: 0 }),
+            tls: Mutex::default(),
             denials: Mutex::default(),
         }
     }

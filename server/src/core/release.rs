@@ -53,7 +53,13 @@ impl Connection {
         let output = std::mem::replace(&mut self.ready, spare);
         self.sending = output.len();
         self.bytes_out += output.len() as u64;
-        driver.send(conn, output);
+        match &mut self.tls {
+            None => driver.send(conn, output),
+            Some(tls) => {
+                tls.begin(output);
+                self.pump(conn, driver);
+            }
+        }
     }
 }
 
@@ -156,6 +162,9 @@ impl Shard {
         let done = connection.fate == Fate::CloseAfterReply
             || connection.eof && connection.stall.is_none() && connection.fate == Fate::Open;
         if done && connection.is_flushed() {
+            if connection.says_goodbye(conn, driver) {
+                return; // and is closed when that is sent
+            }
             connection.fate = Fate::Closing;
             driver.close(conn);
         }

@@ -1,5 +1,6 @@
 //! The loop: wait, handle what happened, end the log's turn, release replies.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +68,8 @@ pub(crate) struct Core<D: Driver> {
     pub guessed: Vec<(Place, Fingerprint)>,
     /// Buffers that go on when this turn's parcels have left.
     pub suspended: Vec<Suspended>,
+    /// Connections whose TLS handshake goes on, in the order in which they have said something.
+    pub handshakes: VecDeque<ConnId>,
 }
 
 /// A buffer whose requests go on this very turn.
@@ -136,6 +139,7 @@ impl<D: Driver> Core<D> {
             }
             // CONFIG RESETSTAT may have been among them
             self.batch.note(self.shard.stats.commands.saturating_sub(commands), receives);
+            self.shake_hands();
             self.shard.stats.turns += 1;
             self.retry();
             self.run_rounds();
@@ -146,7 +150,7 @@ impl<D: Driver> Core<D> {
             self.shard.mind_memory();
             let is_idle = receives == 0 && self.shard.stats.commands == commands && !visits;
             busy = self.shard.clear_away(is_idle) || visits;
-            busy |= self.shard.data.is_filling();
+            busy |= self.shard.data.is_filling() || !self.handshakes.is_empty();
             self.shard.end_log_turn(&mut self.driver, &self.housekeeping);
             // what comes before this turn's effects goes before they can be seen (D7)
             let has_left = self.shard.away.has_left();
@@ -310,6 +314,7 @@ impl<D: Driver> Core<D> {
                 self.shard.for_coordinator.retain(|other| *other != conn);
                 self.shard.locked_out.retain(|other| *other != conn);
                 self.shard.awaiting.retain(|other| other.conn != conn);
+                self.handshakes.retain(|other| *other != conn);
             }
             Event::DiskDone(token, result) => self.shard.tail_written(token, result),
             Event::DiskRead(token, result) => self.shard.record_read(token, result),
@@ -328,6 +333,9 @@ impl<D: Driver> Core<D> {
         connection.bytes_in += bytes.len() as u64;
         self.shard.stats.bytes_in += bytes.len() as u64;
         self.shard.stats.reads += 1;
+        if connection.tls.is_some() {
+            return self.received_tls(conn, received);
+        }
         if connection.query.is_empty() && connection.stall.is_none() {
             // parsed in place, out of the driver's buffer
             let work = self.shard.take_work();
@@ -341,7 +349,7 @@ impl<D: Driver> Core<D> {
     }
 
     /// Goes on with what a connection has sent before.
-    fn process_query(&mut self, conn: ConnId) {
+    pub(super) fn process_query(&mut self, conn: ConnId) {
         let Some(connection) = self.shard.connections.get_mut(conn) else { return };
         if connection.stall.is_some() || connection.query.is_empty() {
             return;
@@ -414,7 +422,7 @@ impl<D: Driver> Core<D> {
     }
 
     /// Makes a client wait that sends faster than it is served, and ends one that sends too much.
-    fn check_input(&mut self, conn: ConnId) {
+    pub(super) fn check_input(&mut self, conn: ConnId) {
         // the offsets of a request's arguments have 32 bits
         let limit = self.shard.config.client_query_buffer_limit.min(3 << 30);
         let Some(connection) = self.shard.connections.get_mut(conn) else { return };
@@ -434,10 +442,21 @@ impl<D: Driver> Core<D> {
 
     fn sent(&mut self, conn: ConnId, output: emberkv_resp::Output) {
         let Some(connection) = self.shard.connections.get_mut(conn) else { return };
+        let output = match &mut connection.tls {
+            None => output,
+            Some(tls) => match tls.sent() {
+                Some(output) => output,
+                None => {
+                    connection.pump(conn, &mut self.driver);
+                    return self.shard.close_if_done(conn, &mut self.driver);
+                }
+            },
+        };
         connection.sending = 0;
         connection.spare = output;
         let before = connection.bytes_out;
         connection.send(conn, &mut self.driver);
+        connection.pump(conn, &mut self.driver);
         self.shard.stats.bytes_out += connection.bytes_out - before;
         self.shard.stats.writes += u64::from(connection.bytes_out > before);
         if connection.stall == Some(Stall::Output)

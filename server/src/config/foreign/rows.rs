@@ -255,29 +255,28 @@ pub(super) static BLOCKS: &[Block] = &[
         ],
     ),
     ignored(
-        "this version has no tls: nothing listens on tls-port",
+        "rustls chooses among cipher suites that are all safe, and remembers sessions by their number",
         &[
-            row("tls-port", Start, Int(0, 65_535), "0"),
-            row("tls-auth-clients", Runtime, OneOf(&["no", "yes", "optional"]), "yes"),
-            row("tls-ca-cert-dir", Runtime, Text, ""),
-            row("tls-ca-cert-file", Runtime, Text, ""),
-            row("tls-cert-file", Runtime, Text, ""),
             row("tls-ciphers", Runtime, Text, ""),
             row("tls-ciphersuites", Runtime, Text, ""),
+            row("tls-dh-params-file", Runtime, Text, ""),
+            row("tls-prefer-server-ciphers", Runtime, YesNo, "no"),
+            row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
+        ],
+    ),
+    ignored(
+        "the server opens no TLS connections itself",
+        &[
             row("tls-client-cert-file", Runtime, Text, ""),
             row("tls-client-key-file", Runtime, Text, ""),
             row("tls-client-key-file-pass", Runtime, Text, ""),
             row("tls-cluster", Runtime, YesNo, "no"),
-            row("tls-dh-params-file", Runtime, Text, ""),
-            row("tls-key-file", Runtime, Text, ""),
-            row("tls-key-file-pass", Runtime, Text, ""),
-            row("tls-prefer-server-ciphers", Runtime, YesNo, "no"),
-            row("tls-protocols", Runtime, Text, ""),
             row("tls-replication", Runtime, YesNo, "no"),
-            row("tls-session-cache-size", Runtime, Int(0, I32), "20480"),
-            row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
-            row("tls-session-caching", Runtime, YesNo, "yes"),
         ],
+    ),
+    refused(
+        "encrypted keys are not read: decrypt it (openssl pkey -in FILE -out FILE), and let nobody else read the file",
+        &[row("tls-key-file-pass", Runtime, Text, "")],
     ),
     refused(
         "this version can't be a replica, and would start as an empty primary: take the line \

@@ -62,6 +62,28 @@ pub enum Guard {
     Local,
 }
 
+/// Whether clients of `tls-port` show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthClients {
+    /// They are not asked for one.
+    No,
+    /// They must.
+    #[default]
+    Yes,
+    /// They may.
+    Optional,
+}
+
+/// What in a client's certificate names a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CertificateUser {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The subject's common name.
+    CommonName,
+}
+
 /// Which i/o driver the cores use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IoDriver {
@@ -126,6 +148,14 @@ pub(in crate::config) const LOG_FORMAT: Choice<LogFormat> =
 /// `enable-debug-command`.
 pub(in crate::config) const GUARD: Choice<Guard> =
     Choice(&[("no", Guard::No), ("yes", Guard::Yes), ("local", Guard::Local)]);
+
+/// `tls-auth-clients`.
+pub(in crate::config) const AUTH_CLIENTS: Choice<AuthClients> =
+    Choice(&[("no", AuthClients::No), ("yes", AuthClients::Yes), ("optional", AuthClients::Optional)]);
+
+/// `tls-auth-clients-user`.
+pub(in crate::config) const CERTIFICATE_USER: Choice<CertificateUser> =
+    Choice(&[("off", CertificateUser::Off), ("CN", CertificateUser::CommonName)]);
 
 /// `io`.
 pub(in crate::config) const IO_DRIVER: Choice<IoDriver> =
@@ -228,6 +258,8 @@ mod tests {
         all(&LOG_LEVEL);
         all(&LOG_FORMAT);
         all(&GUARD);
+        all(&AUTH_CLIENTS);
+        all(&CERTIFICATE_USER);
         all(&IO_DRIVER);
         all(&EVICTION_POLICY);
         round_trips(&YesNo, &false, &true);

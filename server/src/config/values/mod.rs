@@ -8,6 +8,7 @@ mod memory;
 mod number;
 mod output_limits;
 mod path;
+mod protocols;
 mod renames;
 mod save_points;
 mod secret;
@@ -17,9 +18,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use bind::{BindAddress, BindHost};
-pub use choice::{AclChannels, AppendFsync, EvictionPolicy, Guard, IoDriver, LogFormat, LogLevel};
+pub use choice::{
+    AclChannels, AppendFsync, AuthClients, CertificateUser, EvictionPolicy, Guard, IoDriver, LogFormat, LogLevel,
+};
 pub use events::KeyspaceEvents;
 pub use output_limits::{OutputLimit, OutputLimits};
+pub use protocols::Protocols;
 pub use renames::Renames;
 pub use save_points::SavePoint;
 pub use secret::Secret;
@@ -27,7 +31,8 @@ pub use users::UserLine;
 
 pub(super) use bind::{Addresses, every_address};
 pub(super) use choice::{
-    ACL_CHANNELS, APPEND_FSYNC, EVICTION_POLICY, GUARD, IO_DRIVER, LOG_FORMAT, LOG_LEVEL, YesNo, one_of,
+    ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, CERTIFICATE_USER, EVICTION_POLICY, GUARD, IO_DRIVER, LOG_FORMAT,
+    LOG_LEVEL, YesNo, one_of,
 };
 pub(super) use cpus::CpuList;
 pub(super) use events::EventClasses;
@@ -35,6 +40,7 @@ pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
 pub(super) use path::{Folder, OptionalPath};
+pub(super) use protocols::ProtocolNames;
 pub(super) use renames::RenameLines;
 pub(super) use save_points::{SaveLine, stock_save_points};
 pub(super) use secret::Password;

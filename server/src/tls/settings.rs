@@ -1,0 +1,121 @@
+//! From the configuration's files to what sessions are made of.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig, version};
+
+use crate::config::{AuthClients, Config, Protocols};
+
+/// Why there is no TLS as the configuration wants it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// A directive is missing.
+    #[error("{0}")]
+    Missing(&'static str),
+    /// A file or folder can't be read.
+    #[error("can't read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// It has not what it should have.
+    #[error("{}: {reason}", path.display())]
+    Content { path: PathBuf, reason: String },
+    /// What is read does not fit together.
+    #[error("{0}")]
+    Rustls(#[from] rustls::Error),
+    /// The authorities are of no use.
+    #[error("{0}")]
+    Verifier(#[from] VerifierBuilderError),
+}
+
+fn content(path: &Path, reason: impl ToString) -> TlsError {
+    TlsError::Content { path: path.to_path_buf(), reason: reason.to_string() }
+}
+
+fn read_failed(path: &Path, error: pem::Error) -> TlsError {
+    match error {
+        pem::Error::Io(source) => TlsError::Read { path: path.to_path_buf(), source },
+        other => content(path, other),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let list = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let list = list.map_err(|error| read_failed(path, error))?;
+    if list.is_empty() { Err(content(path, "there is no certificate in it")) } else { Ok(list) }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+        pem::Error::NoItemsFound => content(path, "there is no private key in it, or one that is encrypted"),
+        other => read_failed(path, other),
+    })
+}
+
+/// The authorities whose certificates clients may show.
+fn authorities(config: &Config) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let mut add = |path: &Path| {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|error| content(path, error))?;
+        }
+        Ok::<_, TlsError>(())
+    };
+    if let Some(path) = &config.tls_ca_cert_file {
+        add(path)?;
+    }
+    if let Some(folder) = &config.tls_ca_cert_dir {
+        let failed = |source| TlsError::Read { path: folder.clone(), source };
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            // other things lie there too, links by their hashes among them
+            if path.is_file()
+                && CertificateDer::pem_file_iter(&path).is_ok_and(|mut list| matches!(list.next(), Some(Ok(_))))
+            {
+                add(&path)?;
+            }
+        }
+    }
+    if roots.is_empty() {
+        return Err(TlsError::Missing("tls-auth-clients needs tls-ca-cert-file or tls-ca-cert-dir, or has to be 'no'"));
+    }
+    Ok(roots)
+}
+
+/// What the sessions of `tls-port` are made of, as the configuration and the files that it names are now.
+///
+/// # Errors
+/// See [`TlsError`].
+pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
+    let (Some(certificate), Some(key)) = (&config.tls_cert_file, &config.tls_key_file) else {
+        return Err(TlsError::Missing("tls-port needs tls-cert-file and tls-key-file"));
+    };
+    let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
+    let versions: &[_] = match config.tls_protocols {
+        Protocols::Stock | Protocols::Both => &[&version::TLS13, &version::TLS12],
+        Protocols::Only12 => &[&version::TLS12],
+        Protocols::Only13 => &[&version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
+    let builder = match config.tls_auth_clients {
+        AuthClients::No => builder.with_no_client_auth(),
+        asks => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(config)?), provider);
+            let verifier = if asks == AuthClients::Optional { verifier.allow_unauthenticated() } else { verifier };
+            builder.with_client_cert_verifier(verifier.build()?)
+        }
+    };
+    let mut made = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
+    if config.tls_session_caching {
+        let sessions = usize::try_from(config.tls_session_cache_size).unwrap_or(usize::MAX);
+        made.session_storage = ServerSessionMemoryCache::new(sessions);
+    } else {
+        made.session_storage = Arc::new(NoServerSessionStorage {});
+        made.send_tls13_tickets = 0;
+    }
+    Ok(Arc::new(made))
+}
