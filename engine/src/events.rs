@@ -59,6 +59,8 @@ pub(crate) struct Events {
     /// Whether somebody has asked.
     pub is_on: bool,
     pub cause: Cause,
+    /// Of a SET: KEEPTTL.
+    pub keeps_expiry: bool,
     list: Vec<Event>,
 }
 
@@ -131,10 +133,9 @@ impl<D: Disk> Partition<D> {
         let (class, name) = put_event(id, expires_at_ms.is_some());
         // what comes from another key is new, and takes the place of what was there
         let is_transferred = matches!(name, "rename_to" | "copy_to" | "move_to" | "restore");
-        let (mut is_new, mut old_expiry) = (is_transferred, None);
+        let mut is_new = is_transferred;
         match old {
-            Lookup::Live(found) => {
-                old_expiry = found.expires_at_ms;
+            Lookup::Live(_) => {
                 if overwrites(id) {
                     self.push_event(EventClass::Overwritten, "overwritten", key);
                 }
@@ -155,7 +156,7 @@ impl<D: Disk> Partition<D> {
             self.push_event(EventClass::Overwritten, "overwritten", key);
         }
         // SET alone may keep the expiry that there was
-        let is_kept = id == CommandId::Set && expires_at_ms == old_expiry;
+        let is_kept = id == CommandId::Set && self.events.keeps_expiry;
         if class == EventClass::String && name == "set" && expires_at_ms.is_some() && !is_kept {
             self.push_event(EventClass::Generic, "expire", key);
         }

@@ -138,6 +138,7 @@ impl<D: Disk> Partition<D> {
 
     fn set_with_options(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let options = parse(request.args.from(3), Allowed::Set)?;
+        self.events.keeps_expiry = options.expiry == Expiry::Keep;
         let at = match options.expiry {
             Expiry::At(timing, number) => Some(timing.future(number, self.now_ms, "set")?),
             Expiry::None | Expiry::Keep | Expiry::Persist => None,
