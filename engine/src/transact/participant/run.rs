@@ -62,8 +62,13 @@ impl<D: Disk> Partition<D> {
             }
         }
         self.execute_steps(ticket, open, run)?;
-        let overlay = open.overlay.take().unwrap_or_default();
+        let mut overlay = open.overlay.take().unwrap_or_default();
         let effects = self.effects(&overlay);
+        if effects.is_empty() {
+            // what came and went again is told too, and nothing will be published
+            let events = std::mem::take(&mut overlay.events);
+            self.add_events(&events);
+        }
         let held = self.make_room(open, run.alone, &overlay, &effects);
         (open.overlay, open.effects) = (Some(overlay), effects);
         held?;
