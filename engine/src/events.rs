@@ -120,6 +120,7 @@ impl<D: Disk> Partition<D> {
     #[cold]
     pub(crate) fn note_put(&mut self, key: Key<'_>, expires_at_ms: Option<u64>, old: Lookup) {
         self.watchers.touch(self.databases.logical(key.db), key.bytes);
+        self.invalidate(key);
         self.note_event_of_put(key, expires_at_ms, old);
     }
 
@@ -165,6 +166,7 @@ impl<D: Disk> Partition<D> {
     #[cold]
     pub(crate) fn note_gone(&mut self, key: Key<'_>) {
         self.watchers.touch(self.databases.logical(key.db), key.bytes);
+        self.invalidate(key);
         self.note_event_of_gone(key);
     }
 

@@ -63,6 +63,7 @@ impl<D: Disk> Partition<D> {
     /// If the system has no memory for an empty index.
     pub(crate) fn apply_floor(&mut self, db: Option<DbId>, address: Address) {
         self.touch_watched(db);
+        self.invalidate_all();
         self.saver.flushed();
         let position = self.log.table().position(address);
         if let Some(db) = db {

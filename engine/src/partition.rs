@@ -14,6 +14,7 @@ use crate::databases::Databases;
 use crate::events::Events;
 use crate::evict::Eviction;
 use crate::expiry::Wheel;
+use crate::tracking::Tracking;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
@@ -86,6 +87,7 @@ pub struct Partition<D: Disk> {
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
     pub(crate) events: Events,
+    pub(crate) tracking: Tracking,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     pub(crate) eviction: Eviction,

@@ -157,6 +157,7 @@ impl Replay {
             overlay: None,
             watchers: crate::watch::Watchers::default(),
             events: crate::events::Events::default(),
+            tracking: crate::tracking::Tracking::default(),
             compaction: Compaction::new(log.tail(), self.now_ms),
             eviction: Eviction::default(),
             log,

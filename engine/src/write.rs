@@ -170,7 +170,7 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
-        if !self.watchers.is_empty() | self.events.is_on {
+        if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
             self.note_put(key, expires_at_ms, old);
         }
         self.saver.changed();
@@ -257,7 +257,7 @@ impl<D: Disk> Partition<D> {
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
-        if !self.watchers.is_empty() | self.events.is_on {
+        if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
             self.note_gone(key);
         }
         self.drop_entry(key.db, found);

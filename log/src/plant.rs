@@ -156,6 +156,8 @@ plants! {
     X6,
     /// SWAPDB does not touch watched keys.
     X8Watch,
+    /// Whoever will keep what it reads is noted when its command comes, before the keys are its.
+    K1Reader,
     /// Keys are locked by the numbers that records have of their databases.
     X8Names,
     /// FLUSHALL leaves databases swapped.

@@ -25,6 +25,7 @@ use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
 use crate::names::names;
 use crate::stop::Stop;
+use crate::tracking::Reader;
 use crate::watch::Watch;
 
 /// A command of a script; its number of arguments was checked.
@@ -214,7 +215,7 @@ impl Plan {
     }
 
     /// A plan for one command, whose second stage depends on its first.
-    pub(super) fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
+    pub fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
         Self::of_lines(vec![line], None, protocol, extent, true)
     }
 
@@ -235,6 +236,7 @@ impl Plan {
             watched: Vec::new(),
             watch: None,
             alone: false,
+            reader: None,
         };
         // behind a SWAPDB a key may be of any database that it names
         let swaps = lines.iter().filter(|line| line.id == CommandId::Swapdb);
@@ -286,6 +288,17 @@ impl Plan {
         let shares =
             runs.into_iter().map(|(partition, run)| (partition, Share { db, action: Action::Run(Box::new(run)) }));
         Self { shares: shares.collect(), merge: Merge::Script, script: Some(script) }
+    }
+
+    /// The same; somebody is going to keep what it reads.
+    #[must_use]
+    pub fn for_reader(mut self, reader: Reader) -> Self {
+        for (_, share) in &mut self.shares {
+            if let Action::Run(run) = &mut share.action {
+                run.reader = Some(reader);
+            }
+        }
+        self
     }
 
     /// A plan for watching keys from now on.

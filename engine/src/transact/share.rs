@@ -8,6 +8,7 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol, Reply};
 
 use crate::held::Held;
+use crate::tracking::Reader;
 use crate::watch::Watch;
 
 /// Many strings, in one piece of memory.
@@ -107,6 +108,8 @@ pub struct Run {
     pub watch: Option<Watch>,
     /// Whether no other partition has a share.
     pub alone: bool,
+    /// Who is going to keep what it reads.
+    pub reader: Option<Reader>,
 }
 
 /// What a script has to do in one partition.

@@ -101,6 +101,7 @@ impl Shard {
     pub fn forget(&mut self, conn: ConnId) {
         self.unsubscribe_all(conn);
         self.end_monitor(conn);
+        self.set_tracking(conn, None);
         if self.connections.remove(conn).is_some() {
             self.peers.remove_client(self.me);
         }

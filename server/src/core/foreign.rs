@@ -91,8 +91,8 @@ impl Shard {
         let is_away = connection.away.requests > 0;
         #[cfg(feature = "sim")]
         let is_away = is_away && !emberkv_log::plant::is(emberkv_log::plant::Plant::D1);
-        // of a miss its owner tells
-        if is_away | self.tells_misses || !PartitionReader::answers(request) {
+        // of a miss its owner tells; and what is kept is read in order with what is told of it (K1)
+        if is_away | self.tells_misses | connection.tracking.is_some() || !PartitionReader::answers(request) {
             return false;
         }
         if std::mem::take(&mut self.has_written) {

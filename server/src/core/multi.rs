@@ -265,8 +265,12 @@ impl Shard {
             return Ok(());
         }
         let watch = watching.as_ref().map(|watching| (&watching.watch, &watching.keys[..]));
-        let plan = Plan::script(lines, watch, protocol, extent);
+        let mut plan = Plan::script(lines, watch, protocol, extent);
+        let me = self.me;
         if let Some(connection) = self.connections.get_mut(conn) {
+            if connection.tracking.as_ref().is_some_and(|tracking| tracking.keeps()) {
+                plan = plan.for_reader(connection.reader(me, conn));
+            }
             connection.executing = Some(multi);
         }
         self.meter.count(command.id);

@@ -100,6 +100,9 @@ impl Shard {
         // owner in the order of tickets (X1). A panic on any thread ends the process, so the lock is never poisoned
         let turn = peers.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = owned.horizon.draw();
+        if let Some(tracking) = &mut connection.tracking {
+            tracking.remember(ticket);
+        }
         self.coordinator.begin(ticket, asks, plan, |partition, message| {
             stats.wakes += u64::from(calls.send(peers, map.owner(partition.0), Message::ToOwner(partition, message)));
         });

@@ -61,7 +61,13 @@ impl<D: Disk> Partition<D> {
                 return Ok(Vote::Changed);
             }
         }
+        if open.overlay.is_none() && run.reader.is_some() {
+            for (db, key) in &run.keys {
+                self.lookup(self.key(self.physical(*db), key))?; // whoever reads one that has expired reads that it is gone
+            }
+        }
         self.execute_steps(ticket, open, run)?;
+        self.whose = Whose { client: 0, request: ticket.0 };
         let overlay = open.overlay.take().unwrap_or_default();
         let effects = self.effects(&overlay);
         let held = self.make_room(open, run.alone, &overlay, &effects);
@@ -122,6 +128,9 @@ impl<D: Disk> Partition<D> {
                     Err(Stop::Error(text)) => reply.error(&text),
                     Err(stop) => return Err(stop),
                 }
+                if let Some(reader) = run.reader {
+                    self.note_reader(Request { db: *db, ..request }, reader);
+                }
                 Ok(Answer::Reply(output.to_vec()))
             }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
@@ -154,6 +163,9 @@ impl<D: Disk> Partition<D> {
                 Ok(Answer::Vote(Vote::Ready))
             }
             Step::Share(share) => {
+                if let (Some(reader), Action::Get(keys) | Action::Count(keys)) = (run.reader, &share.action) {
+                    self.note_reader_of(keys, reader);
+                }
                 self.execute_share(open, self.physical(share.db), &share.action).map(Answer::Vote).or_else(refused)
             }
         }
