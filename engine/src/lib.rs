@@ -55,7 +55,7 @@ pub use memory::{EXPIRY_BYTES, INDEX_BYTES, Memory};
 pub use names::names;
 pub use partition::{Limits, OpenError, Partition, open};
 pub use spill::SpillStats;
-pub use tracking::{Author, Invalid, Reader, is_tracked};
 pub use stats::{DbStats, Stats};
 pub use stop::Stop;
+pub use tracking::{Author, Invalid, Reader, is_tracked};
 pub use watch::Watch;

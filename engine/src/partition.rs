@@ -14,7 +14,6 @@ use crate::databases::Databases;
 use crate::events::Events;
 use crate::evict::Eviction;
 use crate::expiry::Wheel;
-use crate::tracking::Tracking;
 use crate::flush::Sweep;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
@@ -23,6 +22,7 @@ use crate::published::Published;
 use crate::replay::Replay;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
+use crate::tracking::Tracking;
 use crate::transact::Transactions;
 use crate::watch::Watchers;
 

@@ -18,9 +18,9 @@ use crate::group::Request;
 use crate::lookup::Key;
 use crate::names::names;
 use crate::partition::Partition;
-use crate::transact::Strings;
 #[cfg(any(test, feature = "sim"))]
 use crate::transact::Run;
+use crate::transact::Strings;
 
 /// A connection that keeps what it has read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -71,9 +71,10 @@ impl Connection {
             .as_bytes(),
         );
         line.extend_from_slice(&self.user.name);
-        let redirect = self.tracking.as_ref().map_or(-1, |tracking| {
-            tracking.redirect.as_ref().map_or(0, |redirect| redirect.client as i64)
-        });
+        let redirect = self
+            .tracking
+            .as_ref()
+            .map_or(-1, |tracking| tracking.redirect.as_ref().map_or(0, |redirect| redirect.client as i64));
         line.extend_from_slice(format!(" redir={redirect} resp={} lib-name=", self.protocol.version()).as_bytes());
         line.extend_from_slice(&self.library);
         line.extend_from_slice(b" lib-ver=");

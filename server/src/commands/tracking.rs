@@ -4,7 +4,7 @@ use bytes::Bytes;
 use emberkv_resp::{Args, format};
 
 use super::{Outcome, SYNTAX};
-use crate::core::gather::Question;
+use crate::core::Question;
 use crate::core::shard::Shard;
 use crate::core::tracking::{Mode, Redirect, Tracking};
 use crate::driver::ConnId;
@@ -48,7 +48,8 @@ impl Options {
 
     /// Why a client can't be tracked so, that is `before`.
     fn check(&self, before: Option<&Tracking>) -> Result<(), String> {
-        const SWITCH: &str = "before disabling tracking for this client, and then re-enabling it with a different mode.";
+        const SWITCH: &str =
+            "before disabling tracking for this client, and then re-enabling it with a different mode.";
         if !self.broadcast && !self.prefixes.is_empty() {
             return Err("ERR PREFIX option requires BCAST mode to be enabled".into());
         }

@@ -221,8 +221,7 @@ impl Connection {
     pub fn settle_access(&mut self, users: &Users, looks: bool) {
         self.access = if !self.authenticated && !users.default().is_open() {
             Access::None
-        } else if self.user.is_unrestricted() && !looks && self.silence != Silence::Next && self.tracking.is_none()
-        {
+        } else if self.user.is_unrestricted() && !looks && self.silence != Silence::Next && self.tracking.is_none() {
             Access::Full
         } else {
             Access::Checked

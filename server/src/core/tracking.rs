@@ -179,7 +179,7 @@ impl Shard {
     }
 
     /// Executes a command of a connection that is going to keep what it reads: with the keys' locks, under which their owners note it.
-    pub fn read_to_keep(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Result<Next, ()> {
+    pub(super) fn read_to_keep(&mut self, conn: ConnId, command: &'static Command, args: Args<'_>) -> Result<Next, ()> {
         if let Some(connection) = self.connections.get_mut(conn)
             && connection.executing.is_some()
         {
@@ -302,9 +302,8 @@ impl Shard {
             let Some(connection) = self.connections.get(conn) else { continue };
             let Some(tracking) = &connection.tracking else { continue };
             let Mode::Broadcast(prefixes) = &tracking.mode else { continue };
-            let is_told = |authors: &[Author]| {
-                authors.iter().any(|author| !tracking.is_spared(connection.id, Some(*author)))
-            };
+            let is_told =
+                |authors: &[Author]| authors.iter().any(|author| !tracking.is_spared(connection.id, Some(*author)));
             let of_prefix = |prefix: &Bytes| {
                 let keys = changed.iter().filter(|(key, authors)| key.starts_with(prefix) && is_told(authors));
                 keys.map(|(key, _)| key.clone()).collect::<Vec<_>>()

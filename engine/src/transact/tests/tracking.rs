@@ -1,8 +1,8 @@
 //! Client-side caching (K1): a change of a key is before a read, which has seen it, or its reader hears of it.
 
+use emberkv_log::SyncPolicy;
 use emberkv_log::disk::sim::Choices;
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::SyncPolicy;
 
 use super::world::{World, words};
 use crate::slots::partition_of;
@@ -49,9 +49,24 @@ fn a_reader_hears_of_every_way_a_key_changes_once() {
     for partitions in 1..3 {
         let mut world = world(partitions);
         for change in [
-            "SET k 1", "SET k 2", "MSET a 1 k 3", "DEL k", "SET k 5", "APPEND k 1", "RENAME a k", "RENAME k a", "COPY a k",
-            "EXPIRE k 100", "PERSIST k", "GETDEL k", "multi ; SET k 1", "multi ; SET k 2 ; SET other 1", "BITOP NOT k a",
-            "FLUSHDB", "SET k 1", "FLUSHALL",
+            "SET k 1",
+            "SET k 2",
+            "MSET a 1 k 3",
+            "DEL k",
+            "SET k 5",
+            "APPEND k 1",
+            "RENAME a k",
+            "RENAME k a",
+            "COPY a k",
+            "EXPIRE k 100",
+            "PERSIST k",
+            "GETDEL k",
+            "multi ; SET k 1",
+            "multi ; SET k 2 ; SET other 1",
+            "BITOP NOT k a",
+            "FLUSHDB",
+            "SET k 1",
+            "FLUSHALL",
         ] {
             keep(&mut world, "k");
             assert!(heard(&mut world).is_empty());
