@@ -57,21 +57,33 @@ impl<D: Disk> Partition<D> {
         self.bring_names(keys.map(|key| (db, key)))
     }
 
-    fn bring_names<'a>(&mut self, names: impl Iterator<Item = (DbId, &'a [u8])>) -> Result<(), Stop> {
+    /// Has the records of these keys brought. Those that are here stay while it is waited for the others: what a command needs may be more
+    /// than is kept otherwise.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn bring_names<K: AsRef<[u8]>>(&mut self, names: impl Iterator<Item = (DbId, K)>) -> Result<(), Stop> {
         let mut missing = None;
+        let mut here = Vec::new();
         for (db, key) in names {
-            let fingerprint = self.hasher.fingerprint(db, key);
-            missing = self.bring_fingerprint(fingerprint)?.or(missing);
+            let fingerprint = self.hasher.fingerprint(db, key.as_ref());
+            missing = self.bring_fingerprint(fingerprint, &mut here)?.or(missing);
         }
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::M3) {
             return Ok(());
         }
-        missing.map_or(Ok(()), |address| Err(Stop::Cold(address)))
+        let Some(missing) = missing else { return Ok(()) };
+        here.into_iter().for_each(|address| self.log.hold_kept(address));
+        Err(Stop::Cold(missing))
     }
 
-    /// Has the records brought that a key with this fingerprint may have; one of those that are not here yet.
-    fn bring_fingerprint(&mut self, fingerprint: Fingerprint) -> Result<Option<Address>, Stop> {
+    /// Has the records brought that a key with this fingerprint may have; one of those that are not here yet. Those that are come to `here`.
+    fn bring_fingerprint(
+        &mut self,
+        fingerprint: Fingerprint,
+        here: &mut Vec<Address>,
+    ) -> Result<Option<Address>, Stop> {
         let mut missing = None;
         let mut cold = None;
         for (_, address) in self.index.candidates(fingerprint) {
@@ -80,7 +92,9 @@ impl<D: Disk> Partition<D> {
             }
         }
         for address in cold.into_iter().flatten() {
-            if !self.bring_and_count(address)? {
+            if self.bring_and_count(address)? {
+                here.push(address);
+            } else {
                 missing = Some(address);
             }
         }

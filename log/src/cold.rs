@@ -27,7 +27,7 @@ pub(crate) const GUESS_BYTES: u64 = 4096;
 /// Reads that are under way at a time; more wait for those. Enough for a disk to have something to choose from.
 const MAX_READS: usize = 64;
 
-/// What was asked for and never fetched is let go of after so many ticks: who wanted it has gone.
+/// What was asked for and never fetched, or is held, is let go of after so many ticks: who wanted it has gone.
 const UNCLAIMED_TICKS: u64 = 10;
 
 /// What has become of the wish for a record.
@@ -81,6 +81,8 @@ struct Entry {
     tick: u64,
     /// Somebody has fetched it.
     is_claimed: bool,
+    /// Who has fetched it waits for others, and will want it again.
+    is_held: bool,
 }
 
 /// The records that were read.
@@ -110,7 +112,7 @@ impl Kept {
         self.forget(address);
         self.arrivals += 1;
         self.bytes += bytes.len();
-        let entry = Entry { bytes, number: self.arrivals, tick: self.ticks, is_claimed: false };
+        let entry = Entry { bytes, number: self.arrivals, tick: self.ticks, is_claimed: false, is_held: false };
         self.records.insert(address, entry);
         self.order.push_back((address, self.arrivals));
     }
@@ -138,10 +140,18 @@ impl Kept {
     /// Whether a record is here; `Some(true)` if nobody has asked since it came.
     fn claim(&mut self, address: Address) -> Option<bool> {
         let entry = self.records.get_mut(&address)?;
+        entry.is_held = false;
         Some(!std::mem::replace(&mut entry.is_claimed, true))
     }
 
-    /// Forgets the oldest of those that were fetched, until all take no more than `limit` bytes.
+    /// Who has fetched a record will ask for it again, as others that are wanted with it have not come.
+    fn hold(&mut self, address: Address) {
+        if let Some(entry) = self.records.get_mut(&address) {
+            (entry.is_held, entry.tick) = (true, self.ticks);
+        }
+    }
+
+    /// Forgets the oldest of those that were fetched and are not held, until all take no more than `limit` bytes.
     fn shrink(&mut self, limit: usize) {
         for _ in 0..self.order.len() {
             if self.bytes <= limit {
@@ -149,7 +159,9 @@ impl Kept {
             }
             let Some((address, number)) = self.order.pop_front() else { return };
             match self.records.get(&address) {
-                Some(entry) if entry.number == number && !entry.is_claimed => self.order.push_back((address, number)),
+                Some(entry) if entry.number == number && (entry.is_held || !entry.is_claimed) => {
+                    self.order.push_back((address, number));
+                }
                 Some(entry) if entry.number == number => self.forget(address),
                 _ => {}
             }
@@ -170,7 +182,7 @@ impl Kept {
         let ticks = self.ticks;
         self.failed.retain(|_, (_, tick)| *tick + 1 >= ticks);
         for entry in self.records.values_mut().filter(|entry| entry.tick + UNCLAIMED_TICKS < ticks) {
-            entry.is_claimed = true;
+            (entry.is_claimed, entry.is_held) = (true, false);
         }
     }
 }
@@ -260,6 +272,11 @@ impl<D: Disk> Log<D> {
             self.start_cold_reads();
         }
         Bring::Coming
+    }
+
+    /// Keeps a record that was fetched, if it was read, for who waits for others too: for as long as one that nobody has fetched.
+    pub fn hold_kept(&mut self, address: Address) {
+        self.table.kept_mut().hold(address);
     }
 
     /// Whether a record was read, and fetched by somebody already.

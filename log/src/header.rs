@@ -15,8 +15,8 @@ pub const SEGMENT_HEADER_BYTES: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"EMBERSEG";
 
-/// The format of segments and manifests that this build writes. It reads version 1 too, which had one partition
-/// and no transactions.
+/// The format of segments and manifests that this build writes. It reads version 2 too, which had no
+/// collections, and version 1, which had one partition and no transactions.
 pub const FORMAT_VERSION: u32 = 3;
 
 /// See the module.

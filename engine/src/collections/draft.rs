@@ -12,7 +12,7 @@ use super::leaf::LeafName;
 use super::pairs::{Pairs, push_pair, set_pair};
 use super::place::Writes;
 use super::root::{Head, Root, Whole, partner_of_last};
-use super::{Compact, Encoding, LEAF_BYTES, Type, WHOLE_AGAIN_BYTES};
+use super::{Compact, Encoding, LEAF_BYTES, Type, WHOLE_AGAIN_BYTES, WHOLE_BYTES};
 use crate::held::Held;
 use crate::lookup::{Found, Key, TextBuf};
 use crate::partition::Partition;
@@ -26,15 +26,20 @@ pub(crate) struct Draft {
     expires_at_ms: Option<u64>,
     /// Whether the key holds one now.
     exists: bool,
-    is_changed: bool,
+    /// How many elements were set or removed.
+    changes: u64,
 }
+
+/// Leaves that come or go with one changed element at most: a long value makes a command no longer than its elements do, and the next
+/// ones catch up.
+const LEAVES_A_CHANGE: u64 = 2;
 
 #[derive(Debug)]
 enum Form {
     /// The pairs.
     Whole(Vec<u8>),
-    /// The root as it will be and as it is, and the leaves that were looked at: whether each has changed.
-    Split { root: Root, old: Root, leaves: BTreeMap<u32, (Vec<u8>, bool)> },
+    /// The root as it will be and as it is, if it is one yet, and the leaves that were looked at: whether each has changed.
+    Split { root: Root, old: Option<Root>, leaves: BTreeMap<u32, (Vec<u8>, bool)> },
 }
 
 impl Draft {
@@ -64,7 +69,7 @@ impl<D: Disk> Partition<D> {
         let empty = Head { kind, encoding: Encoding::Listpack, count: 0 };
         let Some(found) = found else {
             let form = Form::Whole(Vec::new());
-            return Draft { head: empty, form, expires_at_ms: None, exists: false, is_changed: false };
+            return Draft { head: empty, form, expires_at_ms: None, exists: false, changes: 0 };
         };
         let (head, form) = match self.value(found) {
             Value::Whole(bytes) => {
@@ -73,11 +78,11 @@ impl<D: Disk> Partition<D> {
             }
             Value::Root(bytes) => {
                 let root = Root::read(bytes);
-                (root.head, Form::Split { root, old: root, leaves: BTreeMap::new() })
+                (root.head, Form::Split { root, old: Some(root), leaves: BTreeMap::new() })
             }
             Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => (empty, Form::Whole(Vec::new())),
         };
-        Draft { head, form, expires_at_ms: found.expires_at_ms, exists: true, is_changed: false }
+        Draft { head, form, expires_at_ms: found.expires_at_ms, exists: true, changes: 0 }
     }
 
     /// The contents of a leaf, as the draft has them.
@@ -122,9 +127,34 @@ impl<D: Disk> Partition<D> {
                 is_new
             }
         };
-        draft.is_changed = true;
+        draft.changes += 1;
         draft.head.count += u64::from(is_new);
+        self.grow(key, draft)?;
         Ok(is_new)
+    }
+
+    /// What has become too long to be searched from its beginning is split while a command goes on, and gets leaves for what comes into it.
+    fn grow(&mut self, key: Key<'_>, draft: &mut Draft) -> Result<(), Stop> {
+        let count = draft.head.count;
+        if let Form::Whole(pairs) = &draft.form
+            && pairs.len() > WHOLE_BYTES
+            && count > 1
+        {
+            let (root, contents) = self.deal(draft.head, pairs);
+            let leaves = contents.into_iter().enumerate().map(|(i, bytes)| (i as u32, (bytes, true))).collect();
+            draft.form = Form::Split { root, old: None, leaves };
+        }
+        let Form::Split { root, leaves, .. } = &mut draft.form else { return Ok(()) };
+        for _ in 0..LEAVES_A_CHANGE {
+            if root.bytes <= u64::from(root.leaves) * LEAF_BYTES
+                || u64::from(root.leaves) >= count
+                || root.leaves >= u32::MAX / 2
+            {
+                break;
+            }
+            self.add_leaf(key, root, leaves)?;
+        }
+        Ok(())
     }
 
     /// Removes an element. Returns whether it was there.
@@ -147,7 +177,7 @@ impl<D: Disk> Partition<D> {
                 range.is_some()
             }
         };
-        draft.is_changed |= was_there;
+        draft.changes += u64::from(was_there);
         draft.head.count -= u64::from(was_there);
         Ok(was_there)
     }
@@ -157,7 +187,7 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// See [`Stop`].
     pub(crate) fn commit(&mut self, key: Key<'_>, draft: Draft, purpose: Purpose) -> Result<(), Stop> {
-        if !draft.is_changed {
+        if draft.changes == 0 {
             return Ok(());
         }
         if draft.head.count == 0 {
@@ -176,7 +206,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn draft_writes(&mut self, key: Key<'_>, draft: Draft) -> Result<Writes, Stop> {
-        let Draft { head, form, expires_at_ms, .. } = draft;
+        let Draft { head, form, expires_at_ms, changes, .. } = draft;
         let (mut root, old, mut leaves) = match form {
             Form::Whole(pairs) => {
                 let image = Whole::write(head, &pairs);
@@ -185,15 +215,12 @@ impl<D: Disk> Partition<D> {
             Form::Split { root, old, leaves } => (Root { head, ..root }, old, leaves),
         };
         if root.bytes <= WHOLE_AGAIN_BYTES {
-            return self.unsplit(key, root, leaves, expires_at_ms);
+            return self.unsplit(key, root, old.is_none(), leaves, expires_at_ms);
         }
-        while root.bytes > u64::from(root.leaves) * LEAF_BYTES
-            && u64::from(root.leaves) < root.head.count
-            && root.leaves < u32::MAX / 2
-        {
-            self.add_leaf(key, &mut root, &mut leaves)?;
-        }
-        while root.leaves > 2 && root.bytes < u64::from(root.leaves) * (LEAF_BYTES / 4) {
+        for _ in 0..changes.saturating_mul(LEAVES_A_CHANGE) {
+            if root.leaves <= 2 || root.bytes >= u64::from(root.leaves) * (LEAF_BYTES / 4) {
+                break;
+            }
             self.drop_leaf(key, &mut root, &mut leaves)?;
         }
         let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
@@ -203,11 +230,11 @@ impl<D: Disk> Partition<D> {
         // in the order of numbers, so that the last ones go last
         writes.sort_by_key(|(_, bytes)| bytes.is_none());
         // a transaction has the root with its leaves, so that who removes it finds them (O5)
-        let stays = root == old && self.overlay.is_none();
+        let stays = old == Some(root) && self.overlay.is_none();
         #[cfg(any(test, feature = "sim"))]
-        let stays = stays || plant::is(Plant::O2) && old.leaves == root.leaves;
+        let stays = stays || plant::is(Plant::O2) && old.is_some_and(|old| old.leaves == root.leaves);
         let held = (!stays).then(|| Held::root(root.write(), expires_at_ms));
-        Ok(Writes { leaves: writes, held })
+        Ok(Writes { leaves: writes, held, are_new: old.is_none() })
     }
 
     /// One leaf more, which takes elements from one other.
@@ -254,9 +281,13 @@ impl<D: Disk> Partition<D> {
         &mut self,
         key: Key<'_>,
         root: Root,
+        is_new: bool,
         mut leaves: BTreeMap<u32, (Vec<u8>, bool)>,
         expires_at_ms: Option<u64>,
     ) -> Result<Writes, Stop> {
+        if !is_new {
+            self.bring_leaves(key, root)?;
+        }
         let mut all = Vec::new();
         for number in 0..root.leaves {
             all.extend_from_slice(&self.draft_leaf(key, root.id, &mut leaves, number)?.0);
@@ -266,6 +297,6 @@ impl<D: Disk> Partition<D> {
         let mut plain = Vec::new();
         pairs.iter().for_each(|pair| push_pair(&mut plain, None, pair.field, pair.value));
         let held = Held::whole(Whole::write(root.head, &plain), expires_at_ms);
-        Ok(Writes { leaves: Vec::new(), held: Some(held) })
+        Ok(Writes { leaves: Vec::new(), held: Some(held), are_new: false })
     }
 }

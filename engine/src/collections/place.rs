@@ -11,7 +11,7 @@ use super::root::{Head, Root, Whole};
 use super::{LEAF_BYTES, WHOLE_BYTES};
 use crate::databases::RESERVED;
 use crate::held::Held;
-use crate::lookup::Key;
+use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -22,7 +22,14 @@ pub(crate) struct Writes {
     pub leaves: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The value; `None` if that stays as it is.
     pub held: Option<Held>,
+    /// Whether nothing has the names of the leaves yet (O3), so that there is nothing to be looked up, nor to be brought.
+    pub are_new: bool,
 }
+
+/// What is put for a collection at once takes less than this: a frame's length has 32 bits.
+const MAX_FRAME_BYTES: u64 = 1 << 31;
+
+const TOO_LARGE: Stop = Stop::error("ERR the collection is too large to be written at once");
 
 impl Writes {
     /// What is put under `key` takes so many bytes at most.
@@ -63,11 +70,19 @@ impl<D: Disk> Partition<D> {
                 return self.split(key, head, pairs, expires_at_ms);
             }
         }
-        Writes { leaves: Vec::new(), held: Some(held) }
+        Writes { leaves: Vec::new(), held: Some(held), are_new: false }
     }
 
     /// A root and its leaves, out of an image's pairs.
-    pub(super) fn split(&mut self, key: Key<'_>, head: Head, pairs: &[u8], expires_at_ms: Option<u64>) -> Writes {
+    fn split(&mut self, key: Key<'_>, head: Head, pairs: &[u8], expires_at_ms: Option<u64>) -> Writes {
+        let (root, contents) = self.deal(head, pairs);
+        let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+        let leaves = contents.into_iter().enumerate().map(|(i, bytes)| (name(i as u32), Some(bytes))).collect();
+        Writes { leaves, held: Some(Held::root(root.write(), expires_at_ms)), are_new: true }
+    }
+
+    /// Deals an image's pairs out to leaves, for a collection that was whole till now.
+    pub(super) fn deal(&mut self, head: Head, pairs: &[u8]) -> (Root, Vec<Vec<u8>>) {
         let most = u32::try_from(head.count).unwrap_or(u32::MAX);
         let leaves = u32::try_from(pairs.len() as u64 / LEAF_BYTES).unwrap_or(u32::MAX).clamp(2, most.max(2));
         let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id() };
@@ -78,9 +93,7 @@ impl<D: Disk> Partition<D> {
             root.next += 1;
         }
         root.bytes = contents.iter().map(|leaf| leaf.len() as u64).sum();
-        let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
-        let leaves = contents.into_iter().enumerate().map(|(i, bytes)| (name(i as u32), Some(bytes))).collect();
-        Writes { leaves, held: Some(Held::root(root.write(), expires_at_ms)) }
+        (root, contents)
     }
 
     /// Makes sure that what is to be written under `key` can be, and `more` bytes of other records, all into one frame.
@@ -94,8 +107,11 @@ impl<D: Disk> Partition<D> {
         more: u64,
         purpose: Purpose,
     ) -> Result<(), Stop> {
-        for (name, _) in &writes.leaves {
-            self.bring_leaf(name)?;
+        if writes.size(key) + more > MAX_FRAME_BYTES {
+            return Err(TOO_LARGE);
+        }
+        if !writes.are_new {
+            self.bring_named(writes.leaves.iter().map(|(name, _)| name))?;
         }
         #[cfg(any(test, feature = "sim"))]
         if plant::is(Plant::O1) {
@@ -119,8 +135,14 @@ impl<D: Disk> Partition<D> {
                     continue;
                 }
             }
+            #[allow(unused_mut)]
+            let mut is_new = writes.are_new;
+            #[cfg(any(test, feature = "sim"))]
+            if plant::is(Plant::O3) {
+                is_new = false;
+            }
             // looked up right before: each put may move others in the index
-            let old = self.peek(name);
+            let old = if is_new { Lookup::Absent } else { self.peek(name) };
             match bytes {
                 Some(bytes) => self.put(name, Value::Bytes(bytes), None, old),
                 None => {
@@ -135,7 +157,13 @@ impl<D: Disk> Partition<D> {
                 let old = self.peek(key);
                 self.put(key, held.value(), held.expires_at_ms(), old);
             }
-            None => self.touch(key),
+            // a write is a use, also of a root that stays where it is
+            None => {
+                if let Some(found) = self.peek(key).live() {
+                    self.visit(found.slot);
+                }
+                self.touch(key);
+            }
         }
     }
 }

@@ -52,16 +52,16 @@ impl<D: Disk> Partition<D> {
         self.hasher.hash(RESERVED, element) as u32
     }
 
-    /// Has a leaf's record brought, if it is not in memory.
+    /// Has these records of leaves brought, if they are not in memory.
     ///
     /// # Errors
-    /// [`Stop::Cold`] if it is not here yet, and see [`Stop`].
-    pub(super) fn bring_leaf(&mut self, name: &[u8]) -> Result<(), Stop> {
+    /// [`Stop::Cold`] if not all of them are here yet, and see [`Stop`].
+    pub(super) fn bring_named<K: AsRef<[u8]>>(&mut self, names: impl Iterator<Item = K>) -> Result<(), Stop> {
         #[cfg(any(test, feature = "sim"))]
         if emberkv_log::plant::is(emberkv_log::plant::Plant::O4) {
             return Ok(());
         }
-        if self.log.table().has_cold() { self.bring_keys(RESERVED, std::iter::once(name)) } else { Ok(()) }
+        if self.log.table().has_cold() { self.bring_names(names.map(|name| (RESERVED, name))) } else { Ok(()) }
     }
 
     /// Has all leaves of a collection brought.
@@ -69,18 +69,8 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// As above.
     pub(super) fn bring_leaves(&mut self, key: Key<'_>, root: Root) -> Result<(), Stop> {
-        if !self.log.table().has_cold() {
-            return Ok(());
-        }
-        let mut missing = Ok(());
-        for number in 0..root.leaves {
-            let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
-            match self.bring_leaf(&name) {
-                Err(Stop::Cold(address)) => missing = Err(Stop::Cold(address)),
-                other => other?,
-            }
-        }
-        missing
+        let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+        self.bring_named((0..root.leaves).map(name))
     }
 
     /// Has the leaves brought that these elements are in.
@@ -96,16 +86,9 @@ impl<D: Disk> Partition<D> {
         if !self.log.table().has_cold() {
             return Ok(());
         }
-        let mut missing = Ok(());
-        for element in elements {
-            let number = root.leaf_of(self.element_hash(element));
-            let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
-            match self.bring_leaf(&name) {
-                Err(Stop::Cold(address)) => missing = Err(Stop::Cold(address)),
-                other => other?,
-            }
-        }
-        missing
+        let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+        let names: Vec<_> = elements.map(|element| name(root.leaf_of(self.element_hash(element)))).collect();
+        self.bring_named(names.into_iter())
     }
 
     /// Shows the pairs of one leaf.
@@ -131,7 +114,7 @@ impl<D: Disk> Partition<D> {
     /// [`Stop::Cold`] if it is not here yet, and see [`Stop`].
     pub(super) fn leaf(&mut self, db: DbId, key: &[u8], id: u64, number: u32) -> Result<Option<Found>, Stop> {
         let name = LeafName { db, id, number, key }.write();
-        self.bring_leaf(&name)?;
+        self.bring_named(std::iter::once(&name))?;
         let lookup = self.lookup(self.key(RESERVED, &name))?;
         Ok(lookup.live())
     }

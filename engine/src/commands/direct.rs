@@ -73,7 +73,15 @@ impl PartitionReader {
         // the others ask about a key, and not for what it holds
         let is_read = matches!(
             request.id,
-            CommandId::Get | CommandId::Strlen | CommandId::Getrange | CommandId::Substr | CommandId::Touch
+            CommandId::Get
+                | CommandId::Strlen
+                | CommandId::Getrange
+                | CommandId::Substr
+                | CommandId::Touch
+                | CommandId::Hget
+                | CommandId::Hexists
+                | CommandId::Hlen
+                | CommandId::Hstrlen
         );
         let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,

@@ -1,10 +1,13 @@
 //! Records that are not in memory: brought when they are asked for, and looked at before they are believed.
 
 use emberkv_log::disk::Disk;
+use emberkv_log::disk::sim::Choices;
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Address, SyncPolicy, segment_name};
+use emberkv_log::{Address, DbId, SyncPolicy, Whose, segment_name};
+use emberkv_resp::schema::CommandId;
+use emberkv_resp::{Output, Protocol, Reply};
 
-use super::rig::{NIL, Rig, bulk};
+use super::rig::{NIL, Rig, bulk, with_args, words};
 use crate::{Partition, Request, Stop};
 
 const KEYS: usize = 300;
@@ -66,6 +69,30 @@ fn every_key_is_found_whatever_is_in_memory() {
     rig.check_counts();
     let contents = rig.contents();
     assert!(rig.killed().contents() == contents);
+}
+
+#[test]
+fn what_one_command_needs_stays_until_it_has_all_of_it() {
+    let mut rig = cold();
+    let line: String = (0..100).map(|i| format!(" key{i:03}")).collect();
+    let words = words(&format!("mget{line}"));
+    // each record that comes is followed by a look at the others, and by a cut to what two of them take
+    let limit = 1200;
+    let mut choices = Choices::new(3);
+    for _ in 0..5000 {
+        let done = with_args(&words, |args| {
+            let request = Request { id: CommandId::Mget, db: DbId(0), args, whose: Whose::default() };
+            let mut output = Output::new();
+            rig.partition.execute(request, &mut Reply::new(&mut output, Protocol::Resp2))
+        });
+        rig.partition.log.shrink_kept(limit);
+        match done {
+            Ok(()) => return assert!(rig.partition.log.kept_bytes() <= limit, "nothing is held any more"),
+            Err(Stop::Cold(_)) => drop(rig.run_job(&mut choices)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("it never has all of it")
 }
 
 #[test]

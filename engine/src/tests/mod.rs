@@ -8,6 +8,7 @@ mod eviction;
 mod expiry;
 mod foreign;
 mod forged;
+mod hashes;
 mod keyspace;
 mod lives;
 mod model;

@@ -34,6 +34,11 @@ impl Strings {
         self.ends.len()
     }
 
+    /// How many bytes they have together.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

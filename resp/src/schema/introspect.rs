@@ -4,7 +4,6 @@ use crate::args::Args;
 use crate::glob;
 use crate::reply::Reply;
 
-use super::keys;
 use super::lookup::by_id;
 use super::{
     Argument, ArgumentKind, Begin, COMMANDS, Categories, Command, CommandId, Find, Flags, KeyFlags, KeySpec, Names,
@@ -289,11 +288,8 @@ fn get_keys(names: &Names, request: Args<'_>, write: impl Fn(&[u8], KeyFlags, &m
     match command.keys(request) {
         Ok(found) => {
             reply.array(found.count());
-            for spec in command.specs_for(request) {
-                // all were found, so each is
-                for index in keys::of(std::slice::from_ref(spec), request).into_iter().flatten() {
-                    write(request.at(index), spec.flags_in(command.id, request), reply);
-                }
+            for (index, flags) in command.routed_with_flags(request) {
+                write(request.at(index), flags, reply);
             }
         }
         Err(_) if command.flags.contains(Flags::NO_MANDATORY_KEYS) => reply.array(0),

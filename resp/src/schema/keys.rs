@@ -35,26 +35,46 @@ impl Command {
     /// When the arguments contradict themselves.
     #[inline]
     pub fn keys<'a>(&self, args: Args<'a>) -> Result<Keys<'a>, InvalidKeys> {
-        of(self.specs_for(args), args)
+        match self.id {
+            CommandId::Migrate => Ok(migrated(args)),
+            _ => of(self.keys, args),
+        }
     }
 
-    /// Which specifications a request's keys are found by: MIGRATE's first key is none if KEYS follow.
-    pub(super) fn specs_for(&self, args: Args<'_>) -> &'static [KeySpec] {
-        let is_several = self.id == CommandId::Migrate
-            && args.get(3).is_some_and(<[u8]>::is_empty)
-            && args.from(6).iter().any(|word| word.eq_ignore_ascii_case(b"KEYS"));
-        if is_several { &self.keys[1..] } else { self.keys }
+    /// Which specifications a request's keys are found by: of MIGRATE the first key, or those behind KEYS.
+    fn specs_for(&self, args: Args<'_>) -> &'static [KeySpec] {
+        match self.id {
+            CommandId::Migrate if migrated_from(args).is_some() => &self.keys[1..],
+            CommandId::Migrate => &self.keys[..1],
+            _ => self.keys,
+        }
+    }
+
+    /// The indexes that one of these finds; none if the arguments contradict themselves.
+    fn found_by<'a>(&self, spec: &'static KeySpec, args: Args<'a>) -> impl Iterator<Item = usize> + use<'a> {
+        let found = match self.id {
+            CommandId::Migrate => Ok(migrated(args)),
+            _ => of(std::slice::from_ref(spec), args),
+        };
+        found.into_iter().flatten()
+    }
+
+    /// The indexes of the keys in a request, each with what the request does to it, also of what is no key, though routed like one.
+    pub(super) fn routed_with_flags<'a>(
+        &'static self,
+        args: Args<'a>,
+    ) -> impl Iterator<Item = (usize, KeyFlags)> + use<'a> {
+        self.specs_for(args).iter().flat_map(move |spec| {
+            let flags = spec.flags_in(self.id, args);
+            self.found_by(spec, args).map(move |i| (i, flags))
+        })
     }
 
     /// The indexes of the keys in a request, each with what the request does to it. There are none if its arguments contradict
     /// themselves; what is no key, though routed like one, is left out.
     pub fn keys_with_flags<'a>(&'static self, args: Args<'a>) -> impl Iterator<Item = (usize, KeyFlags)> + use<'a> {
         let is_valid = self.keys(args).is_ok();
-        let specs = self.specs_for(args).iter().filter(move |spec| is_valid && !spec.flags.contains(KeyFlags::NOT_KEY));
-        specs.flat_map(move |spec| {
-            let flags = spec.flags_in(self.id, args);
-            of(std::slice::from_ref(spec), args).into_iter().flatten().map(move |i| (i, flags))
-        })
+        self.routed_with_flags(args).filter(move |(_, flags)| is_valid && !flags.contains(KeyFlags::NOT_KEY))
     }
 
     /// First key, last key and step as COMMAND has always told them: what one range can say of all the
@@ -97,6 +117,15 @@ impl KeySpec {
         let how = if gets { KeyFlags::RW.and(KeyFlags::ACCESS) } else { KeyFlags::OW };
         how.and(KeyFlags::UPDATE)
     }
+}
+
+/// The keys of a MIGRATE. COMMAND tells that KEYS is searched for from the end, and that this is not all; what is found so may be a key.
+fn migrated(args: Args<'_>) -> Keys<'_> {
+    let range = match migrated_from(args) {
+        Some(next) => Range { next, end: args.len(), step: 1 },
+        None => Range { next: 3, end: 4, step: 1 },
+    };
+    Keys { args, specs: [].iter(), range }
 }
 
 #[inline]
@@ -180,6 +209,26 @@ fn searched_range(spec: &KeySpec, args: Args<'_>) -> Result<Range, InvalidKeys> 
         }
         Find::Unknown => Ok(NOTHING),
     }
+}
+
+/// Where the keys of a MIGRATE begin that are behind KEYS; `None` if its key is its third argument. Its options are read as it reads
+/// them: of what follows the first KEYS each word is a key, and a password may be called KEYS.
+pub fn migrated_from(args: Args<'_>) -> Option<usize> {
+    let mut at = 6;
+    while let Some(option) = args.get(at) {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+        if is(b"keys") {
+            return args.at(3).is_empty().then_some(at + 1);
+        }
+        at += if is(b"auth") {
+            2
+        } else if is(b"auth2") {
+            3
+        } else {
+            1
+        };
+    }
+    None
 }
 
 /// The argument where a specification's keys begin; None where there are none.

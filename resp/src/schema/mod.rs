@@ -40,7 +40,7 @@ mod usage;
 
 pub use command::{Argument, ArgumentKind, Arity, Begin, Command, Deprecation, Find, Group, KeySpec, Runs};
 pub use introspect::command;
-pub use keys::{InvalidKeys, Keys};
+pub use keys::{InvalidKeys, Keys, migrated_from};
 pub use lookup::{Names, all, lookup, lookup_full, resolve};
 pub use resolve::{Unresolved, arity_error};
 pub use sets::{ArgumentFlags, Categories, Flags, KeyFlags};

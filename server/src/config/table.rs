@@ -152,7 +152,7 @@ directives! {
             "let clients that come again go on with what was agreed before";
         TlsSessionCacheSize tls_session_cache_size: u32 = 20_480, "tls-session-cache-size", Runtime,
             Number::<u32>::new(0, INT),
-            "how many of these are kept";
+            "how many of these are kept, at most 65536; 0: so many";
     }
     "users" {
         Users users: Vec<UserLine> = Vec::new(), "user", FileOnly, UserLines,

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use emberkv_engine::Watch;
 use emberkv_engine::transact::{Line, Outcome, Plan, Watched};
@@ -85,14 +86,15 @@ impl Shard {
         connection.commands += 1;
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
-        self.meter.count(command.id);
         let order = match order {
             Err(text) => {
+                self.meter.count(command.id);
                 self.meter.fail(command.id, text.as_bytes());
                 self.with_reply(conn, |reply| reply.error(&text));
                 return Ok(());
             }
             Ok(order) if order.keys.is_empty() => {
+                self.meter.count(command.id);
                 self.with_reply(conn, |reply| reply.simple("NOKEY"));
                 return Ok(());
             }
@@ -109,7 +111,8 @@ impl Shard {
             are_gone: false,
             error: None,
         });
-        let Some(asks) = self.asks(conn, None) else { return Ok(()) };
+        let timed = self.timed(command.id, args);
+        let Some(asks) = self.asks(conn, timed) else { return Ok(()) };
         self.migrate_from_the_beginning(asks, migration);
         Ok(())
     }
@@ -197,13 +200,14 @@ impl Shard {
         if parcelled.is_empty() {
             return self.end_migration(asks, End::NoKey);
         }
+        let read = Instant::now();
         let (me, peers, order) = (self.me, Arc::clone(&self.peers), Arc::clone(&migration.order));
         migration.are_gone = parcelled.iter().all(|one| matches!(one, Parcelled::Gone(_)));
         self.guard = None; // a thread takes system calls (D12)
         let (run, started) = std::sync::mpsc::sync_channel::<(Asks, Box<Migration>)>(1);
         let thread = std::thread::Builder::new().name("migrate".into()).spawn(move || {
             let Ok((asks, migration)) = started.recv() else { return };
-            let sent = send(&order, &parcelled);
+            let sent = send(&order, &parcelled, read);
             let keys = parcelled.iter().map(|one| one.key().into()).collect();
             peers.send(me, Message::Migrated(Box::new(Delivered { asks, migration, keys, sent })));
         });

@@ -151,7 +151,7 @@ impl<D: Driver> Core<D> {
             let timeout = if is_woken { Duration::ZERO } else { Duration::from_millis(100) };
             let (mut under_way, mut more) = (false, false);
             for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
-                while own.partition.sweep(1 << 12) {}
+                while Instant::now() < until && own.partition.sweep(1 << 12) {}
                 more |= own.partition.save_some(PAGES_AT_END);
                 under_way |= own.partition.is_saving();
                 own.partition.log_mut().end_turn();

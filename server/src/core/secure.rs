@@ -7,8 +7,8 @@ use crate::core::turn::Core;
 use crate::driver::{ConnId, Driver, Received};
 use crate::tls::{HANDSHAKE_MS, Took};
 
-/// Steps of handshakes that are done in a turn: one takes as long as some hundred commands, and whoever has shaken hands before
-/// should not wait for many of them.
+/// Steps of handshakes that are done in a turn: one signs, or checks a signature, and whoever has shaken hands before should not wait for
+/// many of them.
 const HANDSHAKES_PER_TURN: usize = 4;
 
 impl Connection {
@@ -39,7 +39,7 @@ impl Shard {
     pub fn overdue_handshakes(&self) -> Vec<ConnId> {
         let is_overdue = |conn: &ConnId| {
             self.connections.get(*conn).is_some_and(|connection| {
-                connection.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+                connection.tls.as_ref().is_some_and(|tls| tls.is_handshaking() && !tls.is_in_line)
                     && self.up_ms.saturating_sub(connection.created_ms) > HANDSHAKE_MS
             })
         };
@@ -73,13 +73,14 @@ impl<D: Driver> Core<D> {
         };
         let Some(tls) = &mut connection.tls else { return self.driver.recycle(received) };
         if tls.is_handshaking() {
-            // also what comes behind it in the meantime
-            let fits = tls.keep(bytes);
+            // also what comes behind it in the meantime, and no more than that
+            let is_much = tls.keep(bytes);
             self.driver.recycle(received);
-            if !fits {
-                tracing::debug!(client = connection.id, "client closed: its handshake is too long");
-                self.shard.condemned.push((conn, connection.id));
-            } else if !std::mem::replace(&mut tls.is_in_line, true) {
+            if is_much && !connection.paused && !connection.eof {
+                connection.paused = true;
+                self.driver.pause(conn);
+            }
+            if !std::mem::replace(&mut tls.is_in_line, true) {
                 self.handshakes.push_back(conn);
             }
             return;
@@ -105,6 +106,9 @@ impl<D: Driver> Core<D> {
                 self.shard.know_by_certificate(conn);
             }
             self.took(conn, result);
+            // it may have been waited for to go on, or to end
+            self.read_on(conn);
+            self.shard.touch(conn);
         }
     }
 

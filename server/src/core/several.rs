@@ -70,12 +70,7 @@ impl Shard {
         connection.commands += 1;
         connection.last_command = Some(command.id);
         self.stats.commands += 1;
-        let is_alone = self.meter.begin(command.id, args, 0);
-        let timed =
-            is_alone.then(|| Box::new((command.id, Instant::now(), Slow::new(command.id, args, 0, self.now_ms))));
-        if timed.is_none() {
-            self.meter.count(command.id);
-        }
+        let timed = self.timed(command.id, args);
         self.begin(conn, plan, timed);
         Routed::Done
     }
@@ -131,21 +126,40 @@ impl Shard {
         drop(turn);
     }
 
-    /// A reply, if its client is still there.
-    pub(super) fn finish(&mut self, asks: Asks, write: impl FnOnce(&Connection, &mut Output)) {
-        let Asks { conn, client, piece, .. } = asks;
-        let Some(connection) = self.connections.get_mut(conn).filter(|connection| connection.id == client) else {
-            return;
-        };
+    /// A command begins that is counted now, unless it is to be timed by itself.
+    pub(super) fn timed(&mut self, id: CommandId, args: Args<'_>) -> Timed {
+        let is_alone = self.meter.begin(id, args, 0);
+        let timed = is_alone.then(|| Box::new((id, Instant::now(), Slow::new(id, args, 0, self.now_ms))));
+        if timed.is_none() {
+            self.meter.count(id);
+        }
+        timed
+    }
+
+    /// A command has ended. Where its reply goes, if its client is still there, and has not left its place to another one.
+    fn has_ended(&mut self, asks: Asks) -> Option<(ConnId, u64)> {
+        let Asks { conn, client, piece, timed, .. } = asks;
+        if let Some((id, began, slow)) = timed.map(|timed| *timed)
+            && let Some(micros) = self.meter.add(id, began.elapsed(), self.now_ms)
+        {
+            self.note_slow(conn, Slow { micros, ..slow });
+        }
+        let connection = self.connections.get_mut(conn).filter(|connection| connection.id == client)?;
         connection.several -= 1;
-        let is_last = connection.several == 0;
-        let mut output = Output::new();
-        write(connection, &mut output);
-        connection.pieces.answer(piece, output);
-        if is_last {
+        if connection.several == 0 {
             self.resumable.push(conn);
         }
         self.touch(conn);
+        Some((conn, piece))
+    }
+
+    /// A reply, if its client is still there.
+    pub(super) fn finish(&mut self, asks: Asks, write: impl FnOnce(&Connection, &mut Output)) {
+        let Some((conn, piece)) = self.has_ended(asks) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let mut output = Output::new();
+        write(connection, &mut output);
+        connection.pieces.answer(piece, output);
     }
 
     /// Whether a request has to wait until the connection's commands over several partitions have ended. A further one of
@@ -184,18 +198,9 @@ impl Shard {
                         self.migrate_on(asks, migration, outcome);
                     }
                 }
-                Effect::Finish { client: Asks { conn, client, piece, timed, .. }, outcome } => {
-                    if let Some((id, began, slow)) = timed.map(|timed| *timed)
-                        && let Some(micros) = self.meter.add(id, began.elapsed(), self.now_ms)
-                    {
-                        self.note_slow(conn, Slow { micros, ..slow });
-                    }
+                Effect::Finish { client: asks, outcome } => {
+                    let Some((conn, piece)) = self.has_ended(asks) else { continue };
                     let Some(connection) = self.connections.get_mut(conn) else { continue };
-                    if connection.id != client {
-                        continue; // its client has gone, and another one has its place
-                    }
-                    connection.several -= 1;
-                    let is_last = connection.several == 0;
                     if let Some(multi) = connection.executing.take() {
                         self.executed(conn, piece, &multi, outcome);
                     } else {
@@ -203,10 +208,6 @@ impl Shard {
                         outcome.write(&mut Reply::new(&mut output, connection.protocol));
                         connection.pieces.answer(piece, output);
                     }
-                    if is_last {
-                        self.resumable.push(conn);
-                    }
-                    self.touch(conn);
                 }
                 Effect::Decided(ticket) => {
                     if let Data::Ready(owned) = &self.data {

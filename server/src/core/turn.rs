@@ -477,7 +477,7 @@ impl<D: Driver> Core<D> {
     }
 
     /// Receives again from a connection that was paused, once nothing keeps its requests from being executed.
-    fn read_on(&mut self, conn: ConnId) {
+    pub(super) fn read_on(&mut self, conn: ConnId) {
         if let Some(connection) = self.shard.connections.get_mut(conn)
             && connection.stall.is_none()
             && connection.paused

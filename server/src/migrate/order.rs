@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use emberkv_resp::schema::migrated_from;
 use emberkv_resp::{Args, format};
 
 const SYNTAX: &str = "ERR syntax error";
@@ -11,6 +12,9 @@ const KEY_AND_KEYS: &str = "ERR When using MIGRATE KEYS option, the key argument
 
 /// What redis waits where it is told to wait no time.
 const USUAL_MS: u64 = 1000;
+
+/// No step waits longer, whatever it is told: who waits for ever keeps a thread, and keeps others from moving keys.
+const LONGEST_MS: u64 = 600_000;
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,10 +66,9 @@ impl Order {
                 auth = vec![args.at(at + 1).to_vec(), password.to_vec()];
                 at += 2;
             } else if is(b"keys") {
-                if !args.at(3).is_empty() {
-                    return Err(KEY_AND_KEYS.into());
-                }
-                keys = args.from(at + 1).iter().map(Into::into).collect();
+                // the same that its client must be allowed to touch
+                let Some(first) = migrated_from(args) else { return Err(KEY_AND_KEYS.into()) };
+                keys = args.from(first).iter().map(Into::into).collect();
                 break;
             } else {
                 return Err(SYNTAX.into());
@@ -75,7 +78,7 @@ impl Order {
         let timeout_ms = format::parse_integer(args.at(5)).ok_or(NOT_A_NUMBER)?;
         let db = format::parse_integer(args.at(4)).ok_or(NOT_A_NUMBER)?;
         let timeout_ms = u64::try_from(timeout_ms).ok().filter(|ms| *ms > 0).unwrap_or(USUAL_MS);
-        let timeout = Duration::from_millis(timeout_ms);
+        let timeout = Duration::from_millis(timeout_ms.min(LONGEST_MS));
         Ok(Self { host: text(1), port: text(2), db, timeout, copy, replace, auth, keys })
     }
 }
@@ -99,6 +102,11 @@ mod tests {
         let order = parse("migrate h 1 '' 0 0 auth2 me pw keys a copy").unwrap();
         assert_eq!((order.keys.len(), order.copy, order.auth.len(), order.timeout.as_millis()), (2, false, 2, 1000));
         assert_eq!(parse("migrate h 1 '' 0 1 keys").unwrap().keys.len(), 0);
+        // what a client must be allowed to touch is what is moved
+        assert_eq!(parse("migrate h 1 '' 0 1 keys a keys b").unwrap().keys.len(), 3);
+        assert_eq!(parse("migrate h 1 '' 0 1 auth keys").unwrap().keys, [Box::from(&b""[..])]);
+        assert_eq!(parse("migrate h 1 '' 0 1 auth2 keys keys keys a").unwrap().keys.len(), 1);
+        assert_eq!(parse("migrate h 1 k 0 9000000000000000").unwrap().timeout, Duration::from_secs(600));
         assert!(!format!("{:?}", parse("migrate h 1 k 2 3 auth secret")).contains("secret"));
     }
 

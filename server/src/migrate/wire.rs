@@ -2,13 +2,14 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Instant;
 
 use super::Order;
 
 /// A key on its way.
 #[derive(Debug)]
 pub(crate) enum Parcelled {
-    /// Its value, as DUMP has it, and how long it lives, in ms; 0: for ever. `again`: what is there in its name was sent by us, and is
+    /// Its value, as DUMP has it, and how long it lives from when it was read, in ms; 0: for ever. `again`: what is there in its name was sent by us, and is
     /// written over.
     Value { key: Box<[u8]>, payload: Vec<u8>, ttl_ms: u64, again: bool },
     /// It was sent before, and is not here any more: it goes there too.
@@ -32,8 +33,8 @@ pub(crate) struct Sent {
     pub error: Option<String>,
 }
 
-/// Sends keys.
-pub(crate) fn send(order: &Order, parcelled: &[Parcelled]) -> Sent {
+/// Sends keys that were read at a time.
+pub(crate) fn send(order: &Order, parcelled: &[Parcelled], read: Instant) -> Sent {
     let mut sent = Sent { taken: Vec::new(), error: None };
     let stream = match connect(order) {
         Ok(stream) => stream,
@@ -47,7 +48,7 @@ pub(crate) fn send(order: &Order, parcelled: &[Parcelled]) -> Sent {
             return sent;
         }
     };
-    if let Err(failed) = talk(stream, order, parcelled, &mut sent) {
+    if let Err(failed) = talk(stream, order, parcelled, read, &mut sent) {
         let what = match failed {
             Failed::Writing => "writing",
             Failed::Reading => "reading",
@@ -80,7 +81,13 @@ enum Failed {
     Reading,
 }
 
-fn talk(mut stream: TcpStream, order: &Order, parcelled: &[Parcelled], sent: &mut Sent) -> Result<(), Failed> {
+fn talk(
+    mut stream: TcpStream,
+    order: &Order,
+    parcelled: &[Parcelled],
+    read: Instant,
+    sent: &mut Sent,
+) -> Result<(), Failed> {
     let reader = stream.try_clone().map_err(|_| Failed::Reading)?;
     let mut reader = BufReader::new(reader);
     let mut ask = |words: &[&[u8]]| -> Result<Result<(), String>, Failed> {
@@ -105,7 +112,7 @@ fn talk(mut stream: TcpStream, order: &Order, parcelled: &[Parcelled], sent: &mu
         let answer = match one {
             Parcelled::Gone(key) => ask(&[b"DEL", key])?,
             Parcelled::Value { key, payload, ttl_ms, again } => {
-                let ttl = ttl_ms.to_string();
+                let ttl = left(*ttl_ms, read).to_string();
                 let words = [&b"RESTORE"[..], key, ttl.as_bytes(), payload, b"REPLACE"];
                 ask(&words[..if *again || order.replace { 5 } else { 4 }])?
             }
@@ -116,6 +123,13 @@ fn talk(mut stream: TcpStream, order: &Order, parcelled: &[Parcelled], sent: &mu
         }
     }
     Ok(())
+}
+
+/// What is left of a ttl: the keys before it may have taken long.
+fn left(ttl_ms: u64, read: Instant) -> u64 {
+    let gone = u64::try_from(read.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // 0 would be for ever
+    if ttl_ms == 0 { 0 } else { ttl_ms.saturating_sub(gone).max(1) }
 }
 
 /// The longest line that is read: nothing that is asked for is answered with more.
@@ -144,7 +158,16 @@ fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_ttl_grows_shorter_on_the_way_and_never_into_for_ever() {
+        let long_ago = Instant::now() - Duration::from_secs(5);
+        assert!((54_000..=55_000).contains(&left(60_000, long_ago)));
+        assert_eq!((left(4_000, long_ago), left(0, long_ago)), (1, 0));
+    }
 
     #[test]
     fn replies_are_lines() {

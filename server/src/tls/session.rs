@@ -83,10 +83,10 @@ impl Tls {
         self.is_sending || self.is_in_line
     }
 
-    /// Keeps bytes of a handshake for its turn; false if there are too many.
+    /// Keeps bytes of a handshake for its turn, and of what the client sends behind it. Whether no more should come before that.
     pub fn keep(&mut self, bytes: &[u8]) -> bool {
         self.input.extend_from_slice(bytes);
-        self.input.len() <= HANDSHAKE_BYTES
+        self.input.len() > HANDSHAKE_BYTES
     }
 
     /// What was kept.

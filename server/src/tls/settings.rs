@@ -12,6 +12,9 @@ use rustls::{RootCertStore, ServerConfig, version};
 
 use crate::config::{AuthClients, Config, Protocols};
 
+/// Sessions that are kept at most: there is memory for all of them from the beginning.
+const MOST_SESSIONS: u32 = 1 << 16;
+
 /// Why there is no TLS as the configuration wants it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
@@ -111,7 +114,11 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsErr
     };
     let mut made = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
     if config.tls_session_caching {
-        let sessions = usize::try_from(config.tls_session_cache_size).unwrap_or(usize::MAX);
+        let sessions = match config.tls_session_cache_size {
+            0 => MOST_SESSIONS,
+            size => size.min(MOST_SESSIONS),
+        };
+        let sessions = usize::try_from(sessions).unwrap_or(usize::MAX);
         made.session_storage = ServerSessionMemoryCache::new(sessions);
     } else {
         made.session_storage = Arc::new(NoServerSessionStorage {});

@@ -18,6 +18,12 @@ const DRAWS: u32 = 64;
 /// Fields that may be asked for more than once: what redis would never end with is refused.
 const MAX_REPEATED: u64 = 1 << 24;
 
+/// And the bytes of these.
+const MAX_REPEATED_BYTES: usize = 1 << 30;
+
+/// So many are drawn leaf by leaf, also where leaves may not be in memory.
+const FEW: u64 = 64;
+
 const OUT_OF_RANGE: Stop = Stop::error("ERR value is out of range");
 
 impl<D: Disk> Partition<D> {
@@ -26,7 +32,10 @@ impl<D: Disk> Partition<D> {
         let Some(count) = args.get(2) else {
             let (key, found) = self.read_hash(request)?;
             match found {
-                Some(found) => reply.bulk(self.random_fields(key, found, 1, true)?.at(0)),
+                Some(found) => {
+                    let drawn = self.random_fields(key, found, Wanted { count: 1, repeats: true, values: false })?;
+                    if drawn.is_empty() { reply.null() } else { reply.bulk(drawn.at(0)) }
+                }
                 None => reply.null(),
             }
             return Ok(());
@@ -46,31 +55,33 @@ impl<D: Disk> Partition<D> {
             return Err(OUT_OF_RANGE);
         }
         let (key, found) = self.read_hash(request)?;
-        let pairs = match found {
-            Some(found) if count != 0 => self.random_fields(key, found, count.unsigned_abs(), count < 0)?,
+        let wanted = Wanted { count: count.unsigned_abs(), repeats: count < 0, values };
+        let drawn = match found {
+            Some(found) if count != 0 => self.random_fields(key, found, wanted)?,
             _ => Strings::default(),
         };
         let nests = values && reply.protocol() == Protocol::Resp3;
-        reply.array(if values && !nests { pairs.len() } else { pairs.len() / 2 });
-        for i in (0..pairs.len()).step_by(2) {
-            if nests {
+        reply.array(if nests { drawn.len() / 2 } else { drawn.len() });
+        for (i, string) in drawn.iter().enumerate() {
+            if nests && i.is_multiple_of(2) {
                 reply.array(2);
             }
-            reply.bulk(pairs.at(i));
-            if values {
-                reply.bulk(pairs.at(i + 1));
-            }
+            reply.bulk(string);
         }
         Ok(())
     }
 
-    /// So many fields of a hash, and their values, in turn: any, or different ones, of which there may be fewer.
-    fn random_fields(&mut self, key: Key<'_>, found: Found, count: u64, repeats: bool) -> Result<Strings, Stop> {
+    /// Fields of a hash, each with its value behind it if that is wanted. Of different ones there may be fewer.
+    fn random_fields(&mut self, key: Key<'_>, found: Found, wanted: Wanted) -> Result<Strings, Stop> {
         let size = self.head(found).map_or(0, |head| head.count);
         let before = self.random;
+        // leaf by leaf a draw begins anew with each that is not in memory
+        let may_draw = wanted.count <= FEW || !self.log.table().has_cold();
         let drawn = match self.root(found) {
-            Some(root) if repeats || count.saturating_mul(3) < size => self.draw_fields(key, root, count, repeats),
-            _ => self.choose_fields(key, found, count, size, repeats),
+            Some(root) if may_draw && (wanted.repeats || wanted.count.saturating_mul(3) < size) => {
+                self.draw_fields(key, root, wanted)
+            }
+            _ => self.choose_fields(key, found, wanted),
         };
         if matches!(drawn, Err(Stop::Cold(_))) {
             self.random = before; // it draws the same when that has come
@@ -79,32 +90,26 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Out of all that there are.
-    fn choose_fields(
-        &mut self,
-        key: Key<'_>,
-        found: Found,
-        count: u64,
-        size: u64,
-        repeats: bool,
-    ) -> Result<Strings, Stop> {
+    fn choose_fields(&mut self, key: Key<'_>, found: Found, wanted: Wanted) -> Result<Strings, Stop> {
         let mut all = Strings::default();
-        self.each_pair(key, found, |pair| {
-            all.push(pair.field);
-            all.push(pair.value);
-        })?;
-        let mut chosen = Strings::default();
-        let mut take = |i: usize| {
-            chosen.push(all.at(2 * i));
-            chosen.push(all.at(2 * i + 1));
+        self.each_pair(key, found, |pair| wanted.push(&mut all, pair.field, pair.value))?;
+        let each = 1 + usize::from(wanted.values);
+        let (size, mut chosen) = ((all.len() / each) as u64, Strings::default());
+        let mut take = |i: u64| -> Result<(), Stop> {
+            let first = i as usize * each;
+            (first..first + each).for_each(|i| chosen.push(all.at(i)));
+            wanted.check(&chosen)
         };
-        if repeats {
-            (0..count).for_each(|_| take((self.next_random() % size) as usize));
+        if wanted.repeats && size > 0 {
+            for _ in 0..wanted.count {
+                take(self.next_random() % size)?;
+            }
             return Ok(chosen);
         }
-        let mut left = count.min(size);
+        let mut left = wanted.count.min(size);
         for i in 0..size {
             if self.next_random() % (size - i) < left {
-                take(i as usize);
+                take(i)?;
                 left -= 1;
             }
         }
@@ -112,31 +117,65 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Leaf by leaf, when few are wanted of many.
-    fn draw_fields(&mut self, key: Key<'_>, root: Root, count: u64, repeats: bool) -> Result<Strings, Stop> {
+    fn draw_fields(&mut self, key: Key<'_>, root: Root, wanted: Wanted) -> Result<Strings, Stop> {
         let mut drawn = Strings::default();
         let mut seen = HashSet::new();
         let mut most = 4 * (root.head.count / u64::from(root.leaves) + 1);
-        while (drawn.len() as u64) < 2 * count {
-            let mut pair = None;
-            for nth in 0.. {
+        let mut left = wanted.count;
+        while left > 0 {
+            let mut is_drawn = false;
+            // one that has fewer leaves than it says ends some time
+            for nth in 0..DRAWS.saturating_mul(root.leaves) {
                 // a leaf with twice as many is kept twice as often
                 let leaf = (self.next_random() % u64::from(root.leaves)) as u32;
                 let at = self.next_random() % most;
-                let mut pairs = Vec::new();
-                self.each_of_leaf(key, root, leaf, |pair| pairs.push((pair.field.to_vec(), pair.value.to_vec())))?;
-                most = most.max(pairs.len() as u64);
-                let at = if nth < DRAWS || pairs.is_empty() { at as usize } else { at as usize % pairs.len() };
-                if at < pairs.len() {
-                    pair = Some(pairs.swap_remove(at));
-                    break;
+                let mut count = 0;
+                self.each_of_leaf(key, root, leaf, |_| count += 1)?;
+                most = most.max(count);
+                let at = if nth < DRAWS || count == 0 { at } else { at % count };
+                if at >= count {
+                    continue;
                 }
+                let mut i = 0;
+                self.each_of_leaf(key, root, leaf, |pair| {
+                    if i == at && (wanted.repeats || seen.insert(pair.field.to_vec())) {
+                        wanted.push(&mut drawn, pair.field, pair.value);
+                        left -= 1;
+                    }
+                    i += 1;
+                })?;
+                is_drawn = true;
+                break;
             }
-            let Some((field, value)) = pair else { break };
-            if repeats || seen.insert(field.clone()) {
-                drawn.push(&field);
-                drawn.push(&value);
+            if !is_drawn {
+                break;
             }
+            wanted.check(&drawn)?;
         }
         Ok(drawn)
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    count: u64,
+    /// Whether a field may come more than once.
+    repeats: bool,
+    /// Whether the values are asked for too.
+    values: bool,
+}
+
+impl Wanted {
+    fn push(self, strings: &mut Strings, field: &[u8], value: &[u8]) {
+        strings.push(field);
+        if self.values {
+            strings.push(value);
+        }
+    }
+
+    /// What is drawn again and again is bounded: each time it is copied.
+    fn check(self, drawn: &Strings) -> Result<(), Stop> {
+        if self.repeats && drawn.bytes_len() > MAX_REPEATED_BYTES { Err(OUT_OF_RANGE) } else { Ok(()) }
     }
 }

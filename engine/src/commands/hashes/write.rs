@@ -22,6 +22,9 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let found = self.lookup_hash(key)?.live();
         let limits = self.limits.compact_hash;
+        if let Some(root) = found.and_then(|found| self.root(found)) {
+            self.bring_elements(key, root, pairs.iter().step_by(2))?;
+        }
         let mut draft = self.draft(Type::Hash, found);
         // as redis guesses, before it has looked which of them are new
         draft.fit_so_many(pairs.len() as u64 / 2, limits);
@@ -72,6 +75,9 @@ impl<D: Disk> Partition<D> {
             reply.integer(0);
             return Ok(());
         };
+        if let Some(root) = self.root(found) {
+            self.bring_elements(key, root, request.args.from(2).iter())?;
+        }
         let mut draft = self.draft(Type::Hash, Some(found));
         let mut deleted = 0;
         for field in request.args.from(2).iter() {

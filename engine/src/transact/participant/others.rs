@@ -36,7 +36,7 @@ impl<D: Disk> Partition<D> {
             Some(name) if !is_plain => (name.db, name.key),
             _ => (db, key),
         };
-        !self.locks.is_empty() && self.locks.is_held(self.key_hash(self.databases.logical(db), key))
+        self.locks.is_held(self.key_hash(self.databases.logical(db), key))
     }
 
     /// An ordinary command that touches what a transaction has must wait.
