@@ -12,6 +12,7 @@ use crate::collections::{Compact, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
+use crate::events::Events;
 use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -96,6 +97,7 @@ pub struct Partition<D: Disk> {
     /// While commands of a transaction are executed: what they have changed so far.
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
+    pub(crate) events: Events,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     pub(crate) eviction: Eviction,

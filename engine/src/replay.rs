@@ -162,6 +162,7 @@ impl Replay {
             random: log.dataset() | 1,
             overlay: None,
             watchers: crate::watch::Watchers::default(),
+            events: crate::events::Events::default(),
             compaction: Compaction::new(log.tail(), self.now_ms),
             eviction: Eviction::default(),
             log,

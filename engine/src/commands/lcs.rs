@@ -168,7 +168,7 @@ impl<D: Disk> Partition<D> {
         let keys = [1, 2].map(|i| self.key(request.db, request.args.at(i)));
         for key in keys {
             let lookup = self.lookup_string(key).map_err(not_strings)?;
-            self.count_read(lookup);
+            self.count_read(key, lookup);
         }
         let mut buffers = [TextBuf::default(), TextBuf::default()];
         let [first, second] = &mut buffers;

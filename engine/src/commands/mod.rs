@@ -22,6 +22,7 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 pub(crate) use scan::{BegunWalk, Walk};
 
+use crate::events::Cause;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -56,6 +57,7 @@ impl<D: Disk> Partition<D> {
         self.whose = request.whose;
         // from here on it is the number that records have
         let request = Request { db: self.databases.physical(request.db), ..request };
+        self.events.cause = Cause::Command(request.id);
         match request.id {
             CommandId::Get => self.get(request, reply),
             CommandId::Set => self.set_command(request, reply),

@@ -40,7 +40,7 @@ pub(crate) use plan::ScanPlace;
 pub use plan::{Extent, Plan, Route, route};
 pub use reply::Outcome;
 pub use script::{Line, Watched};
-pub use share::{Action, Answer, Ran, Run, Share, Step, Strings, Values, Vote};
+pub use share::{Action, Answer, Ran, Run, Share, Step, Strings, Task, Values, Vote};
 
 /// Names a coordinator: the core that it is on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -69,7 +69,7 @@ pub enum ToOwner {
         /// The transaction.
         ticket: TxId,
         /// The steps.
-        steps: Vec<Step>,
+        steps: Vec<Task>,
     },
     /// Append the part.
     Write {

@@ -19,7 +19,7 @@ use emberkv_resp::{Args, Output, OwnedArgs, Protocol, Reply};
 
 use super::plan::{Extent, Merge, Plan, Route, route};
 use super::reply::Outcome;
-use super::share::{Action, Answer, Run, Share, Step};
+use super::share::{Action, Answer, Run, Share, Step, Task};
 use super::staged::Staged;
 use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
@@ -90,7 +90,7 @@ enum End {
 impl Script {
     /// A step for the owner of a partition; its answer is this share of the line's.
     fn ask(&mut self, steps: &mut Steps, partition: PartitionId, line: usize, share: usize, step: Step) {
-        steps.entry(partition).or_default().push(step);
+        steps.entry(partition).or_default().push(Task { id: self.lines[line].id, step });
         self.asked.entry(partition).or_default().push(Ask { line, share });
     }
 
@@ -205,7 +205,7 @@ impl Script {
 }
 
 /// What each owner has to do next.
-pub(crate) type Steps = BTreeMap<PartitionId, Vec<Step>>;
+pub(crate) type Steps = BTreeMap<PartitionId, Vec<Task>>;
 
 impl Plan {
     /// A plan for commands that are executed together, if none of the watched keys has changed.

@@ -111,7 +111,7 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
     /// What is to be done first; more may follow, see [`super::ToOwner::Run`].
-    pub steps: Vec<Step>,
+    pub steps: Vec<Task>,
     /// How the replies are written.
     pub protocol: Protocol,
     /// The keys that it may touch.
@@ -124,6 +124,15 @@ pub struct Run {
     pub watch: Option<Watch>,
     /// Whether no other partition has a share.
     pub alone: bool,
+}
+
+/// A step, and whose it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Task {
+    /// The command.
+    pub id: CommandId,
+    /// What is to be done for it.
+    pub step: Step,
 }
 
 /// What a script has to do in one partition.

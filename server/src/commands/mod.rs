@@ -18,7 +18,7 @@ pub(crate) use acl::users_at_start;
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
 pub(crate) use debug::{NOT_ALLOWED, reply_object};
-pub(crate) use info::{Snapshot, metrics_text};
+pub(crate) use info::{Snapshot, metrics_text, shows_times};
 pub(crate) use kill::{Killed, reply_killed};
 pub(crate) use latency::AboutLatency;
 pub(crate) use pubsub::{AboutChannels, reply_channels, reply_published};

@@ -91,8 +91,8 @@ impl Shard {
         let is_away = connection.away.requests > 0;
         #[cfg(feature = "sim")]
         let is_away = is_away && !emberkv_log::plant::is(emberkv_log::plant::Plant::D1);
-        // (what its client reads is not noted: the owner knows how)
-        if is_away || connection.no_touch || !PartitionReader::answers(request) {
+        // (what its client reads is not noted: the owner knows how; and of a miss the owner tells)
+        if is_away || connection.no_touch || self.tells_misses || !PartitionReader::answers(request) {
             return false;
         }
         if std::mem::take(&mut self.has_written) {

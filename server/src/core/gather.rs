@@ -10,7 +10,7 @@ use emberkv_resp::{Output, OwnedArgs, Protocol, Reply};
 use crate::acl::Users;
 use crate::commands::{
     AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_object,
-    reply_published,
+    reply_published, shows_times,
 };
 use crate::config::Config;
 use crate::core::look::Pause;
@@ -201,7 +201,8 @@ impl Shard {
 
     fn tell(&mut self, question: &Question) -> Told {
         match question {
-            Question::Info(_) | Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot())),
+            Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot(false))),
+            Question::Info(sections) => Told::Info(Box::new(self.snapshot(shows_times(sections)))),
             Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
             Question::Config { config, users, version, .. } => {
                 self.take_over(config, users, *version);

@@ -68,6 +68,8 @@ pub(crate) enum Message {
     Errand(Box<Done>),
     /// Whether commands are looked at may have changed.
     Settle,
+    /// What has become of a key, for those who listen.
+    Publish { channel: Bytes, message: Bytes },
     /// A line for those who monitor.
     Show(Bytes),
     /// From the first core: a checkpoint is due.

@@ -13,6 +13,7 @@ mod depends;
 pub(crate) mod direct;
 mod ending;
 mod errands;
+pub(crate) mod events;
 mod expected;
 mod foreign;
 mod gather;

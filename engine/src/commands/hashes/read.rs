@@ -55,7 +55,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn read_hash<'a>(&mut self, request: Request<'a>) -> Result<(Key<'a>, Option<Found>), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_hash(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         Ok((key, lookup.live()))
     }
 

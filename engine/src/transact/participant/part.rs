@@ -5,8 +5,10 @@ use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Entry, LogPosition, MARK_BYTES, PartitionId, Refusal, TxId};
+use emberkv_resp::schema::CommandId;
 
 use super::{Open, Step};
+use crate::events::Cause;
 use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -77,6 +79,7 @@ impl<D: Disk> Partition<D> {
         let db = open.db;
         match &open.share.action {
             Action::Put { pairs, .. } => {
+                self.events.cause = Cause::Command(CommandId::Mset);
                 // the misses of all keys overlap
                 let keys = || pairs.iter().step_by(2);
                 let fingerprints: Vec<_> = keys().map(|key| self.prefetch_physical(db, key)).collect();
@@ -88,6 +91,7 @@ impl<D: Disk> Partition<D> {
                 }
             }
             Action::Delete(keys) => {
+                self.events.cause = Cause::Command(CommandId::Del);
                 self.note_delete_before(open.end);
                 for i in &open.found {
                     let key = self.key(db, keys.at(*i));

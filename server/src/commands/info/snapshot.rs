@@ -32,6 +32,8 @@ pub(crate) struct Snapshot {
     /// What is at other cores.
     pub away: usize,
     pub busy_ms: u64,
+    /// When it told.
+    pub now_ms: u64,
     /// `None`: they are being loaded.
     pub partitions: Option<Vec<PartitionSnapshot>>,
 }
@@ -81,7 +83,8 @@ impl Snapshot {
 
 impl Shard {
     /// What INFO tells of this core.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// `with_times`: how long commands take as well.
+    pub(crate) fn snapshot(&self, with_times: bool) -> Snapshot {
         let databases = self.config.databases;
         let partitions = match &self.data {
             Data::Loading { .. } => None,
@@ -131,7 +134,8 @@ impl Shard {
             errors: self.meter.errors.clone(),
             names: Kind::ALL.map(|kind| self.subscriptions.names(kind)),
             listening: self.connections.iter().filter(|connection| connection.listening.is_some()).count(),
-            commands: self.meter.rows(),
+            commands: self.meter.rows(with_times),
+            now_ms: self.now_ms,
             away: self.away.load.requests,
             busy_ms: process::thread_cpu_ms(),
             partitions,
