@@ -166,6 +166,63 @@ fn what_has_expired_on_one_core_has_on_all_by_d10() {
     assert!(a_core_lags("D10", 10), "nothing noticed that D10 is missing");
 }
 
+/// A payload goes to one core and the word that it is there to the other, in one pipeline. Whether somebody has the word, asks the payload's core, and does not find it.
+fn a_word_overtakes(plant: &str, looks: u64) -> bool {
+    let dir = common::dir("plant-turns");
+    let server = two_cores(dir.path(), plant);
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect().unwrap()).collect();
+    // they are dealt to the cores in turn: the writer is where the first reader is
+    let [writer, at_the_other, at_the_same] = &mut clients[..] else { unreachable!() };
+    let pairs = pairs();
+    (1..=looks).any(|n| {
+        let number = n.to_string();
+        // one way round the word is the writer's core's, and the payload the other's
+        let (payload, word) = (&pairs[n as usize % 2][0], &pairs[(n + 1) as usize % 2][1]);
+        writer.send(&["SET", payload, &number]);
+        writer.send(&["SET", word, &number]);
+        writer.flush().unwrap();
+        while get(at_the_same, word) < n {}
+        let found = get(at_the_other, payload);
+        (0..2).for_each(|_| assert!(writer.read().unwrap().is_ok()));
+        found < n
+    })
+}
+
+#[test]
+fn what_led_to_a_request_comes_before_it_by_d8() {
+    if !is_ember() {
+        return;
+    }
+    assert!(!a_word_overtakes("none", 500), "a word has overtaken what it told of");
+    assert!(a_word_overtakes("D8", 500), "nothing noticed that D8 is missing");
+}
+
+/// Whether a server lives that reads keys of either core from both.
+fn reads_on(plant: &str) -> bool {
+    let dir = common::dir("plant-pins");
+    let server = two_cores(dir.path(), plant);
+    let mut clients: Vec<Client> = (0..2).map(|_| server.connect().unwrap()).collect();
+    let [one, other] = &mut clients[..] else { unreachable!() };
+    pairs().iter().for_each(|[key, _]| assert!(ask(one, &["SET", key, "1"]).is_ok()));
+    (0..100).all(|_| {
+        [&mut *one, &mut *other].into_iter().all(|client| {
+            pairs().iter().all(|[key, _]| {
+                client.send(&["GET", key]);
+                client.read().is_ok()
+            })
+        })
+    })
+}
+
+#[test]
+fn a_core_that_waits_keeps_nothing_of_others_by_d12() {
+    if !is_ember() {
+        return;
+    }
+    assert!(reads_on("none"), "the server has ended");
+    assert!(!reads_on("D12"), "nothing noticed that D12 is missing");
+}
+
 /// Whether histories of a server that leaves a rule out show that.
 fn histories_notice(plant: &str, io: &str) -> bool {
     let dir = common::dir("plant");

@@ -88,10 +88,14 @@ plants! {
     D1,
     /// What a connection asks of other cores leaves some time after what it has done here can be seen.
     D7,
+    /// Commands that came by socket go ahead of what other cores have said before.
+    D8,
     /// Each core has a clock of its own.
     D10,
     /// What readers may be in is given back at once.
     D11,
+    /// A core keeps what it reads of others in memory while it waits.
+    D12,
     /// A message overtakes what its speaker has asked of other cores.
     P1,
     /// A failed sync is tried again and believed.

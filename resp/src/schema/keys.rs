@@ -36,7 +36,7 @@ impl Command {
     #[inline]
     pub fn keys<'a>(&self, args: Args<'a>) -> Result<Keys<'a>, InvalidKeys> {
         match self.id {
-            CommandId::Migrate => Ok(migrated(args)),
+            CommandId::Migrate => migrated(args),
             _ => of(self.keys, args),
         }
     }
@@ -44,7 +44,7 @@ impl Command {
     /// Which specifications a request's keys are found by: of MIGRATE the first key, or those behind KEYS.
     fn specs_for(&self, args: Args<'_>) -> &'static [KeySpec] {
         match self.id {
-            CommandId::Migrate if migrated_from(args).is_some() => &self.keys[1..],
+            CommandId::Migrate if matches!(migrated_from(args), Ok(Some(_))) => &self.keys[1..],
             CommandId::Migrate => &self.keys[..1],
             _ => self.keys,
         }
@@ -53,7 +53,7 @@ impl Command {
     /// The indexes that one of these finds; none if the arguments contradict themselves.
     fn found_by<'a>(&self, spec: &'static KeySpec, args: Args<'a>) -> impl Iterator<Item = usize> + use<'a> {
         let found = match self.id {
-            CommandId::Migrate => Ok(migrated(args)),
+            CommandId::Migrate => migrated(args),
             _ => of(std::slice::from_ref(spec), args),
         };
         found.into_iter().flatten()
@@ -120,12 +120,12 @@ impl KeySpec {
 }
 
 /// The keys of a MIGRATE. COMMAND tells that KEYS is searched for from the end, and that this is not all; what is found so may be a key.
-fn migrated(args: Args<'_>) -> Keys<'_> {
-    let range = match migrated_from(args) {
+fn migrated(args: Args<'_>) -> Result<Keys<'_>, InvalidKeys> {
+    let range = match migrated_from(args)? {
         Some(next) => Range { next, end: args.len(), step: 1 },
         None => Range { next: 3, end: 4, step: 1 },
     };
-    Keys { args, specs: [].iter(), range }
+    Ok(Keys { args, specs: [].iter(), range })
 }
 
 #[inline]
@@ -213,12 +213,15 @@ fn searched_range(spec: &KeySpec, args: Args<'_>) -> Result<Range, InvalidKeys> 
 
 /// Where the keys of a MIGRATE begin that are behind KEYS; `None` if its key is its third argument. Its options are read as it reads
 /// them: of what follows the first KEYS each word is a key, and a password may be called KEYS.
-pub fn migrated_from(args: Args<'_>) -> Option<usize> {
+///
+/// # Errors
+/// If both are there: then it will say so, and move nothing.
+pub fn migrated_from(args: Args<'_>) -> Result<Option<usize>, InvalidKeys> {
     let mut at = 6;
     while let Some(option) = args.get(at) {
         let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
         if is(b"keys") {
-            return args.at(3).is_empty().then_some(at + 1);
+            return if args.at(3).is_empty() { Ok(Some(at + 1)) } else { Err(InvalidKeys) };
         }
         at += if is(b"auth") {
             2
@@ -228,7 +231,7 @@ pub fn migrated_from(args: Args<'_>) -> Option<usize> {
             1
         };
     }
-    None
+    Ok(None)
 }
 
 /// The argument where a specification's keys begin; None where there are none.

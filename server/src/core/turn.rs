@@ -119,6 +119,7 @@ impl<D: Driver> Core<D> {
         let mut busy = false;
         loop {
             let wait = self.wait(busy);
+            assert!(self.shard.guard.is_none(), "what is read of others is kept while a core waits (D12)");
             self.driver.poll(wait, &mut events)?;
             let Time { wall_ms: now_ms, up_ms } = self.shard.clock.read();
             #[cfg(feature = "sim")]
@@ -187,6 +188,10 @@ impl<D: Driver> Core<D> {
 
     /// Takes what other threads have said.
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
+        #[cfg(feature = "sim")]
+        if self.shard.up_ms % 5 > 0 && emberkv_log::plant::is(emberkv_log::plant::Plant::D8) {
+            return Ok(None);
+        }
         let mut messages = std::mem::take(&mut self.shard.messages);
         self.shard.peers.take(self.shard.me, &mut messages);
         self.shard.serve_if_all_are_loaded();

@@ -67,7 +67,7 @@ impl Order {
                 at += 2;
             } else if is(b"keys") {
                 // the same that its client must be allowed to touch
-                let Some(first) = migrated_from(args) else { return Err(KEY_AND_KEYS.into()) };
+                let Ok(Some(first)) = migrated_from(args) else { return Err(KEY_AND_KEYS.into()) };
                 keys = args.from(first).iter().map(Into::into).collect();
                 break;
             } else {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::collection::Content;
 use super::model::{Found, Key, Model, Moment};
 use super::op::Op;
 use super::survivors::{self, Chain, Order};
@@ -35,10 +36,19 @@ impl Snapshot {
                 client.send(&[&b"PEXPIRETIME"[..], key]);
                 client.send(&[&b"GET"[..], key]);
             }
+            let mut collections = Vec::new();
             for key in batch {
                 let expiry = client.read()?;
                 let value = client.read()?;
-                found.insert(key.clone(), interpret(key, &expiry, value)?);
+                if value.is_error("WRONGTYPE") {
+                    collections.push((key, expiry));
+                } else {
+                    found.insert(key.clone(), interpret(key, &expiry, value)?);
+                }
+            }
+            for (key, expiry) in collections {
+                let content = Content::read(client, key)?;
+                found.insert(key.clone(), content.map(|content| held(key, &expiry, content)).transpose()?);
             }
         }
         Ok(Self { found, read_at: Moment { earliest_ms, latest_ms: unix_ms() } })
@@ -63,9 +73,13 @@ fn interpret(key: &[u8], expiry: &Value, value: Value) -> Result<Option<Found>> 
             return Err(Error::Protocol(format!("GET {} was answered {other:?}", escape(key))));
         }
     };
+    held(key, expiry, Content::Text(value)).map(Some)
+}
+
+fn held(key: &[u8], expiry: &Value, value: Content) -> Result<Found> {
     match expiry.integer() {
-        Some(-1) => Ok(Some(Found { value, expiry_ms: None })),
-        Some(ms) if ms >= 0 => Ok(Some(Found { value, expiry_ms: Some(ms) })),
+        Some(-1) => Ok(Found { value, expiry_ms: None }),
+        Some(ms) if ms >= 0 => Ok(Found { value, expiry_ms: Some(ms) }),
         _ => Err(Error::Protocol(format!("PEXPIRETIME {} was answered {expiry:?}, yet it has a value", escape(key)))),
     }
 }
@@ -160,12 +174,20 @@ fn told(op: &Op, number: usize) -> String {
     format!("{number}: {}", words.join(" "))
 }
 
-fn show(value: &[u8], expiry_ms: Option<i64>) -> String {
-    let shown =
-        if value.len() > 60 { format!("{}... ({} bytes)", escape(&value[..60]), value.len()) } else { escape(value) };
+fn show(value: &Content, expiry_ms: Option<i64>) -> String {
+    let shown = match value {
+        Content::Text(text) if text.len() > 60 => format!("\"{}...\" ({} bytes)", escape(&text[..60]), text.len()),
+        Content::Text(text) => format!("\"{}\"", escape(text)),
+        Content::Hash(fields) => {
+            let pairs = fields
+                .iter()
+                .map(|(field, value)| format!("{} {}", escape(field), escape(&value[..value.len().min(12)])));
+            format!("a hash of {} ({})", fields.len(), pairs.collect::<Vec<_>>().join(", "))
+        }
+    };
     match expiry_ms {
-        Some(ms) => format!("\"{shown}\" until {ms}"),
-        None => format!("\"{shown}\""),
+        Some(ms) => format!("{shown} until {ms}"),
+        None => shown,
     }
 }
 
@@ -204,7 +226,7 @@ mod tests {
         let found = found
             .iter()
             .map(|(key, value)| {
-                let found = value.map(|v| Found { value: v.into(), expiry_ms: None });
+                let found = value.map(|v| Found { value: Content::Text(v.into()), expiry_ms: None });
                 (key.as_bytes().to_vec(), found)
             })
             .collect();

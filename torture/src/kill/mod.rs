@@ -9,6 +9,7 @@
 
 mod cache;
 mod check;
+mod collection;
 mod companion;
 mod failpoints;
 mod model;
@@ -26,6 +27,7 @@ use crate::value::escape;
 use crate::{Client, Error, Result, Server, ServerSpec};
 pub use cache::{CacheReport, run_cache};
 use check::Snapshot;
+use collection::Content;
 pub use failpoints::{StepReport, run_at_failpoints};
 use model::{Found, Key, Model};
 use shared::{Carried, Names};
@@ -290,7 +292,7 @@ impl State {
         let lines = verdict.violations.into_iter();
         self.report.violations.extend(lines.map(|line| format!("round {round}: {line}")));
         for (key, value) in verdict.frozen {
-            let found = value.map(|value| Found { value, expiry_ms: None });
+            let found = value.map(|value| Found { value: Content::Text(value), expiry_ms: None });
             self.frozen.adopt(&key, found.as_ref());
         }
         self.check_nothing_invented(client, round)

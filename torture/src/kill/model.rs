@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::collection::Content;
 use super::op::{Op, Ttl};
 use crate::Value;
 
@@ -37,11 +38,11 @@ impl Moment {
     }
 }
 
-/// A string and when it expires.
+/// What a key holds and when it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The value.
-    pub value: Vec<u8>,
+    pub value: Content,
     /// The expiry, if any.
     pub expiry: Option<Moment>,
 }
@@ -50,7 +51,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The value.
-    pub value: Vec<u8>,
+    pub value: Content,
     /// The absolute expiry in unix ms, if any.
     pub expiry_ms: Option<i64>,
 }
@@ -114,7 +115,7 @@ impl Model {
     }
 
     fn put(&mut self, key: &[u8], value: Vec<u8>, expiry: Option<Moment>) {
-        self.entries.insert(key.to_vec(), Some(Entry { value, expiry }));
+        self.entries.insert(key.to_vec(), Some(Entry { value: Content::Text(value), expiry }));
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
@@ -143,7 +144,7 @@ impl Model {
             }
             Op::Del(keys) => int(keys.iter().filter(|key| self.remove(key).is_some()).count() as i64),
             Op::IncrBy { key, by } => {
-                let old = self.get(key).map(|entry| (as_integer(&entry.value), entry.expiry));
+                let old = self.get(key).map(|entry| (entry.value.text().and_then(as_integer), entry.expiry));
                 let (number, expiry) = match old {
                     None => (Some(0), None),
                     Some((number, expiry)) => (number, expiry),
@@ -157,8 +158,11 @@ impl Model {
                 int(new)
             }
             Op::Append { key, value } => {
-                let (mut text, expiry) =
-                    self.get(key).map_or((Vec::new(), None), |entry| (entry.value.clone(), entry.expiry));
+                if self.is_no_string(key) {
+                    return Expected::Error;
+                }
+                let old = self.get(key).and_then(|entry| Some((entry.value.text()?.to_vec(), entry.expiry)));
+                let (mut text, expiry) = old.unwrap_or_default();
                 text.extend_from_slice(value);
                 let length = text.len() as i64;
                 self.put(key, text, expiry);
@@ -201,8 +205,18 @@ impl Model {
                 self.entries.insert(to.clone(), Some(entry));
                 int(1)
             }
-            Op::GetDel(key) => bulk(self.remove(key).map(|entry| entry.value)),
-            Op::Get(key) => bulk(self.get(key).map(|entry| entry.value.clone())),
+            Op::GetDel(key) | Op::Get(key) | Op::GetExPersist(key) if self.is_no_string(key) => Expected::Error,
+            Op::GetDel(key) => bulk(self.remove(key).and_then(|entry| entry.value.text().map(<[u8]>::to_vec))),
+            Op::Get(key) => bulk(self.text(key)),
+            Op::Change { key, change } => {
+                let (mut content, expiry) = match self.remove(key) {
+                    Some(Entry { value, expiry }) => (Some(value), expiry),
+                    None => (None, None),
+                };
+                let reply = change.apply(&mut content);
+                self.entries.insert(key.clone(), content.map(|value| Entry { value, expiry }));
+                reply
+            }
             Op::Persist(key) => {
                 let had = self.get(key).is_some_and(|entry| entry.expiry.is_some());
                 self.set_expiry(key, None);
@@ -210,7 +224,7 @@ impl Model {
             }
             Op::GetExPersist(key) => {
                 self.set_expiry(key, None);
-                bulk(self.get(key).map(|entry| entry.value.clone()))
+                bulk(self.text(key))
             }
             Op::ExpireIn { key, ms } => int(i64::from(self.set_expiry(key, Some(when.later_by(*ms))))),
             Op::ExpireAt { key, ms } => int(i64::from(self.set_expiry(key, Some(Moment::exact(*ms))))),
@@ -232,6 +246,15 @@ impl Model {
             }
             _ => unreachable!("the workload gives short-lived keys only SET PX, DEL and GETDEL"),
         }
+    }
+
+    fn text(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.get(key).and_then(|entry| entry.value.text().map(<[u8]>::to_vec))
+    }
+
+    /// Whether commands on strings are refused there.
+    fn is_no_string(&self, key: &[u8]) -> bool {
+        self.get(key).is_some_and(|entry| entry.value.text().is_none())
     }
 
     fn touch(&mut self, key: &[u8]) {
@@ -290,10 +313,10 @@ mod tests {
     fn a_relative_expiry_is_a_window_around_the_time_of_execution() {
         let mut model = Model::default();
         model.apply(&set("a", "1", Ttl::InMs(60_000)), NOW);
-        let found = |ms| Found { value: b"1".to_vec(), expiry_ms: Some(ms) };
+        let found = |ms| Found { value: Content::Text(b"1".to_vec()), expiry_ms: Some(ms) };
         assert!(model.explains(b"a", Some(&found(1_060_010)), NOW));
         assert!(!model.explains(b"a", Some(&found(1_070_000)), NOW));
-        assert!(!model.explains(b"a", Some(&Found { value: b"1".to_vec(), expiry_ms: None }), NOW));
+        assert!(!model.explains(b"a", Some(&Found { value: Content::Text(b"1".to_vec()), expiry_ms: None }), NOW));
     }
 
     #[test]

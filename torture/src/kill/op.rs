@@ -1,5 +1,6 @@
 //! The commands of the workload, and how they are drawn.
 
+use super::collection::{Change, KINDS};
 use super::model::Key;
 use crate::rng::Rng;
 
@@ -87,6 +88,13 @@ pub enum Op {
         /// The unix time in ms.
         ms: i64,
     },
+    /// One of those on a value that has elements.
+    Change {
+        /// The key.
+        key: Key,
+        /// What is done to it.
+        change: Change,
+    },
     /// FLUSHDB of a database that no other connection uses.
     FlushDb,
     /// MULTI, these, and EXEC or DISCARD: all of them, or none.
@@ -161,6 +169,7 @@ impl Op {
                 vec![name("EXPIRE"), key.clone(), int(ms / 1000)]
             }
             Self::ExpireIn { key, ms } => vec![name("PEXPIRE"), key.clone(), int(*ms)],
+            Self::Change { key, change } => change.args(key),
             Self::FlushDb => vec![name("FLUSHDB")],
             Self::Multi { .. } => self.commands().concat(),
             Self::ExpireAt { key, ms } => vec![name("PEXPIREAT"), key.clone(), int(*ms)],
@@ -189,7 +198,8 @@ impl Op {
             | Self::Persist(key)
             | Self::GetExPersist(key)
             | Self::ExpireIn { key, .. }
-            | Self::ExpireAt { key, .. } => vec![key],
+            | Self::ExpireAt { key, .. }
+            | Self::Change { key, .. } => vec![key],
         }
     }
 
@@ -224,6 +234,8 @@ const HOUR_MS: i64 = 3_600_000;
 const BIG_VALUE: u64 = 1_200_000;
 /// New keys that each connection may make per round and kind.
 const KEYS_PER_ROUND: u64 = 400;
+/// The same, for what has elements.
+const COLLECTIONS_PER_ROUND: u64 = 12;
 
 impl Generator {
     /// A generator for one connection in one round, counted from 0.
@@ -251,7 +263,8 @@ impl Generator {
 
     /// One that may be in a transaction: what it does depends on no clock.
     fn lasting_op(&mut self) -> Op {
-        match self.rng.below(90) {
+        match self.rng.below(125) {
+            90.. => self.change(),
             0..20 => self.set(),
             20..28 => {
                 let by = *self.rng.pick(&[1, -1, 7, 1_000_003]);
@@ -259,16 +272,16 @@ impl Generator {
             }
             28..30 => Op::IncrBy { key: self.key("str"), by: 1 },
             30..40 => Op::Append { key: self.key("app"), value: self.value(40) },
-            40..48 => Op::Del((0..self.rng.between(1, 6)).map(|_| self.any_key()).collect()),
+            40..48 => Op::Del((0..self.rng.between(1, 6)).map(|_| self.key_of_any_type()).collect()),
             48..56 => Op::MSet(self.pairs()),
             56..61 => Op::MSetNx(self.pairs()),
             61..66 => Op::GetDel(self.any_key()),
-            66..70 => Op::Persist(self.any_key()),
+            66..70 => Op::Persist(self.key_of_any_type()),
             70..72 => Op::GetExPersist(self.any_key()),
-            72..77 => Op::ExpireIn { key: self.any_key(), ms: self.long_ttl() },
-            77..80 => Op::ExpireAt { key: self.any_key(), ms: self.now_ms + self.long_ttl() },
-            80..83 => Op::Rename(self.any_key(), self.any_key()),
-            83..86 => match (self.any_key(), self.any_key()) {
+            72..77 => Op::ExpireIn { key: self.key_of_any_type(), ms: self.long_ttl() },
+            77..80 => Op::ExpireAt { key: self.key_of_any_type(), ms: self.now_ms + self.long_ttl() },
+            80..83 => Op::Rename(self.key_of_any_type(), self.key_of_any_type()),
+            83..86 => match (self.key_of_any_type(), self.key_of_any_type()) {
                 (from, to) if from == to => Op::Get(from),
                 (from, to) => Op::Copy(from, to),
             },
@@ -330,6 +343,30 @@ impl Generator {
         self.key(kind)
     }
 
+    /// One of those keys, or one that most commands on it take for a collection: of these there are fewer, so that they grow.
+    fn key_of_any_type(&mut self) -> Key {
+        if self.rng.percent(85) {
+            return self.any_key();
+        }
+        let kind = *self.rng.pick(&KINDS);
+        self.collection(kind)
+    }
+
+    fn collection(&mut self, kind: &str) -> Key {
+        let round = if self.rng.percent(75) { self.round } else { self.rng.below(self.round + 1) };
+        format!("{kind}:{}:{round}:{}", self.connection, self.rng.below(COLLECTIONS_PER_ROUND)).into_bytes()
+    }
+
+    fn change(&mut self) -> Op {
+        let kind = *self.rng.pick(&KINDS);
+        let key = self.collection(kind);
+        let begin = self.begin();
+        Op::Change {
+            key,
+            change: Change::draw(&mut self.rng, kind, |rng, longest| filled(begin.clone(), rng, longest)),
+        }
+    }
+
     fn pairs(&mut self) -> Vec<(Key, Vec<u8>)> {
         let count = self.rng.between(1, 8);
         (0..count).map(|_| (self.key("str"), self.value(80))).collect()
@@ -339,17 +376,25 @@ impl Generator {
         HOUR_MS + i64::try_from(self.rng.below(1_000_000_000)).unwrap_or(0)
     }
 
+    /// What a value begins with that no other command writes.
+    fn begin(&self) -> Vec<u8> {
+        format!("{}.{}.{};", self.connection, self.round, self.counter).into_bytes()
+    }
+
     /// A value that no other command writes (unless it is too short to say so), of at most
     /// about `longest` bytes.
     fn value(&mut self, longest: u64) -> Vec<u8> {
-        let mut value = format!("{}.{}.{};", self.connection, self.round, self.counter).into_bytes();
-        if longest == 0 {
-            return Vec::new();
-        }
-        let length = usize::try_from(self.rng.below(longest)).unwrap_or(0);
-        while value.len() < length {
-            value.extend_from_slice(&self.rng.next_u64().to_le_bytes());
-        }
-        value
+        filled(self.begin(), &mut self.rng, longest)
     }
+}
+
+fn filled(mut value: Vec<u8>, rng: &mut Rng, longest: u64) -> Vec<u8> {
+    if longest == 0 {
+        return Vec::new();
+    }
+    let length = usize::try_from(rng.below(longest)).unwrap_or(0);
+    while value.len() < length {
+        value.extend_from_slice(&rng.next_u64().to_le_bytes());
+    }
+    value
 }
