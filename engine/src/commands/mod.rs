@@ -9,6 +9,7 @@ mod expire;
 mod hashes;
 mod keys;
 mod lcs;
+mod lists;
 mod object;
 mod rename;
 mod restore;
@@ -29,6 +30,7 @@ use crate::stop::Stop;
 pub(crate) use bitop::Operation;
 pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
+pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
@@ -110,6 +112,20 @@ impl<D: Disk> Partition<D> {
             CommandId::Incrbyfloat => self.incrbyfloat(request, reply),
             CommandId::Keys => self.keys(request, reply),
             CommandId::Lcs => self.lcs(request, reply),
+            CommandId::Lindex => self.lindex(request, reply),
+            CommandId::Linsert => self.linsert(request, reply),
+            CommandId::Llen => self.llen(request, reply),
+            CommandId::Lmove | CommandId::Rpoplpush => self.lmove(request, reply),
+            CommandId::Lmpop => self.lmpop(request, reply),
+            CommandId::Lpop | CommandId::Rpop => self.pop_command(request, reply),
+            CommandId::Lpos => self.lpos(request, reply),
+            CommandId::Lpush | CommandId::Lpushx | CommandId::Rpush | CommandId::Rpushx => {
+                self.push_command(request, reply)
+            }
+            CommandId::Lrange => self.lrange(request, reply),
+            CommandId::Lrem => self.lrem(request, reply),
+            CommandId::Lset => self.lset(request, reply),
+            CommandId::Ltrim => self.ltrim(request, reply),
             CommandId::MemoryUsage => self.memory_usage(request, reply),
             CommandId::Mget => self.mget(request, reply),
             CommandId::Move => self.move_command(request, reply),

@@ -7,6 +7,7 @@ use emberkv_log::DbId;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol, Reply};
 
+use crate::collections::End;
 use crate::held::Held;
 use crate::watch::Watch;
 
@@ -165,6 +166,52 @@ pub enum Step {
         /// Whether that is refused when memory is full.
         grows: bool,
     },
+    /// Say what a list has at an end.
+    Peek {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Which end.
+        end: End,
+        /// So many elements at most.
+        count: u64,
+        /// Whether that is refused when memory is full.
+        grows: bool,
+    },
+    /// Take elements from an end of a list.
+    Pop {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Which end.
+        end: End,
+        /// So many at most.
+        count: u64,
+    },
+    /// Give an element to an end of a list.
+    Push {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Which end.
+        end: End,
+        /// The element.
+        element: Box<[u8]>,
+    },
+}
+
+/// What there is at an end of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// The key does not exist.
+    Nothing,
+    /// It holds a value of another kind.
+    Another,
+    /// These elements, the outermost first.
+    Elements(Strings),
 }
 
 /// What a step comes to.
@@ -176,6 +223,8 @@ pub enum Answer {
     Vote(Vote),
     /// What a key holds, if it exists.
     Held(Option<Held>),
+    /// What a list has at an end.
+    List(Seen),
     /// It was not executed.
     Error(Cow<'static, str>),
 }

@@ -13,6 +13,7 @@ use emberkv_log::{DbId, PartitionId};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Protocol, Reply};
 
+use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
 use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
 use crate::collections::WRONG_TYPE_TEXT;
@@ -26,9 +27,9 @@ use crate::stop::Stop;
 /// A key, in its database and partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Placed {
-    partition: PartitionId,
-    db: DbId,
-    key: Box<[u8]>,
+    pub partition: PartitionId,
+    pub db: DbId,
+    pub key: Box<[u8]>,
 }
 
 /// What is done with what a key holds.
@@ -55,6 +56,8 @@ pub(crate) enum Staged {
     Swap,
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
+    /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
+    Lists(Lists),
 }
 
 /// Steps for owners.
@@ -67,14 +70,17 @@ pub(super) fn is_staged(id: CommandId) -> bool {
         CommandId::Bitop
             | CommandId::Copy
             | CommandId::Lcs
+            | CommandId::Lmove
+            | CommandId::Lmpop
             | CommandId::Rename
             | CommandId::Renamenx
+            | CommandId::Rpoplpush
             | CommandId::Swapdb
     )
 }
 
 impl Placed {
-    fn new(db: DbId, key: &[u8], partitions: u16) -> Self {
+    pub fn new(db: DbId, key: &[u8], partitions: u16) -> Self {
         Self { partition: partition_of(key, partitions), db, key: key.into() }
     }
 }
@@ -126,6 +132,10 @@ impl Staged {
                 let (steps, order) = read(db, args.to(3).from(1), partitions, NOT_STRINGS);
                 (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
             }
+            CommandId::Lmove | CommandId::Lmpop | CommandId::Rpoplpush => {
+                let (lists, steps) = Lists::new(request, partitions)?;
+                (Self::Lists(lists), steps)
+            }
             CommandId::Swapdb => {
                 let (a, b) = parse_swap(args, extent.databases)?;
                 let steps = (0..partitions).map(|partition| (PartitionId(partition), Step::Swap { a, b }));
@@ -151,6 +161,7 @@ impl Staged {
                 reply.ok();
                 Ok(Steps::new())
             }
+            Self::Lists(lists) => lists.go_on(answers, reply),
             Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
             Self::Combine { operation, to, order } => {
                 let shares = values(answers);

@@ -85,6 +85,8 @@ pub enum Group {
     String,
     /// Bits of strings.
     Bitmap,
+    /// Lists.
+    List,
     /// Hashes.
     Hash,
     /// Transactions of clients.
@@ -105,6 +107,7 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::List => "list",
             Self::Hash => "hash",
             Self::Transactions => "transactions",
             Self::Connection => "connection",

@@ -189,6 +189,7 @@ impl Shard {
                 entries: self.config.hash_max_listpack_entries.unsigned_abs(),
                 value: self.config.hash_max_listpack_value,
             },
+            list_fill: emberkv_engine::ListFill(self.config.list_max_listpack_size),
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;
