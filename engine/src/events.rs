@@ -163,7 +163,6 @@ impl<D: Disk> Partition<D> {
 
     /// Says what the command does to the key that it changes next, if it does different things to its keys: LMOVE pushes to one and pops
     /// from another.
-    #[allow(dead_code, reason = "for commands that move elements")]
     pub(crate) fn name_event(&mut self, class: EventClass, name: &'static str) {
         self.events.cause = Cause::Named(class, name);
     }
@@ -202,6 +201,15 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn note_changed(&mut self, key: Key<'_>) {
         self.watchers.touch(self.databases.logical(key.db), key.bytes);
         if let Some(found) = self.peek(key).live() {
+            self.note_event_of_put(key, type_name(self.value(found)), found.expires_at_ms, Lookup::Live(found));
+        }
+    }
+
+    /// A key is as it was, and redis tells of it as of a change.
+    pub(crate) fn note_same(&mut self, key: Key<'_>) {
+        if self.events.is_on
+            && let Some(found) = self.peek(key).live()
+        {
             self.note_event_of_put(key, type_name(self.value(found)), found.expires_at_ms, Lookup::Live(found));
         }
     }

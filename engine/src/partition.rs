@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::checkpoint::Saver;
-use crate::collections::{Compact, Sweeper};
+use crate::collections::{Compact, ListFill, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
@@ -21,9 +21,11 @@ use crate::locks::Locks;
 use crate::overlay::Overlay;
 use crate::published::Published;
 use crate::replay::Replay;
+use crate::serve::Served;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
+use crate::waiters::Waiters;
 use crate::watch::Watchers;
 
 /// Limits that the configuration sets.
@@ -37,6 +39,8 @@ pub struct Limits {
     pub pack_from_bytes: usize,
     /// Up to which size redis would keep a hash in the simpler way (`hash-max-listpack-entries`, `hash-max-listpack-value`).
     pub compact_hash: Compact,
+    /// Up to which size redis would keep a list as one listpack (`list-max-listpack-size`).
+    pub list_fill: ListFill,
 }
 
 impl Default for Limits {
@@ -46,6 +50,7 @@ impl Default for Limits {
             max_value_bytes: 512 << 20,
             pack_from_bytes: usize::MAX,
             compact_hash: Compact { entries: 512, value: 64 },
+            list_fill: ListFill(-2),
         }
     }
 }
@@ -98,6 +103,9 @@ pub struct Partition<D: Disk> {
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
     pub(crate) events: Events,
+    /// Clients that wait for elements, and the replies of those that have got one.
+    pub(crate) waiters: Waiters,
+    pub(crate) served: Vec<Served>,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     pub(crate) eviction: Eviction,

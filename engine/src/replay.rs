@@ -163,6 +163,8 @@ impl Replay {
             overlay: None,
             watchers: crate::watch::Watchers::default(),
             events: crate::events::Events::default(),
+            waiters: crate::waiters::Waiters::default(),
+            served: Vec::new(),
             compaction: Compaction::new(log.tail(), self.now_ms),
             eviction: Eviction::default(),
             log,

@@ -174,6 +174,7 @@ impl<D: Disk> Partition<D> {
         if !self.watchers.is_empty() | self.events.is_on {
             self.note_put(key, address, expires_at_ms, old);
         }
+        self.note_for_waiters(key.db, key.bytes);
         self.saver.changed();
         if let Lookup::Live(found) | Lookup::Stale(found) = old
             && found.is_root()

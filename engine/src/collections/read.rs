@@ -28,8 +28,20 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// If it is none, and see [`Stop`].
     pub(crate) fn lookup_hash(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        self.lookup_of(Type::Hash, key)
+    }
+
+    /// The same for a list.
+    ///
+    /// # Errors
+    /// If it is none, and see [`Stop`].
+    pub(crate) fn lookup_list(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        self.lookup_of(Type::List, key)
+    }
+
+    fn lookup_of(&mut self, kind: Type, key: Key<'_>) -> Result<Lookup, Stop> {
         let lookup = self.lookup(key)?;
-        let is_another = |found| self.head(found).is_none_or(|head| head.kind != Type::Hash);
+        let is_another = |found| self.head(found).is_none_or(|head| head.kind != kind);
         if lookup.live().is_some_and(is_another) { Err(WRONG_TYPE) } else { Ok(lookup) }
     }
 

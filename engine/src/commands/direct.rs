@@ -8,8 +8,8 @@ use emberkv_resp::schema::CommandId;
 
 use super::SHARED_VALUE_BYTES;
 use super::expire::time_answer;
-use super::hashes;
 use super::strings::{Range, range_of};
+use super::{hashes, lists};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
@@ -45,7 +45,8 @@ impl PartitionReader {
             | CommandId::Hget
             | CommandId::Hexists
             | CommandId::Hlen
-            | CommandId::Hstrlen => true,
+            | CommandId::Hstrlen
+            | CommandId::Llen => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
             _ => false,
         }
@@ -82,6 +83,7 @@ impl PartitionReader {
                 | CommandId::Hexists
                 | CommandId::Hlen
                 | CommandId::Hstrlen
+                | CommandId::Llen
         );
         let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,
@@ -118,6 +120,11 @@ impl PartitionReader {
             CommandId::Hget | CommandId::Hexists | CommandId::Hlen | CommandId::Hstrlen => {
                 let value = record.as_ref().map(|record| record.record().value());
                 if !hashes::direct(request.id, request.args, value, reply) {
+                    return Direct::Ask;
+                }
+            }
+            CommandId::Llen => {
+                if !lists::direct(record.as_ref().map(|record| record.record().value()), reply) {
                     return Direct::Ask;
                 }
             }

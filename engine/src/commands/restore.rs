@@ -4,8 +4,8 @@ use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
-use crate::collections::{Encoding, Head, Type, Whole, push_pair};
-use crate::dump::{Bad, Content, dump, dump_hash, read};
+use crate::collections::{Encoding, Head, Type, Whole, push_element, push_pair};
+use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_hash, dump_list, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
@@ -73,7 +73,10 @@ impl<D: Disk> Partition<D> {
     fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
         match self.head(found) {
             None => Ok(dump(self.value(found))),
-            Some(head) => dump_hash(head.count, |show| self.each_pair(key, found, |pair| show(pair.field, pair.value))),
+            Some(Head { kind: Type::Hash, count, .. }) => {
+                dump_hash(count, |show| self.each_pair(key, found, |pair| show(pair.field, pair.value)))
+            }
+            Some(Head { kind: Type::List, count, .. }) => dump_list(count, |show| self.each_element(key, found, show)),
         }
     }
 
@@ -101,7 +104,10 @@ impl<D: Disk> Partition<D> {
         };
         let text = match content {
             Content::Text(text) => text,
-            Content::Hash(pairs) => return self.restore_hash(key, old, &pairs, expires_at_ms, reply),
+            Content::Hash(pairs) => return self.restore_image(key, old, self.hash_image(&pairs), expires_at_ms, reply),
+            Content::List(elements) => {
+                return self.restore_image(key, old, self.list_image(&elements), expires_at_ms, reply);
+            }
         };
         let value = stored(&text);
         let mut ahead = None;
@@ -115,11 +121,11 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    fn restore_hash(
+    fn restore_image(
         &mut self,
         key: Key<'_>,
         old: Lookup,
-        fields: &[(Vec<u8>, Vec<u8>)],
+        image: Vec<u8>,
         expires_at_ms: Option<u64>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Stop> {
@@ -131,6 +137,14 @@ impl<D: Disk> Partition<D> {
             reply.ok();
             return Ok(());
         }
+        let writes = self.writes(key, Held::whole(image, expires_at_ms));
+        self.reserve_writes(key, &writes, 0, Purpose::Grow)?;
+        self.write_all(key, &writes);
+        reply.ok();
+        Ok(())
+    }
+
+    fn hash_image(&self, fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
         let limits = self.limits.compact_hash;
         let is_long = |text: &[u8]| text.len() as u64 > limits.value;
         let is_large = fields.len() as u64 > limits.entries
@@ -138,11 +152,17 @@ impl<D: Disk> Partition<D> {
         let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
         let mut pairs = Vec::new();
         fields.iter().for_each(|(field, value)| push_pair(&mut pairs, None, field, value));
-        let image = Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs);
-        let writes = self.writes(key, Held::whole(image, expires_at_ms));
-        self.reserve_writes(key, &writes, 0, Purpose::Grow)?;
-        self.write_all(key, &writes);
-        reply.ok();
-        Ok(())
+        Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs)
+    }
+
+    fn list_image(&self, elements: &[Vec<u8>]) -> Vec<u8> {
+        let (mut bytes, mut listpack) = (Vec::new(), LISTPACK_ENDS);
+        for element in elements {
+            push_element(&mut bytes, element);
+            listpack += listpack_len(element);
+        }
+        let count = elements.len() as u64;
+        let encoding = self.limits.list_fill.encoding(listpack, count);
+        Whole::write(Head { kind: Type::List, encoding, count }, &bytes)
     }
 }

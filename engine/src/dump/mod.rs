@@ -5,7 +5,9 @@
 //! | type | the value           | version, 2 le  | crc64, 8 le   |
 //! +------+---------------------+----------------+---------------+
 //!   0: a string                                   of all before
+//!   1: a list: how many elements, then each, a string
 //!   4: a hash: how many fields, then each and its value, strings
+//!  18: a list: how many nodes, then each: 1 and a string which is an element, or 2 and one which is a listpack of some
 //!  16: a hash: a string which is a listpack of them
 //! ```
 //!
@@ -24,6 +26,8 @@ mod crc64;
 mod listpack;
 mod lzf;
 
+pub(crate) use listpack::{LISTPACK_ENDS, listpack_len};
+
 use std::collections::HashSet;
 
 use emberkv_log::Value;
@@ -38,8 +42,13 @@ const VERSION: u16 = 10;
 const NEWEST: u16 = 12;
 
 const STRING: u8 = 0;
+const LIST: u8 = 1;
 const HASH: u8 = 4;
 const HASH_LISTPACK: u8 = 16;
+const LIST_NODES: u8 = 18;
+/// A node of a list that is one element, and one that is a listpack.
+const PLAIN: u64 = 1;
+const PACKED: u64 = 2;
 const FOOTER_BYTES: usize = 10;
 
 /// Why a payload is not taken.
@@ -61,7 +70,7 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
             write_len(packed.len(), &mut payload);
             packed.unpack(&mut payload);
         }
-        // of a collection it is `dump_hash` that is asked
+        // of collections others are asked
         Value::Whole(_) | Value::Root(_) => write_text(b"", &mut payload),
     }
     sealed(payload)
@@ -75,14 +84,29 @@ pub(crate) fn dump_hash<E>(
     let mut payload = vec![HASH];
     write_len(count as usize, &mut payload);
     write(&mut |field, value| {
-        for text in [field, value] {
-            match stored(text) {
-                Value::Int(int) => write_int(int, &mut payload),
-                _ => write_text(text, &mut payload),
-            }
-        }
+        write_string(field, &mut payload);
+        write_string(value, &mut payload);
     })?;
     Ok(sealed(payload))
+}
+
+/// The payload of a list: `write` shows its elements, in turn.
+pub(crate) fn dump_list<E>(
+    count: u64,
+    write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let mut payload = vec![LIST];
+    write_len(count as usize, &mut payload);
+    write(&mut |element| write_string(element, &mut payload))?;
+    Ok(sealed(payload))
+}
+
+/// A string, as an integer if it is one.
+fn write_string(text: &[u8], payload: &mut Vec<u8>) {
+    match stored(text) {
+        Value::Int(int) => write_int(int, payload),
+        _ => write_text(text, payload),
+    }
 }
 
 /// A payload with its version and its checksum.
@@ -132,6 +156,8 @@ fn write_len(len: usize, payload: &mut Vec<u8>) {
 pub(crate) enum Content {
     /// A string.
     Text(Vec<u8>),
+    /// A list: its elements.
+    List(Vec<Vec<u8>>),
     /// A hash: its fields with their values.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
 }
@@ -153,6 +179,8 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
     let mut reader = Reader { rest: body, max_bytes };
     let content = match reader.byte() {
         Some(STRING) => reader.string().map(Content::Text),
+        Some(LIST) => reader.list().map(Content::List),
+        Some(LIST_NODES) => reader.nodes().map(Content::List),
         Some(HASH) => reader.hash().map(Content::Hash),
         Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
         _ => None,
@@ -224,6 +252,27 @@ impl<'a> Reader<'a> {
         if let Length::Bytes(len) = self.length()? { Some(len) } else { None }
     }
 
+    fn list(&mut self) -> Option<Vec<Vec<u8>>> {
+        let count = self.plain_length()?;
+        let mut elements = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len()));
+        for _ in 0..count {
+            elements.push(self.string()?);
+        }
+        Some(elements).filter(|elements| !elements.is_empty())
+    }
+
+    fn nodes(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut elements = Vec::new();
+        for _ in 0..self.plain_length()? {
+            match self.plain_length()? {
+                PLAIN => elements.push(self.string()?),
+                PACKED => elements.extend(listpack::elements(&self.string()?)?),
+                _ => return None,
+            }
+        }
+        Some(elements).filter(|elements| !elements.is_empty())
+    }
+
     fn hash(&mut self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         let count = self.plain_length()?;
         // each takes two bytes at least, whatever who has written the number says
@@ -262,7 +311,7 @@ mod tests {
     fn read(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Bad> {
         super::read(payload, max_bytes).map(|content| match content {
             Content::Text(text) => text,
-            Content::Hash(pairs) => panic!("{pairs:?} is a hash"),
+            other => panic!("{other:?} is no string"),
         })
     }
 
@@ -290,6 +339,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_that_redis_8_2_has_dumped_is_read() {
+        let payload = b"\x12\x01\x02\x12\x12\x00\x00\x00\x04\x00\x01\x01\x02\x01\x03\x01\x83abc\x04\xff\x0c\x00\xecN\x06,\x95/\x9c\xcc";
+        let list = || ["1", "2", "3", "abc"].map(|text| text.as_bytes().to_vec()).to_vec();
+        assert_eq!(super::read(payload, MAX), Ok(Content::List(list())));
+        let own = dump_list(4, |show| {
+            list().iter().for_each(|element| show(element));
+            Ok::<_, ()>(())
+        });
+        assert_eq!(super::read(&own.unwrap(), MAX), Ok(Content::List(list())));
+        let plain = sealed_as(b"\x12\x02\x01\x03abc\x02\x09\x09\x00\x00\x00\x01\x00\x05\x01\xff", 12);
+        assert_eq!(super::read(&plain, MAX), Ok(Content::List(vec![b"abc".to_vec(), b"5".to_vec()])));
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for body in
+            [&b"\x01\x00"[..], b"\x01\x02\x01a", b"\x12\x00", b"\x12\x01\x03\x01a", b"\x12\x01\x02\x01a", b"\x12"]
+        {
+            assert_eq!(super::read(&sealed_as(body, 12), MAX), Err(Bad::Content), "{}", body.escape_ascii());
+        }
+    }
+
     /// A payload of these bytes, right but for them.
     fn sealed_as(body: &[u8], version: u16) -> Vec<u8> {
         let mut payload = [body, &version.to_le_bytes()].concat();
@@ -303,8 +375,7 @@ mod tests {
         assert_eq!(read(&sealed_as(b"\x00\x01x", 12), MAX).as_deref(), Ok(&b"x"[..]));
         assert_eq!(read(&sealed_as(b"\x00\x01x", 13), MAX), Err(Bad::Footer), "a newer version");
         for body in [
-            &b"\x01\x01x"[..],
-            b"\x04\x01\x01a",
+            &b"\x04\x01\x01a"[..],
             b"\x04\x00",
             b"\x04\x02\x01a\x01b\x01a\x01c",
             b"\x10\x01a",

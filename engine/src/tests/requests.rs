@@ -4,6 +4,7 @@ use emberkv_log::disk::sim::Choices;
 
 use super::model::{Float, Model};
 use super::requests_hashes::{hash_key, hash_request};
+use super::requests_lists::{list_key, list_request};
 
 const KEYS: u64 = 12;
 
@@ -76,6 +77,9 @@ fn timing(choices: &mut Choices, now_ms: u64, words: &mut Vec<Vec<u8>>) {
 
 /// A command that the model knows as well; `None` where it does not calculate.
 pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u8>>> {
+    if choices.one_in(5) {
+        return Some(list_request(choices));
+    }
     if choices.one_in(4) {
         return hash_request(choices, model, db);
     }
@@ -136,10 +140,11 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "Get",
     ];
     let name = pick(choices, &names);
-    // what concerns keys of any kind is asked of hashes too, and what does not now and then
+    // what concerns keys of any kind is asked of hashes and lists too, and what does not now and then
     let others = ["get", "set", "mset", "msetnx", "setnx", "psetex", "mget"];
     let of_hash = choices.one_in(if others.contains(&name) { 40 } else { 6 });
-    let first = if of_hash { hash_key(choices) } else { key(choices) };
+    let other_key = if choices.one_in(2) { hash_key } else { list_key };
+    let first = if of_hash { other_key(choices) } else { key(choices) };
     let mut words = vec![name.into(), first];
     match name.to_ascii_lowercase().as_str() {
         "append" | "getset" | "setnx" => words.push(value(choices)),
@@ -151,7 +156,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
                 return None;
             }
         }
-        "rename" | "renamenx" => words.push(if of_hash { hash_key(choices) } else { key(choices) }),
+        "rename" | "renamenx" => words.push(if of_hash { other_key(choices) } else { key(choices) }),
         "lcs" => {
             words.push(key(choices));
             for _ in 0..choices.below(5).saturating_sub(3) {
@@ -159,7 +164,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
             }
         }
         "copy" => {
-            words.push(if of_hash { hash_key(choices) } else { key(choices) });
+            words.push(if of_hash { other_key(choices) } else { key(choices) });
             for _ in 0..choices.below(4).saturating_sub(1) {
                 match choices.below(8) {
                     0..3 => words.push("replace".into()),
