@@ -21,6 +21,7 @@ mod requests_hashes;
 mod requests_lists;
 pub(crate) mod rig;
 mod rules;
+mod waiting;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
