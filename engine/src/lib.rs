@@ -41,7 +41,7 @@ mod watch;
 mod write;
 
 pub use checkpoint::CheckpointStats;
-pub use collections::Compact;
+pub use collections::{Compact, CompactSet};
 pub use commands::Direct;
 pub use compact::CompactionStats;
 pub use databases::RESERVED;

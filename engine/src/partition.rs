@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::checkpoint::Saver;
-use crate::collections::{Compact, Sweeper};
+use crate::collections::{Compact, CompactSet, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
@@ -36,6 +36,8 @@ pub struct Limits {
     pub pack_from_bytes: usize,
     /// Up to which size redis would keep a hash in the simpler way (`hash-max-listpack-entries`, `hash-max-listpack-value`).
     pub compact_hash: Compact,
+    /// The same for a set (`set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`).
+    pub compact_set: CompactSet,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             max_value_bytes: 512 << 20,
             pack_from_bytes: usize::MAX,
             compact_hash: Compact { entries: 512, value: 64 },
+            compact_set: CompactSet { integers: 512, listpack: Compact { entries: 128, value: 64 } },
         }
     }
 }

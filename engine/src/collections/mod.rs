@@ -18,19 +18,25 @@ mod gather;
 mod leaf;
 mod pairs;
 mod place;
+mod random;
 mod read;
 mod root;
+mod sets;
 mod sweep;
 
 pub(crate) use leaf::LeafName;
 pub(crate) use pairs::push_pair;
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
+pub(crate) use random::Wanted;
 pub(crate) use root::{Head, Root, Whole, bits_of};
+pub use sets::CompactSet;
+pub(crate) use sets::{Members, int_of};
 pub(crate) use sweep::Sweeper;
 
 use emberkv_log::Value;
 
+use self::pairs::Layout;
 use crate::stop::Stop;
 
 /// An image of more bytes than that is split, if it has more than one element.
@@ -45,6 +51,8 @@ pub(crate) const LEAF_BYTES: u64 = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Type {
+    /// Elements, each of them once.
+    Set = 2,
     /// Fields with values.
     Hash = 4,
 }
@@ -53,15 +61,27 @@ impl Type {
     /// What TYPE replies.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Set => "set",
             Self::Hash => "hash",
         }
     }
 
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         match bits {
+            2 => Some(Self::Set),
             4 => Some(Self::Hash),
             _ => None,
         }
+    }
+
+    /// How its elements lie in a whole image.
+    pub(crate) fn plain(self) -> Layout {
+        Layout { is_numbered: false, has_values: self != Self::Set }
+    }
+
+    /// How they lie in a leaf.
+    pub(crate) fn numbered(self) -> Layout {
+        Layout { is_numbered: true, ..self.plain() }
     }
 }
 
@@ -72,6 +92,8 @@ pub(crate) enum Encoding {
     Listpack = 0,
     /// By their hashes. There is no way back.
     Hashtable = 1,
+    /// Integers, in their order.
+    Intset = 3,
 }
 
 impl Encoding {
@@ -79,6 +101,7 @@ impl Encoding {
         match self {
             Self::Listpack => "listpack",
             Self::Hashtable => "hashtable",
+            Self::Intset => "intset",
         }
     }
 }

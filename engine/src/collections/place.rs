@@ -87,9 +87,10 @@ impl<D: Disk> Partition<D> {
         let leaves = u32::try_from(pairs.len() as u64 / LEAF_BYTES).unwrap_or(u32::MAX).clamp(2, most.max(2));
         let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id() };
         let mut contents = vec![Vec::new(); leaves as usize];
-        for pair in Pairs::plain(pairs) {
+        let layout = head.kind.numbered();
+        for pair in Pairs::new(head.kind.plain(), pairs) {
             let leaf = root.leaf_of(self.element_hash(pair.field));
-            push_pair(&mut contents[leaf as usize], Some(root.next), pair.field, pair.value);
+            push_pair(&mut contents[leaf as usize], layout, root.next, pair.field, pair.value);
             root.next += 1;
         }
         root.bytes = contents.iter().map(|leaf| leaf.len() as u64).sum();

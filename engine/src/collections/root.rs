@@ -1,8 +1,8 @@
 //! What a collection's record begins with.
 //!
 //! ```text
-//! whole   | type 4, encoding 2, 0 2 | count | pairs ...
-//! root    | type 4, encoding 2, 0 2 | count | bytes | leaves | next number | id, 8 bytes
+//! whole   | type 4, encoding 4 | count | pairs ...
+//! root    | type 4, encoding 4 | count | bytes | leaves | next number | id, 8 bytes
 //! ```
 
 use super::pairs::{Pairs, push_varint, take_varint};
@@ -26,6 +26,7 @@ impl Head {
         let encoding = match tag >> 4 {
             0 => Encoding::Listpack,
             1 => Encoding::Hashtable,
+            3 => Encoding::Intset,
             _ => return None,
         };
         Some(Self { kind, encoding, count: take_varint(bytes)? })
@@ -53,7 +54,7 @@ impl<'a> Whole<'a> {
     }
 
     pub fn pairs(self) -> Pairs<'a> {
-        Pairs::plain(self.pairs)
+        Pairs::new(self.head.kind.plain(), self.pairs)
     }
 
     /// The image of these.

@@ -10,7 +10,8 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
 
 use super::model::{Model, Name, State};
-use super::model_hashes::{changed_within, sorted, tells_of, text_of};
+use super::model_hashes::{changed_within, sorted, tells_of};
+use super::model_sets::{text_of_pairs, told};
 use super::requests::request;
 use super::rig::{DATABASES, Rig, change_residency, words};
 use crate::collections::Whole;
@@ -100,7 +101,7 @@ impl Life {
             return;
         }
         let old = self.model.state.clone();
-        let expected = sorted(&words[0], self.model.execute(db, words));
+        let expected = sorted(&words[0], self.model.execute(db, &told(words, &outcome.reply)));
         assert!(
             outcome.reply == expected,
             "{}\n  replied  {}\n  expected {}",
@@ -204,8 +205,9 @@ impl Life {
                 let value: Option<Arc<[u8]>> = match record.value() {
                     Value::Root(_) => None, // the owner has its elements
                     Value::Whole(bytes) => {
-                        let pairs = Whole::read(bytes).pairs();
-                        Some(text_of(&pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect()))
+                        let whole = Whole::read(bytes);
+                        let pairs = whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec()));
+                        Some(text_of_pairs(whole.head.kind, pairs))
                     }
                     value => Some(TextBuf::default().text(value).into()),
                 };

@@ -14,12 +14,16 @@ mod lives;
 mod model;
 mod model_hashes;
 mod model_keys;
+mod model_sets;
 mod requests;
 mod requests_hashes;
+mod requests_sets;
 pub(crate) mod rig;
 mod rules;
+mod sets;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
-pub use model_hashes::{changed_within, tells_of, text_of};
+pub use model_hashes::{changed_within, tells_of};
+pub use model_sets::text_of_pairs;
 pub use rig::{START_MS, bring_all, change_residency, check_counts, contents, limits};

@@ -12,8 +12,9 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
-use super::model_hashes::{Hash, text_of};
-use crate::collections::{LeafName, Pairs, Root, Whole};
+use super::model_hashes::Hash;
+use super::model_sets::text_of_pairs;
+use crate::collections::{LeafName, Pairs, Root, Type, Whole};
 use crate::databases::RESERVED;
 use crate::flush::Sweep;
 use crate::lookup::{Found, Key, TextBuf};
@@ -429,6 +430,7 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
         Value::Whole(bytes) => take(Whole::read(bytes).pairs()),
         Value::Root(bytes) => {
             let root = Root::read(bytes);
+            let layout = root.head.kind.numbered();
             let mut bytes = 0;
             for number in 0..root.leaves {
                 let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
@@ -438,15 +440,16 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
                 let text = partition.text(leaf, &mut buf);
                 bytes += text.len() as u64;
                 let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
-                assert!(Pairs::numbered(text).all(|pair| place(&pair) == number && pair.number < root.next));
-                take(Pairs::numbered(text));
+                assert!(Pairs::new(layout, text).all(|pair| place(&pair) == number && pair.number < root.next));
+                take(Pairs::new(layout, text));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
         }
         _ => return partition.text(found, &mut TextBuf::default()).into(),
     }
     assert_eq!(Some(hash.len() as u64), partition.head(found).map(|head| head.count));
-    text_of(&hash)
+    let kind = partition.head(found).map_or(Type::Hash, |head| head.kind);
+    text_of_pairs(kind, hash.into_iter())
 }
 
 /// Once all is swept, each leaf has a root.

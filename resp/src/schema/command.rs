@@ -87,6 +87,8 @@ pub enum Group {
     Bitmap,
     /// Hashes.
     Hash,
+    /// Sets.
+    Set,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -106,6 +108,7 @@ impl Group {
             Self::String => "string",
             Self::Bitmap => "bitmap",
             Self::Hash => "hash",
+            Self::Set => "set",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",
