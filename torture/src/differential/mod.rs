@@ -6,7 +6,9 @@ mod contest;
 mod differences;
 mod hashes;
 mod random;
+mod rounds;
 mod script;
+mod sets;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};
