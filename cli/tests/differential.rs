@@ -109,6 +109,11 @@ fn hashes_are_what_they_are_in_redis_through_restarts() {
 }
 
 #[test]
+fn lists_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_lists);
+}
+
+#[test]
 fn sets_are_what_they_are_in_redis_through_restarts() {
     are_what_they_are_in_redis(Contest::run_sets);
 }

@@ -3,10 +3,11 @@
 use emberkv_log::Value;
 use emberkv_log::disk::Disk;
 
-use super::Encoding;
+use super::elements::push_element;
 use super::pairs::{Pair, Pairs, push_pair};
 use super::root::{Head, Root, Whole};
 use super::sets::{int_of, rank};
+use super::{Encoding, Type};
 use crate::held::Held;
 use crate::lookup::{Found, Key, TextBuf};
 use crate::partition::Partition;
@@ -64,7 +65,13 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn image(&mut self, key: Key<'_>, found: Found, head: Head) -> Result<Vec<u8>, Stop> {
         let mut out = Vec::new();
         head.push(&mut out);
-        self.each_pair(key, found, |pair| push_pair(&mut out, head.kind.plain(), 0, pair.field, pair.value))?;
+        match head.kind {
+            Type::Hash | Type::Set => {
+                let layout = head.kind.plain();
+                self.each_pair(key, found, |pair| push_pair(&mut out, layout, 0, pair.field, pair.value))?;
+            }
+            Type::List => self.each_element(key, found, |element| push_element(&mut out, element))?,
+        }
         Ok(out)
     }
 

@@ -14,8 +14,10 @@
 //! spilling and transactions know nothing of collections but what is said here (decision 0050).
 
 mod draft;
+mod elements;
 mod gather;
 mod leaf;
+mod list;
 mod pairs;
 mod place;
 mod random;
@@ -23,8 +25,13 @@ mod read;
 mod root;
 mod sets;
 mod sweep;
+mod tree;
 
+pub(crate) use elements::{Elements, push_element};
 pub(crate) use leaf::LeafName;
+#[cfg(test)]
+pub(crate) use list::Ends;
+pub use list::{End, ListFill};
 pub(crate) use pairs::push_pair;
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
@@ -33,6 +40,8 @@ pub(crate) use root::{Head, Root, Whole, bits_of};
 pub use sets::CompactSet;
 pub(crate) use sets::{Members, int_of};
 pub(crate) use sweep::Sweeper;
+#[cfg(test)]
+pub(crate) use tree::{NODE, TreeRoot, children};
 
 use emberkv_log::Value;
 
@@ -51,6 +60,8 @@ pub(crate) const LEAF_BYTES: u64 = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Type {
+    /// Elements in an order of their own.
+    List = 1,
     /// Elements, each of them once.
     Set = 2,
     /// Fields with values.
@@ -61,13 +72,30 @@ impl Type {
     /// What TYPE replies.
     pub fn name(self) -> &'static str {
         match self {
+            Self::List => "list",
             Self::Set => "set",
             Self::Hash => "hash",
         }
     }
 
+    /// Whether its elements are in hash leaves when it is split.
+    pub(crate) fn has_leaves(self) -> bool {
+        self != Self::List
+    }
+
+    /// Whether it has a tree then.
+    pub(crate) fn has_tree(self) -> bool {
+        self == Self::List
+    }
+
+    /// Whether the tree is sorted.
+    pub(crate) fn is_sorted(self) -> bool {
+        false
+    }
+
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         match bits {
+            1 => Some(Self::List),
             2 => Some(Self::Set),
             4 => Some(Self::Hash),
             _ => None,
@@ -92,6 +120,8 @@ pub(crate) enum Encoding {
     Listpack = 0,
     /// By their hashes. There is no way back.
     Hashtable = 1,
+    /// A list of listpacks.
+    Quicklist = 2,
     /// Integers, in their order.
     Intset = 3,
 }
@@ -101,6 +131,7 @@ impl Encoding {
         match self {
             Self::Listpack => "listpack",
             Self::Hashtable => "hashtable",
+            Self::Quicklist => "quicklist",
             Self::Intset => "intset",
         }
     }

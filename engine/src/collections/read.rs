@@ -23,6 +23,14 @@ impl<D: Disk> Partition<D> {
         if lookup.live().is_some_and(Found::is_collection) { Err(WRONG_TYPE) } else { Ok(lookup) }
     }
 
+    /// Looks a key up whose value has to be a list, if there is one.
+    ///
+    /// # Errors
+    /// If it is none, and see [`Stop`].
+    pub(crate) fn lookup_list(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        self.lookup_of(Type::List, key)
+    }
+
     /// Looks a key up whose value has to be of this type, if there is one.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::SHARED_VALUE_BYTES;
 use super::elements;
 use super::expire::time_answer;
 use super::strings::{Range, range_of};
+use super::{hashes, lists};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
@@ -46,6 +47,7 @@ impl PartitionReader {
             | CommandId::Hexists
             | CommandId::Hlen
             | CommandId::Hstrlen
+            | CommandId::Llen
             | CommandId::Scard
             | CommandId::Sismember => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
@@ -84,6 +86,7 @@ impl PartitionReader {
                 | CommandId::Hexists
                 | CommandId::Hlen
                 | CommandId::Hstrlen
+                | CommandId::Llen
                 | CommandId::Scard
                 | CommandId::Sismember
         );
@@ -127,6 +130,11 @@ impl PartitionReader {
             | CommandId::Sismember => {
                 let value = record.as_ref().map(|record| record.record().value());
                 if !elements::direct(request.id, request.args, value, reply) {
+                    return Direct::Ask;
+                }
+            }
+            CommandId::Llen => {
+                if !lists::direct(record.as_ref().map(|record| record.record().value()), reply) {
                     return Direct::Ask;
                 }
             }

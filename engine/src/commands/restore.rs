@@ -4,8 +4,8 @@ use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
-use crate::collections::{Encoding, Head, Members, Type, Whole, push_pair};
-use crate::dump::{Bad, Content, dump, dump_elements, read};
+use crate::collections::{Encoding, Head, Members, Type, Whole, push_element, push_pair};
+use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
@@ -73,10 +73,13 @@ impl<D: Disk> Partition<D> {
     fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
         match self.head(found) {
             None => Ok(dump(self.value(found))),
-            Some(head) => dump_elements(head.kind, head.count, |show| {
+            Some(Head { kind: kind @ Type::List, count, .. }) => {
+                dump_elements(kind, count, |show| self.each_element(key, found, show))
+            }
+            Some(Head { kind, count, .. }) => dump_elements(kind, count, |show| {
                 self.each_pair(key, found, |pair| {
                     show(pair.field);
-                    if head.kind == Type::Hash {
+                    if kind == Type::Hash {
                         show(pair.value);
                     }
                 })
@@ -109,6 +112,7 @@ impl<D: Disk> Partition<D> {
         let image = match content {
             Content::Text(text) => return self.restore_text(key, old, &text, expires_at_ms, reply),
             Content::Hash(pairs) => self.hash_image(&pairs),
+            Content::List(elements) => self.list_image(&elements),
             Content::Set(members, encoding) => self.set_image(&members, encoding),
         };
         self.restore_image(key, old, image, expires_at_ms, reply)
@@ -178,5 +182,16 @@ impl<D: Disk> Partition<D> {
         self.write_all(key, &writes);
         reply.ok();
         Ok(())
+    }
+
+    fn list_image(&self, elements: &[Vec<u8>]) -> Vec<u8> {
+        let (mut bytes, mut listpack) = (Vec::new(), LISTPACK_ENDS);
+        for element in elements {
+            push_element(&mut bytes, element);
+            listpack += listpack_len(element);
+        }
+        let count = elements.len() as u64;
+        let encoding = self.limits.list_fill.encoding(listpack, count);
+        Whole::write(Head { kind: Type::List, encoding, count }, &bytes)
     }
 }

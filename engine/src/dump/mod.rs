@@ -5,9 +5,11 @@
 //! | type | the value           | version, 2 le  | crc64, 8 le   |
 //! +------+---------------------+----------------+---------------+
 //!   0: a string                                   of all before
+//!   1: a list: how many elements, then each, a string
 //!   2: a set: how many members, then each, strings
 //!   4: a hash: how many fields, then each and its value, strings
 //!  11: a set: a string which is an intset of them
+//!  18: a list: how many nodes, then each: 1 and a string which is an element, or 2 and one which is a listpack of some
 //!  16: a hash: a string which is a listpack of them
 //!  20: a set: a string which is a listpack of them
 //! ```
@@ -28,6 +30,8 @@ mod intset;
 mod listpack;
 mod lzf;
 
+pub(crate) use listpack::{LISTPACK_ENDS, listpack_len};
+
 use std::collections::HashSet;
 
 use emberkv_log::Value;
@@ -43,10 +47,15 @@ const VERSION: u16 = 10;
 const NEWEST: u16 = 12;
 
 const STRING: u8 = 0;
+const LIST: u8 = 1;
 const SET: u8 = 2;
 const HASH: u8 = 4;
 const SET_INTSET: u8 = 11;
 const HASH_LISTPACK: u8 = 16;
+const LIST_NODES: u8 = 18;
+/// A node of a list that is one element, and one that is a listpack.
+const PLAIN: u64 = 1;
+const PACKED: u64 = 2;
 const SET_LISTPACK: u8 = 20;
 const FOOTER_BYTES: usize = 10;
 
@@ -75,22 +84,28 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
     sealed(payload)
 }
 
-/// The payload of a collection: `write` shows its fields and values, or its members, in turn.
+/// The payload of a collection: `write` shows its fields and values, or its elements, in turn.
 pub(crate) fn dump_elements<E>(
     kind: Type,
     count: u64,
     write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
     let mut payload = vec![match kind {
+        Type::List => LIST,
         Type::Set => SET,
         Type::Hash => HASH,
     }];
     write_len(count as usize, &mut payload);
-    write(&mut |text| match stored(text) {
-        Value::Int(int) => write_int(int, &mut payload),
-        _ => write_text(text, &mut payload),
-    })?;
+    write(&mut |text| write_string(text, &mut payload))?;
     Ok(sealed(payload))
+}
+
+/// A string, as an integer if it is one.
+fn write_string(text: &[u8], payload: &mut Vec<u8>) {
+    match stored(text) {
+        Value::Int(int) => write_int(int, payload),
+        _ => write_text(text, payload),
+    }
 }
 
 /// A payload with its version and its checksum.
@@ -140,6 +155,8 @@ fn write_len(len: usize, payload: &mut Vec<u8>) {
 pub(crate) enum Content {
     /// A string.
     Text(Vec<u8>),
+    /// A list: its elements.
+    List(Vec<Vec<u8>>),
     /// A hash: its fields with their values.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     /// A set: its members, and how they were kept; nothing is said if each was written by itself.
@@ -163,6 +180,8 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
     let mut reader = Reader { rest: body, max_bytes };
     let content = match reader.byte() {
         Some(STRING) => reader.string().map(Content::Text),
+        Some(LIST) => reader.list().map(Content::List),
+        Some(LIST_NODES) => reader.nodes().map(Content::List),
         Some(SET) => reader.set().and_then(|members| set(members, None)),
         Some(SET_INTSET) => reader.string().and_then(|bytes| set(intset::members(&bytes)?, Some(Encoding::Intset))),
         Some(SET_LISTPACK) => {
@@ -247,6 +266,27 @@ impl<'a> Reader<'a> {
         if let Length::Bytes(len) = self.length()? { Some(len) } else { None }
     }
 
+    fn list(&mut self) -> Option<Vec<Vec<u8>>> {
+        let count = self.plain_length()?;
+        let mut elements = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len()));
+        for _ in 0..count {
+            elements.push(self.string()?);
+        }
+        Some(elements).filter(|elements| !elements.is_empty())
+    }
+
+    fn nodes(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut elements = Vec::new();
+        for _ in 0..self.plain_length()? {
+            match self.plain_length()? {
+                PLAIN => elements.push(self.string()?),
+                PACKED => elements.extend(listpack::elements(&self.string()?)?),
+                _ => return None,
+            }
+        }
+        Some(elements).filter(|elements| !elements.is_empty())
+    }
+
     fn hash(&mut self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         let count = self.plain_length()?;
         // each takes two bytes at least, whatever who has written the number says
@@ -323,6 +363,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_that_redis_8_2_has_dumped_is_read() {
+        let payload = b"\x12\x01\x02\x12\x12\x00\x00\x00\x04\x00\x01\x01\x02\x01\x03\x01\x83abc\x04\xff\x0c\x00\xecN\x06,\x95/\x9c\xcc";
+        let list = || ["1", "2", "3", "abc"].map(|text| text.as_bytes().to_vec()).to_vec();
+        assert_eq!(super::read(payload, MAX), Ok(Content::List(list())));
+        let own = dump_elements(Type::List, 4, |show| {
+            list().iter().for_each(|element| show(element));
+            Ok::<_, ()>(())
+        });
+        assert_eq!(super::read(&own.unwrap(), MAX), Ok(Content::List(list())));
+        let plain = sealed_as(b"\x12\x02\x01\x03abc\x02\x09\x09\x00\x00\x00\x01\x00\x05\x01\xff", 12);
+        assert_eq!(super::read(&plain, MAX), Ok(Content::List(vec![b"abc".to_vec(), b"5".to_vec()])));
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for body in
+            [&b"\x01\x00"[..], b"\x01\x02\x01a", b"\x12\x00", b"\x12\x01\x03\x01a", b"\x12\x01\x02\x01a", b"\x12"]
+        {
+            assert_eq!(super::read(&sealed_as(body, 12), MAX), Err(Bad::Content), "{}", body.escape_ascii());
+        }
+    }
+
     /// A payload of these bytes, right but for them.
     fn sealed_as(body: &[u8], version: u16) -> Vec<u8> {
         let mut payload = [body, &version.to_le_bytes()].concat();
@@ -336,8 +399,7 @@ mod tests {
         assert_eq!(read(&sealed_as(b"\x00\x01x", 12), MAX).as_deref(), Ok(&b"x"[..]));
         assert_eq!(read(&sealed_as(b"\x00\x01x", 13), MAX), Err(Bad::Footer), "a newer version");
         for body in [
-            &b"\x01\x01x"[..],
-            b"\x04\x01\x01a",
+            &b"\x04\x01\x01a"[..],
             b"\x04\x00",
             b"\x04\x02\x01a\x01b\x01a\x01c",
             b"\x10\x01a",

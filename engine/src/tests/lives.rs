@@ -11,10 +11,9 @@ use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
 
 use super::model::{Model, Name, State};
 use super::model_hashes::{changed_within, sorted, tells_of};
-use super::model_sets::{text_of_pairs, told};
+use super::model_sets::told;
 use super::requests::request;
-use super::rig::{DATABASES, Rig, change_residency, words};
-use crate::collections::Whole;
+use super::rig::{DATABASES, Rig, change_residency, whole_text, words};
 use crate::lookup::TextBuf;
 use crate::{EvictionOrder, EvictionPolicy, Foreign, Partition, PartitionReader};
 
@@ -204,11 +203,7 @@ impl Life {
                 assert_eq!(record.expires_at_ms(), live.expires_at_ms, "{name:?} read directly");
                 let value: Option<Arc<[u8]>> = match record.value() {
                     Value::Root(_) => None, // the owner has its elements
-                    Value::Whole(bytes) => {
-                        let whole = Whole::read(bytes);
-                        let pairs = whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec()));
-                        Some(text_of_pairs(whole.head.kind, pairs))
-                    }
+                    Value::Whole(bytes) => Some(whole_text(bytes)),
                     value => Some(TextBuf::default().text(value).into()),
                 };
                 assert!(value.is_none_or(|value| live.value == value), "{name:?} read directly");

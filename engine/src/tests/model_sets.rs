@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::model::{Answer, Model, Name, bulk, err, int, nil, optional, strict_int};
-use super::model_hashes::{hash_of, parts_of, text_of, text_of_parts};
+use super::model_hashes::{parts_of, text_of, text_of_parts};
 use crate::collections::Type;
 
 pub type Set = BTreeSet<Vec<u8>>;
@@ -12,11 +12,11 @@ pub type Set = BTreeSet<Vec<u8>>;
 /// What the text of a set begins with; no string of these tests does.
 const MARK: &[u8] = b"\0a set:";
 
-/// A collection as a value of the model, out of its pairs.
+/// A hash or a set as a value of the model, out of its pairs.
 pub fn text_of_pairs(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<[u8]> {
     match kind {
-        Type::Hash => text_of(&pairs.collect()),
         Type::Set => text_of_set(&pairs.map(|(member, _)| member).collect()),
+        _ => text_of(&pairs.collect()),
     }
 }
 
@@ -24,19 +24,9 @@ fn text_of_set(set: &Set) -> Arc<[u8]> {
     text_of_parts(MARK, set.iter())
 }
 
-fn set_of(text: &[u8]) -> Option<Set> {
+/// The set that a value of the model is, if it is one.
+pub fn set_of(text: &[u8]) -> Option<Set> {
     Some(parts_of(MARK, text)?.into_iter().collect())
-}
-
-/// What TYPE says of a value of the model.
-pub fn type_of(text: &[u8]) -> &'static str {
-    if hash_of(text).is_some() {
-        "hash"
-    } else if set_of(text).is_some() {
-        "set"
-    } else {
-        "string"
-    }
 }
 
 /// Commands on sets that the model knows, and their fewest and most words.

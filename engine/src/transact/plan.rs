@@ -8,7 +8,7 @@ use super::script::{Line, Script};
 use super::share::{Action, Share, Strings};
 use super::staged::{Staged, is_staged};
 use crate::collections::CompactSet;
-use crate::commands::check_flush_mode;
+use crate::commands::{PopOfMany, check_flush_mode};
 use crate::group::Request;
 use crate::slots::partition_of;
 use crate::stop::Stop;
@@ -47,6 +47,11 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
             route_of_keys(args.from(1).iter(), partitions)
         }
+        CommandId::Blpop | CommandId::Brpop => route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions),
+        CommandId::Blmpop => match id.command().keys(args) {
+            Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
+            Err(_) => Route::One(PartitionId(0)), // which says what is wrong
+        },
         CommandId::Bitop => route_of_keys(args.from(2).iter(), partitions),
         CommandId::Sdiff
         | CommandId::Sdiffstore
@@ -59,9 +64,20 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
             Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
             Err(_) => Route::One(PartitionId(0)),
         },
-        CommandId::Copy | CommandId::Lcs | CommandId::Rename | CommandId::Renamenx | CommandId::Smove => {
-            route_of_keys([args.at(1), args.at(2)].into_iter(), partitions)
-        }
+        CommandId::Copy
+        | CommandId::Blmove
+        | CommandId::Brpoplpush
+        | CommandId::Lcs
+        | CommandId::Lmove
+        | CommandId::Rename
+        | CommandId::Renamenx
+        | CommandId::Rpoplpush
+        | CommandId::Smove => route_of_keys([args.at(1), args.at(2)].into_iter(), partitions),
+        // with wrong arguments it has no keys
+        CommandId::Lmpop => match PopOfMany::parse(args) {
+            Ok(PopOfMany { keys, .. }) => route_of_keys(keys.iter(), partitions),
+            Err(_) => Route::One(PartitionId(0)),
+        },
         CommandId::Dbsize
         | CommandId::Flushall
         | CommandId::Flushdb

@@ -7,9 +7,10 @@ use emberkv_log::DbId;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol, Reply};
 
-use crate::collections::{Type, WRONG_TYPE};
+use crate::collections::{End, Type, WRONG_TYPE};
 use crate::held::Held;
 use crate::stop::Stop;
+use crate::waiting::Waiting;
 use crate::watch::Watch;
 
 /// Many strings, in one piece of memory.
@@ -140,6 +141,10 @@ pub enum Step {
         /// Its arguments, the name first.
         args: OwnedArgs,
     },
+    /// A command that waits if there is nothing: an empty reply then.
+    TakeOrWait(Waiting),
+    /// Such a command has found nothing anywhere: it waits.
+    Wait(Waiting),
     /// A share of one over several partitions.
     Share(Share),
     /// Swap two databases.
@@ -187,6 +192,52 @@ pub enum Step {
         /// Whether that is refused when memory is full.
         grows: bool,
     },
+    /// Say what a list has at an end.
+    Peek {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Which end.
+        end: End,
+        /// So many elements at most.
+        count: u64,
+        /// Whether that is refused when memory is full.
+        grows: bool,
+    },
+    /// Take elements from an end of a list.
+    Pop {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Which end.
+        end: End,
+        /// So many at most.
+        count: u64,
+    },
+    /// Give an element to an end of a list.
+    Push {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Which end.
+        end: End,
+        /// The element.
+        element: Box<[u8]>,
+    },
+}
+
+/// What there is at an end of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// The key does not exist.
+    Nothing,
+    /// It holds a value of another kind.
+    Another,
+    /// These elements, the outermost first.
+    Elements(Strings),
 }
 
 /// What a member of a set does.
@@ -237,6 +288,8 @@ pub enum Answer {
     Vote(Vote),
     /// What a key holds, if it exists.
     Held(Option<Held>),
+    /// What a list has at an end.
+    List(Seen),
     /// What a collection holds, if it exists.
     Image(Option<Vec<u8>>),
     /// What a key has said of a member, before it has joined or left.

@@ -85,6 +85,8 @@ pub enum Group {
     String,
     /// Bits of strings.
     Bitmap,
+    /// Lists.
+    List,
     /// Hashes.
     Hash,
     /// Sets.
@@ -107,6 +109,7 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::List => "list",
             Self::Hash => "hash",
             Self::Set => "set",
             Self::Transactions => "transactions",
@@ -122,6 +125,8 @@ impl Group {
 pub enum Runs {
     /// In the engine of the partitions that have its keys (all of them when it has none).
     Data,
+    /// There too, and it may wait there.
+    Blocking,
     /// On the connection's core; it is about the connection's own state.
     Connection,
     /// On the connection's core; it is about the server.

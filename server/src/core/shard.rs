@@ -13,6 +13,7 @@ use crate::acl::Users;
 use crate::clock::Clock;
 use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
+use crate::core::blocking::Blocks;
 use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
@@ -126,6 +127,8 @@ pub(crate) struct Shard {
     pub awaiting: Vec<Awaits>,
     /// Connections whose next command is on a key that a transaction has.
     pub locked_out: VecDeque<ConnId>,
+    /// This core's clients that wait for an element.
+    pub blocks: Blocks,
     /// What other cores' connections have here.
     pub visitors: Visitors,
     /// What this core's memory is.
@@ -199,6 +202,7 @@ impl Shard {
                 entries: self.config.hash_max_listpack_entries.unsigned_abs(),
                 value: self.config.hash_max_listpack_value,
             },
+            list_fill: emberkv_engine::ListFill(self.config.list_max_listpack_size),
             compact_set: compact_set(&self.config),
         };
         let amplification = u64::from(self.config.compaction_amplification);

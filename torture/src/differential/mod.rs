@@ -5,6 +5,7 @@ mod compare;
 mod contest;
 mod differences;
 mod hashes;
+mod lists;
 mod random;
 mod rounds;
 mod script;

@@ -116,7 +116,7 @@ mod tests {
 
     fn root(leaves: u32) -> Root {
         let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1 };
-        Root { head, bytes: 0, leaves, next: 1, id: 1 }
+        Root { head, bytes: 0, leaves, next: 1, id: 1, tree: crate::collections::TreeRoot::default() }
     }
 
     #[test]

@@ -12,10 +12,9 @@ use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, TxId, V
 use emberkv_resp::{Output, Protocol, Reply};
 
 use super::coordinator::with_request;
-use crate::collections::Whole;
 use crate::lookup::TextBuf;
 use crate::slots::partition_of;
-use crate::tests::{Held, Model, Name, START_MS, changed_within, limits, tells_of, text_of_pairs};
+use crate::tests::{Held, Model, Name, START_MS, changed_within, limits, tells_of, whole_text};
 use crate::transact::{Coordinator, CoordinatorId, Extent, Line, Plan, Route, ToCoordinator, ToOwner, route};
 use crate::{Foreign, Partition, PartitionReader, Stop, open};
 
@@ -444,11 +443,7 @@ impl World {
             Foreign::Nil => None,
             Foreign::Value(record) => match record.record().value() {
                 Value::Root(_) => return, // the owner has its elements
-                Value::Whole(bytes) => {
-                    let whole = Whole::read(bytes);
-                    let pairs = whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec()));
-                    Some(text_of_pairs(whole.head.kind, pairs).to_vec())
-                }
+                Value::Whole(bytes) => Some(whole_text(bytes).to_vec()),
                 value => Some(TextBuf::default().text(value).to_vec()),
             },
         };
