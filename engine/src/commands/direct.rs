@@ -10,7 +10,7 @@ use super::SHARED_VALUE_BYTES;
 use super::elements;
 use super::expire::time_answer;
 use super::strings::{Range, range_of};
-use super::{hashes, lists};
+use super::lists;
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
