@@ -40,9 +40,6 @@ pub(crate) struct Combination {
     behind: usize,
 }
 
-/// The image of each set; none for one that is not there.
-pub(crate) type Images = Vec<Option<Vec<u8>>>;
-
 /// What sets come to.
 #[derive(Debug)]
 pub(crate) enum Combined<'a> {
@@ -221,7 +218,7 @@ mod tests {
         (!set.is_empty()).then(|| members.image())
     }
 
-    fn made(operation: Operation, end: End, images: &Images) -> Vec<Vec<u8>> {
+    fn made(operation: Operation, end: End, images: &[Option<Vec<u8>>]) -> Vec<Vec<u8>> {
         let combination = Combination { operation, end, first: 1, behind: 1 };
         match combination.of(images, LIMITS) {
             Combined::Members(members) => members.list.iter().map(|member| member.to_vec()).collect(),
@@ -236,7 +233,7 @@ mod tests {
         ) {
             let text = |number: &u8| if texts { format!("m{number}") } else { number.to_string() }.into_bytes();
             let sets: Vec<BTreeSet<Vec<u8>>> = numbers.iter().map(|set| set.iter().map(text).collect()).collect();
-            let images: Images = sets.iter().map(image).collect();
+            let images: Vec<Option<Vec<u8>>> = sets.iter().map(image).collect();
             let union: BTreeSet<_> = sets.iter().flatten().cloned().collect();
             let inter: BTreeSet<_> = union.iter().filter(|m| sets.iter().all(|set| set.contains(*m))).cloned().collect();
             let diff: BTreeSet<_> =
