@@ -149,6 +149,15 @@ impl<D: Disk> Partition<D> {
             }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
             Step::Fetch { db, key } => self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused),
+            Step::Image { db, key, kinds } => {
+                let key = self.key(self.physical(*db), key);
+                let images = self.images(&[key], kinds);
+                images.map(|mut images| Answer::Image(images.pop().flatten())).or_else(refused)
+            }
+            Step::Member { db, key, member, change } => {
+                let there = self.member_step(self.physical(*db), key, member, *change);
+                there.map(Answer::Member).or_else(refused)
+            }
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
             Step::Place { db, key, held, .. } => {
                 let key = self.key(self.physical(*db), key);
