@@ -16,11 +16,14 @@ mod model;
 mod model_hashes;
 mod model_keys;
 mod model_lists;
+mod model_sets;
 mod requests;
 mod requests_hashes;
 mod requests_lists;
+mod requests_sets;
 pub(crate) mod rig;
 mod rules;
+mod sets;
 mod waiting;
 
 pub use lives::{compact_some, lives, with_seeds};

@@ -12,8 +12,9 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
-use super::model_hashes::{Hash, text_of};
+use super::model_hashes::Hash;
 use super::model_lists::{List, list_text};
+use super::model_sets::text_of_pairs;
 use crate::collections::{Elements, Ends, LeafName, NODE, Pairs, Root, Type, Whole, children, push_element};
 use crate::databases::RESERVED;
 use crate::dump::{LISTPACK_ENDS, listpack_len};
@@ -427,8 +428,8 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
 pub fn whole_text(bytes: &[u8]) -> Arc<[u8]> {
     let whole = Whole::read(bytes);
     match whole.head.kind {
-        Type::Hash => text_of(&whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect()),
         Type::List => list_text(&whole.elements().map(<[u8]>::to_vec).collect()),
+        kind => text_of_pairs(kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec()))),
     }
 }
 
@@ -482,20 +483,22 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
     match partition.value(found) {
         Value::Root(bytes) => {
             let root = Root::read(bytes);
+            let layout = root.head.kind.numbered();
             let mut bytes = 0;
             for number in 0..root.leaves {
                 let text = &leaf_of(partition, key, root.id, number)[..];
                 bytes += text.len() as u64;
                 let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
-                assert!(Pairs::numbered(text).all(|pair| place(&pair) == number && pair.number < root.next));
-                take(Pairs::numbered(text));
+                assert!(Pairs::new(layout, text).all(|pair| place(&pair) == number && pair.number < root.next));
+                take(Pairs::new(layout, text));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
         }
         _ => return partition.text(found, &mut TextBuf::default()).into(),
     }
     assert_eq!(Some(hash.len() as u64), partition.head(found).map(|head| head.count));
-    text_of(&hash)
+    let kind = partition.head(found).map_or(Type::Hash, |head| head.kind);
+    text_of_pairs(kind, hash.into_iter())
 }
 
 /// Once all is swept, each leaf has a root.

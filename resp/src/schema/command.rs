@@ -89,6 +89,8 @@ pub enum Group {
     List,
     /// Hashes.
     Hash,
+    /// Sets.
+    Set,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -109,6 +111,7 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::List => "list",
             Self::Hash => "hash",
+            Self::Set => "set",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -7,7 +7,9 @@ mod differences;
 mod hashes;
 mod lists;
 mod random;
+mod rounds;
 mod script;
+mod sets;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};
