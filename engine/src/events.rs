@@ -8,6 +8,7 @@ use crate::collections::type_name;
 use crate::databases::RESERVED;
 use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
+use crate::tracking::Tracked;
 
 /// What kind of thing has happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,14 @@ pub struct Event {
     pub db: DbId,
     /// The key.
     pub key: Box<[u8]>,
+}
+
+/// What a transaction has to tell of keys when it counts.
+#[derive(Default, Debug)]
+pub(crate) struct Told {
+    pub events: Vec<Event>,
+    /// For those who keep what they have read.
+    pub tracked: Vec<Tracked>,
 }
 
 /// Why keys change.
@@ -171,7 +180,7 @@ impl<D: Disk> Partition<D> {
         let event = Event { class, name, db: self.logical(key.db), key: key.bytes.into() };
         let list = match &mut self.overlay {
             // a transaction may come to nothing yet
-            Some(overlay) => &mut overlay.events,
+            Some(overlay) => &mut overlay.told.events,
             None => &mut self.events.list,
         };
         // where a key has come from is told before where it has gone, if that is the same command's
@@ -207,7 +216,7 @@ impl<D: Disk> Partition<D> {
 
     /// A key is as it was, and redis tells of it as of a change.
     pub(crate) fn note_same(&mut self, key: Key<'_>) {
-        if self.events.is_on
+        if self.events.is_on | self.tracking.is_on
             && let Some(found) = self.peek(key).live()
         {
             self.note_event_of_put(key, type_name(self.value(found)), found.expires_at_ms, Lookup::Live(found));
@@ -222,6 +231,7 @@ impl<D: Disk> Partition<D> {
         expires_at_ms: Option<u64>,
         old: Lookup,
     ) {
+        self.invalidate(key);
         let (class, name) = match self.events.cause {
             Cause::Command(id) => event_of(id, expires_at_ms.is_some()),
             Cause::Named(class, name) => (class, name),
@@ -285,6 +295,7 @@ impl<D: Disk> Partition<D> {
     }
 
     pub(crate) fn note_event_of_gone(&mut self, key: Key<'_>) {
+        self.invalidate(key);
         if !self.events.is_on || key.db == RESERVED {
             return;
         }
@@ -314,7 +325,8 @@ impl<D: Disk> Partition<D> {
     }
 
     /// A transaction counts: so does what has become of keys in it.
-    pub(crate) fn add_events(&mut self, events: &[Event]) {
-        self.events.list.extend_from_slice(events);
+    pub(crate) fn tell(&mut self, told: &Told) {
+        self.events.list.extend_from_slice(&told.events);
+        told.tracked.iter().for_each(|tracked| self.tracking.apply(tracked));
     }
 }

@@ -360,7 +360,7 @@ impl<D: Disk> Partition<D> {
             let record = self.log.table().record(address);
             let (db, expires_at_ms) = (record.db(), record.expires_at_ms());
             let found = Found::of(slot, address, &record);
-            if !self.watchers.is_empty() | self.events.is_on {
+            if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
                 let key = record.key().to_vec();
                 self.events.cause = self.cause_of_eviction(expires_at_ms);
                 self.note_gone(Key { db, bytes: &key, fingerprint });

@@ -37,6 +37,7 @@ mod stats;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod tracking;
 pub mod transact;
 mod visits;
 mod waiters;
@@ -62,5 +63,6 @@ pub use serve::Served;
 pub use spill::SpillStats;
 pub use stats::{DbStats, Stats};
 pub use stop::Stop;
+pub use tracking::{Author, Invalid, Reader, is_tracked};
 pub use waiting::{Waiter, Waiting};
 pub use watch::Watch;

@@ -24,6 +24,7 @@ use crate::replay::Replay;
 use crate::serve::Served;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
+use crate::tracking::Tracking;
 use crate::transact::Transactions;
 use crate::waiters::Waiters;
 use crate::watch::Watchers;
@@ -106,6 +107,7 @@ pub struct Partition<D: Disk> {
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
     pub(crate) events: Events,
+    pub(crate) tracking: Tracking,
     /// Clients that wait for elements, and the replies of those that have got one.
     pub(crate) waiters: Waiters,
     pub(crate) served: Vec<Served>,

@@ -163,6 +163,7 @@ impl Replay {
             overlay: None,
             watchers: crate::watch::Watchers::default(),
             events: crate::events::Events::default(),
+            tracking: crate::tracking::Tracking::default(),
             waiters: crate::waiters::Waiters::default(),
             served: Vec::new(),
             compaction: Compaction::new(log.tail(), self.now_ms),

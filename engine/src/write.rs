@@ -130,7 +130,7 @@ impl<D: Disk> Partition<D> {
 
     /// The same, while a transaction is executed.
     fn put_over(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>, old: Lookup) {
-        if self.events.is_on {
+        if self.events.is_on | self.tracking.is_on {
             self.note_event_of_put(key, type_name(value), expires_at_ms, old);
         }
         if let Some(overlay) = &mut self.overlay {
@@ -171,7 +171,7 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
-        if !self.watchers.is_empty() | self.events.is_on {
+        if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
             self.note_put(key, address, expires_at_ms, old);
         }
         self.note_for_waiters(key.db, key.bytes);
@@ -264,7 +264,7 @@ impl<D: Disk> Partition<D> {
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
-        if !self.watchers.is_empty() | self.events.is_on {
+        if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
             self.note_gone(key);
         }
         self.drop_entry(key.db, found);

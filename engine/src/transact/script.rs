@@ -26,6 +26,7 @@ use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
 use crate::names::names;
 use crate::stop::Stop;
+use crate::tracking::Reader;
 use crate::waiting::Waiting;
 use crate::watch::Watch;
 
@@ -227,7 +228,7 @@ impl Plan {
     }
 
     /// A plan for one command, whose second stage depends on its first.
-    pub(super) fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
+    pub fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
         Self::of_lines(vec![line], None, protocol, extent, None, true)
     }
 
@@ -271,6 +272,7 @@ impl Plan {
             watched: Vec::new(),
             watch: None,
             alone: false,
+            reader: None,
         };
         // behind a SWAPDB a key may be of any database that it names
         let swaps = lines.iter().filter(|line| line.id == CommandId::Swapdb);
@@ -324,6 +326,17 @@ impl Plan {
         let shares =
             runs.into_iter().map(|(partition, run)| (partition, Share { db, action: Action::Run(Box::new(run)) }));
         Self { shares: shares.collect(), merge: Merge::Script, script: Some(script), untouched: false }
+    }
+
+    /// The same; somebody is going to keep what it reads.
+    #[must_use]
+    pub fn for_reader(mut self, reader: Reader) -> Self {
+        for (_, share) in &mut self.shares {
+            if let Action::Run(run) = &mut share.action {
+                run.reader = Some(reader);
+            }
+        }
+        self
     }
 
     /// A plan for watching keys from now on.

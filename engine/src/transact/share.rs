@@ -10,6 +10,7 @@ use emberkv_resp::{OwnedArgs, Protocol, Reply};
 use crate::collections::{End, Type, WRONG_TYPE};
 use crate::held::Held;
 use crate::stop::Stop;
+use crate::tracking::Reader;
 use crate::waiting::Waiting;
 use crate::watch::Watch;
 
@@ -127,6 +128,8 @@ pub struct Run {
     pub watch: Option<Watch>,
     /// Whether no other partition has a share.
     pub alone: bool,
+    /// Who is going to keep what it reads.
+    pub reader: Option<Reader>,
 }
 
 /// A step, and whose it is.

@@ -18,6 +18,7 @@ use crate::lookup::Key;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::stop::Stop;
+use crate::tracking::is_tracked;
 use crate::transact::share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Task, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
@@ -66,13 +67,18 @@ impl<D: Disk> Partition<D> {
                 return Ok(Vote::Changed);
             }
         }
+        if open.overlay.is_none() && run.reader.is_some() {
+            for (db, key) in &run.keys {
+                self.lookup(self.key(self.physical(*db), key))?; // whoever reads one that has expired reads that it is gone
+            }
+        }
         self.execute_steps(ticket, open, run)?;
         let mut overlay = open.overlay.take().unwrap_or_default();
         let effects = self.effects(&overlay);
         if effects.is_empty() {
             // what came and went again is told too, and nothing will be published
-            let events = std::mem::take(&mut overlay.events);
-            self.add_events(&events);
+            let told = std::mem::take(&mut overlay.told);
+            self.tell(&told);
         }
         let held = self.make_room(open, run.alone, &overlay, &effects);
         (open.overlay, open.effects) = (Some(overlay), effects);
@@ -120,6 +126,11 @@ impl<D: Disk> Partition<D> {
 
     fn execute_step(&mut self, open: &mut Open, task: &Task, run: &Run) -> Result<Answer, Stop> {
         self.events.cause = Cause::Command(task.id);
+        if let Some(reader) = run.reader.filter(|_| is_tracked(task.id))
+            && let Step::Image { key, .. } | Step::Fetch { key, .. } = &task.step
+        {
+            self.note_key(key, reader);
+        }
         match &task.step {
             Step::Command { id, db, args } => {
                 let mut output = Output::new();
@@ -131,6 +142,9 @@ impl<D: Disk> Partition<D> {
                     Ok(()) => {}
                     Err(Stop::Error(text)) => reply.error(&text),
                     Err(stop) => return Err(stop),
+                }
+                if let Some(reader) = run.reader {
+                    self.note_reader(Request { db: *db, ..request }, reader);
                 }
                 Ok(Answer::Reply(output.to_vec()))
             }
@@ -202,6 +216,9 @@ impl<D: Disk> Partition<D> {
                 if matches!(share.action, Action::Count(_)) && task.id != CommandId::Exists {
                     self.events.cause = Cause::Known; // whether a key is there that is to be written: no miss
                 }
+                if let Some(reader) = run.reader.filter(|_| is_tracked(task.id)) {
+                    self.note_reader_of(&share.action, reader);
+                }
                 self.execute_share(open, self.physical(share.db), &share.action).map(Answer::Vote).or_else(refused)
             }
         }
@@ -272,7 +289,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn publish_effects(&mut self, open: &Open) {
         let Some(overlay) = &open.overlay else { return };
         self.events.cause = Cause::Known;
-        self.add_events(&overlay.events);
+        self.tell(&overlay.told);
         for (entry, record) in open.effects.entries(overlay).zip(&open.records) {
             match entry {
                 Entry::Floor { db } => {
