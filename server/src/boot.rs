@@ -347,6 +347,7 @@ impl Seed {
             expires_actively: true,
             untold: Untold::default(),
             tells_misses: false,
+            trackers: Vec::new(),
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),

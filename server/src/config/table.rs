@@ -268,6 +268,9 @@ directives! {
         NotifyKeyspaceEvents notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::default(),
             "notify-keyspace-events", Runtime, EventClasses,
             "which events of keys are published, by redis's letters";
+        TrackingTableMaxKeys tracking_table_max_keys: i64 = 1_000_000, "tracking-table-max-keys", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "keys whose readers are remembered for client-side caching, 0 for no limit";
         Hz hz: u32 = 10, "hz", Runtime, Number::<u32>::new(0, INT).clamped(1, 500),
             "how often a second timeouts and other background work are looked at";
     }

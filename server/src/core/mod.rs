@@ -40,6 +40,7 @@ mod several;
 pub(crate) mod shard;
 mod subscriptions;
 pub(crate) mod table;
+pub(crate) mod tracking;
 mod turn;
 mod visitors;
 

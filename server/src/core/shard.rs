@@ -145,6 +145,8 @@ pub(crate) struct Shard {
     pub untold: Untold,
     /// Whether somebody is told of reads of what is not there.
     pub tells_misses: bool,
+    /// Connections that keep what they read.
+    pub trackers: Vec<ConnId>,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,
@@ -216,6 +218,7 @@ impl Shard {
         let events = self.config.notify_keyspace_events;
         let has_events = events.is_on();
         self.tells_misses = has_events && events.contains(b'm');
+        self.settle_tracking();
         let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {

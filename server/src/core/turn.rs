@@ -168,6 +168,7 @@ impl<D: Driver> Core<D> {
             };
             assert!(has_left, "a parcel stays behind");
             self.shard.tell_events();
+            self.shard.tell_invalid();
             self.shard.hand_out_served();
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
@@ -221,6 +222,7 @@ impl<D: Driver> Core<D> {
                 Message::Publish { channel, message } => {
                     self.shard.deliver(Kind::Channel, &channel, &message);
                 }
+                Message::Notices(notices) => self.shard.noticed(notices),
                 Message::Settle => self.shard.settle_all(),
                 Message::Show(line) => self.shard.show(&line),
                 Message::Errand(done) => self.shard.errand_done(*done),
