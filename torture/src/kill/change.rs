@@ -31,8 +31,8 @@ pub enum Change {
     SRem(Vec<Bytes>),
     /// SISMEMBER.
     SIsMember(Bytes),
-    /// SCARD.
-    SCard,
+    /// SPOP of all that there are: which go is no matter of chance then.
+    SPop,
     /// LPUSH or RPUSH.
     Push(End, Vec<Bytes>),
     /// LPOP or RPOP, of so many.
@@ -103,10 +103,14 @@ impl Change {
             }
             ("hash", 85..95) => Self::HGet(name(rng)),
             ("hash", _) => Self::HLen,
-            ("set", 0..50) => Self::SAdd(names(rng)),
-            ("set", 50..85) => Self::SRem(names(rng)),
-            ("set", 85..95) => Self::SIsMember(name(rng)),
-            ("set", _) => Self::SCard,
+            // of numbers alone a set is kept in another way
+            ("set", 0..10) => {
+                Self::SAdd((0..rng.between(1, 12)).map(|_| rng.below(NAMES).to_string().into()).collect())
+            }
+            ("set", 10..55) => Self::SAdd(names(rng)),
+            ("set", 55..85) => Self::SRem(names(rng)),
+            ("set", 85..98) => Self::SIsMember(name(rng)),
+            ("set", _) => Self::SPop,
             ("list", 0..50) => {
                 let longest = *rng.pick(&[20, 20, 60, 300, 2000]);
                 Self::Push(end(rng), (0..rng.between(1, 12)).map(|_| value(rng, longest)).collect())
@@ -149,7 +153,7 @@ impl Change {
             Self::SAdd(members) => with("SADD", members),
             Self::SRem(members) => with("SREM", members),
             Self::SIsMember(member) => with("SISMEMBER", std::slice::from_ref(member)),
-            Self::SCard => with("SCARD", &[]),
+            Self::SPop => with("SPOP", &[b"1000000".to_vec()]),
             Self::Push(End::Left, elements) => with("LPUSH", elements),
             Self::Push(End::Right, elements) => with("RPUSH", elements),
             Self::Pop(End::Left, count) => with("LPOP", &[number(count)]),
@@ -182,7 +186,7 @@ impl Change {
             Self::HSet(_) | Self::HDel(_) | Self::HIncrBy(..) | Self::HGet(_) | Self::HLen => {
                 Content::Hash(BTreeMap::new())
             }
-            Self::SAdd(_) | Self::SRem(_) | Self::SIsMember(_) | Self::SCard => Content::Set(BTreeSet::new()),
+            Self::SAdd(_) | Self::SRem(_) | Self::SIsMember(_) | Self::SPop => Content::Set(BTreeSet::new()),
             Self::Push(..) | Self::Pop(..) | Self::LTrim(..) | Self::LSet(..) | Self::LIndex(_) | Self::LLen => {
                 Content::List(Vec::new())
             }
@@ -226,7 +230,7 @@ impl Change {
             Self::SAdd(names) => int(names.iter().filter(|name| members.insert((*name).clone())).count()),
             Self::SRem(names) => int(names.iter().filter(|name| members.remove(*name)).count()),
             Self::SIsMember(name) => int(usize::from(members.contains(name))),
-            Self::SCard => int(members.len()),
+            Self::SPop => Expected::Members(std::mem::take(members)),
             _ => Expected::Error,
         }
     }
@@ -330,6 +334,17 @@ mod tests {
             assert_eq!(Change::HLen.apply(&mut content), Expected::Error);
             assert_eq!(content, Some(value));
         }
+    }
+
+    #[test]
+    fn what_is_popped_is_all_in_any_order() {
+        let mut content = None;
+        let [a, b] = ["a", "b"].map(word);
+        assert_eq!(Change::SAdd(vec![a.clone(), b.clone(), a.clone()]).apply(&mut content), int(2));
+        let popped = Change::SPop.apply(&mut content);
+        let reply = |members: [&Bytes; 2]| Value::Array(members.map(|member| Value::Bulk(member.clone())).to_vec());
+        assert!(popped.allows(&reply([&b, &a])) && !popped.allows(&reply([&b, &b])));
+        assert_eq!(content, None);
     }
 
     #[test]
