@@ -5,7 +5,19 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 8] = ["strings", "bitmaps", "hashes", "keys", "transactions", "connection", "server", "pubsub"];
+const FILES: [&str; 11] = [
+    "strings",
+    "bitmaps",
+    "lists",
+    "blocking",
+    "hashes",
+    "sets",
+    "keys",
+    "transactions",
+    "connection",
+    "server",
+    "pubsub",
+];
 
 /// One row of the table.
 #[derive(Default)]

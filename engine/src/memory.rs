@@ -50,7 +50,7 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn memory_of(&self, found: Found) -> u64 {
         let expiry = if found.expires_at_ms.is_some() { EXPIRY_BYTES } else { 0 };
         // what a leaf takes beside its elements: its record's front, its name, its share of the index
-        let leaves = |root: Root| root.bytes + u64::from(root.leaves) * (40 + INDEX_BYTES);
+        let leaves = |root: Root| root.bytes + u64::from(root.leaves + root.tree.nodes) * (40 + INDEX_BYTES);
         found.len as u64 + INDEX_BYTES + expiry + self.root(found).map_or(0, leaves)
     }
 }

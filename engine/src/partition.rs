@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::checkpoint::Saver;
-use crate::collections::{Compact, Sweeper};
+use crate::collections::{Compact, CompactSet, ListFill, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
@@ -20,9 +20,11 @@ use crate::locks::Locks;
 use crate::overlay::Overlay;
 use crate::published::Published;
 use crate::replay::Replay;
+use crate::serve::Served;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
+use crate::waiters::Waiters;
 use crate::watch::Watchers;
 
 /// Limits that the configuration sets.
@@ -36,6 +38,10 @@ pub struct Limits {
     pub pack_from_bytes: usize,
     /// Up to which size redis would keep a hash in the simpler way (`hash-max-listpack-entries`, `hash-max-listpack-value`).
     pub compact_hash: Compact,
+    /// Up to which size redis would keep a list as one listpack (`list-max-listpack-size`).
+    pub list_fill: ListFill,
+    /// The same for a set (`set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`).
+    pub compact_set: CompactSet,
 }
 
 impl Default for Limits {
@@ -45,6 +51,8 @@ impl Default for Limits {
             max_value_bytes: 512 << 20,
             pack_from_bytes: usize::MAX,
             compact_hash: Compact { entries: 512, value: 64 },
+            list_fill: ListFill(-2),
+            compact_set: CompactSet { integers: 512, listpack: Compact { entries: 128, value: 64 } },
         }
     }
 }
@@ -96,6 +104,9 @@ pub struct Partition<D: Disk> {
     /// While commands of a transaction are executed: what they have changed so far.
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
+    /// Clients that wait for elements, and the replies of those that have got one.
+    pub(crate) waiters: Waiters,
+    pub(crate) served: Vec<Served>,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     pub(crate) eviction: Eviction,

@@ -14,23 +14,38 @@
 //! spilling and transactions know nothing of collections but what is said here (decision 0050).
 
 mod draft;
+mod elements;
 mod gather;
 mod leaf;
+mod list;
 mod pairs;
 mod place;
+mod random;
 mod read;
 mod root;
+mod sets;
 mod sweep;
+mod tree;
 
+pub(crate) use elements::{Elements, push_element};
 pub(crate) use leaf::LeafName;
+#[cfg(test)]
+pub(crate) use list::Ends;
+pub use list::{End, ListFill};
 pub(crate) use pairs::push_pair;
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
+pub(crate) use random::Wanted;
 pub(crate) use root::{Head, Root, Whole, bits_of};
+pub use sets::CompactSet;
+pub(crate) use sets::{Members, int_of};
 pub(crate) use sweep::Sweeper;
+#[cfg(test)]
+pub(crate) use tree::{NODE, TreeRoot, children};
 
 use emberkv_log::Value;
 
+use self::pairs::Layout;
 use crate::stop::Stop;
 
 /// An image of more bytes than that is split, if it has more than one element.
@@ -45,6 +60,10 @@ pub(crate) const LEAF_BYTES: u64 = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Type {
+    /// Elements in an order of their own.
+    List = 1,
+    /// Elements, each of them once.
+    Set = 2,
     /// Fields with values.
     Hash = 4,
 }
@@ -53,15 +72,44 @@ impl Type {
     /// What TYPE replies.
     pub fn name(self) -> &'static str {
         match self {
+            Self::List => "list",
+            Self::Set => "set",
             Self::Hash => "hash",
         }
     }
 
+    /// Whether its elements are in hash leaves when it is split.
+    pub(crate) fn has_leaves(self) -> bool {
+        self != Self::List
+    }
+
+    /// Whether it has a tree then.
+    pub(crate) fn has_tree(self) -> bool {
+        self == Self::List
+    }
+
+    /// Whether the tree is sorted.
+    pub(crate) fn is_sorted(self) -> bool {
+        false
+    }
+
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         match bits {
+            1 => Some(Self::List),
+            2 => Some(Self::Set),
             4 => Some(Self::Hash),
             _ => None,
         }
+    }
+
+    /// How its elements lie in a whole image.
+    pub(crate) fn plain(self) -> Layout {
+        Layout { is_numbered: false, has_values: self != Self::Set }
+    }
+
+    /// How they lie in a leaf.
+    pub(crate) fn numbered(self) -> Layout {
+        Layout { is_numbered: true, ..self.plain() }
     }
 }
 
@@ -72,6 +120,10 @@ pub(crate) enum Encoding {
     Listpack = 0,
     /// By their hashes. There is no way back.
     Hashtable = 1,
+    /// A list of listpacks.
+    Quicklist = 2,
+    /// Integers, in their order.
+    Intset = 3,
 }
 
 impl Encoding {
@@ -79,6 +131,8 @@ impl Encoding {
         match self {
             Self::Listpack => "listpack",
             Self::Hashtable => "hashtable",
+            Self::Quicklist => "quicklist",
+            Self::Intset => "intset",
         }
     }
 }

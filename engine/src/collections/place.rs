@@ -8,7 +8,8 @@ use emberkv_log::{Entry, Purpose, Value};
 use super::leaf::LeafName;
 use super::pairs::{Pairs, push_pair};
 use super::root::{Head, Root, Whole};
-use super::{LEAF_BYTES, WHOLE_BYTES};
+use super::tree::TreeRoot;
+use super::{LEAF_BYTES, Type, WHOLE_BYTES};
 use crate::databases::RESERVED;
 use crate::held::Held;
 use crate::lookup::{Key, Lookup};
@@ -67,7 +68,10 @@ impl<D: Disk> Partition<D> {
         if let Value::Whole(image) = held.value() {
             let Whole { head, pairs } = Whole::read(image);
             if pairs.len() > WHOLE_BYTES && head.count > 1 {
-                return self.split(key, head, pairs, expires_at_ms);
+                return match head.kind {
+                    Type::List => self.split_list(key, head, pairs, expires_at_ms),
+                    Type::Hash | Type::Set => self.split(key, head, pairs, expires_at_ms),
+                };
             }
         }
         Writes { leaves: Vec::new(), held: Some(held), are_new: false }
@@ -85,11 +89,12 @@ impl<D: Disk> Partition<D> {
     pub(super) fn deal(&mut self, head: Head, pairs: &[u8]) -> (Root, Vec<Vec<u8>>) {
         let most = u32::try_from(head.count).unwrap_or(u32::MAX);
         let leaves = u32::try_from(pairs.len() as u64 / LEAF_BYTES).unwrap_or(u32::MAX).clamp(2, most.max(2));
-        let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id() };
+        let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id(), tree: TreeRoot::default() };
         let mut contents = vec![Vec::new(); leaves as usize];
-        for pair in Pairs::plain(pairs) {
+        let layout = head.kind.numbered();
+        for pair in Pairs::new(head.kind.plain(), pairs) {
             let leaf = root.leaf_of(self.element_hash(pair.field));
-            push_pair(&mut contents[leaf as usize], Some(root.next), pair.field, pair.value);
+            push_pair(&mut contents[leaf as usize], layout, root.next, pair.field, pair.value);
             root.next += 1;
         }
         root.bytes = contents.iter().map(|leaf| leaf.len() as u64).sum();

@@ -1,11 +1,13 @@
 //! What a collection's record begins with.
 //!
 //! ```text
-//! whole   | type 4, encoding 2, 0 2 | count | pairs ...
-//! root    | type 4, encoding 2, 0 2 | count | bytes | leaves | next number | id, 8 bytes
+//! whole   | type 4, encoding 4 | count | pairs ..., or elements ...
+//! root    | type 4, encoding 4 | count | bytes | leaves | next number | id, 8 bytes | of a list: tree | ends
 //! ```
 
+use super::elements::Elements;
 use super::pairs::{Pairs, push_varint, take_varint};
+use super::tree::TreeRoot;
 use super::{Encoding, Type};
 
 /// What any collection says of itself.
@@ -26,6 +28,8 @@ impl Head {
         let encoding = match tag >> 4 {
             0 => Encoding::Listpack,
             1 => Encoding::Hashtable,
+            2 => Encoding::Quicklist,
+            3 => Encoding::Intset,
             _ => return None,
         };
         Some(Self { kind, encoding, count: take_varint(bytes)? })
@@ -41,6 +45,7 @@ impl Head {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole<'a> {
     pub head: Head,
+    /// Of a list its elements.
     pub pairs: &'a [u8],
 }
 
@@ -53,7 +58,12 @@ impl<'a> Whole<'a> {
     }
 
     pub fn pairs(self) -> Pairs<'a> {
-        Pairs::plain(self.pairs)
+        Pairs::new(self.head.kind.plain(), self.pairs)
+    }
+
+    /// Those of a list.
+    pub fn elements(self) -> Elements<'a> {
+        Elements::of(self.pairs)
     }
 
     /// The image of these.
@@ -76,27 +86,39 @@ pub(crate) struct Root {
     pub next: u64,
     /// Its own, which no other collection ever had (O3).
     pub id: u64,
+    /// Of a kind that has one.
+    pub tree: TreeRoot,
 }
 
 impl Root {
     /// Reads one. What no process of this kind has written has no leaves but one, which there is not.
     pub fn read(bytes: &[u8]) -> Self {
-        Self::take(bytes).unwrap_or(Self {
+        Self::take(&mut &*bytes).unwrap_or(Self {
             head: Head { kind: Type::Hash, encoding: Encoding::Listpack, count: 0 },
             bytes: 0,
             leaves: 1,
             next: 0,
             id: 0,
+            tree: TreeRoot::default(),
         })
     }
 
-    fn take(mut bytes: &[u8]) -> Option<Self> {
-        let head = Head::take(&mut bytes)?;
-        let all = take_varint(&mut bytes)?;
-        let leaves = u32::try_from(take_varint(&mut bytes)?).ok().filter(|leaves| *leaves > 0)?;
-        let next = take_varint(&mut bytes)?;
-        let id = u64::from_le_bytes(bytes.try_into().ok()?);
-        Some(Self { head, bytes: all, leaves, next, id })
+    /// What stands behind one in its record.
+    pub fn behind(mut record: &[u8]) -> Option<&[u8]> {
+        Self::take(&mut record)?;
+        Some(record)
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let head = Head::take(bytes)?;
+        let all = take_varint(bytes)?;
+        let leaves = u32::try_from(take_varint(bytes)?).ok()?;
+        let next = take_varint(bytes)?;
+        let (id, rest) = bytes.split_first_chunk::<8>()?;
+        *bytes = rest;
+        let tree = if head.kind.has_tree() { TreeRoot::take(bytes)? } else { TreeRoot::default() };
+        let is_sound = (leaves > 0) == head.kind.has_leaves();
+        is_sound.then_some(Self { head, bytes: all, leaves, next, id: u64::from_le_bytes(*id), tree })
     }
 
     pub fn write(self) -> Vec<u8> {
@@ -106,6 +128,9 @@ impl Root {
         push_varint(&mut out, self.leaves.into());
         push_varint(&mut out, self.next);
         out.extend_from_slice(&self.id.to_le_bytes());
+        if self.head.kind.has_tree() {
+            self.tree.push(&mut out);
+        }
         out
     }
 
@@ -159,10 +184,24 @@ mod tests {
     #[test]
     fn a_root_is_read_as_it_was_written() {
         let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1_000_000 };
-        let root = Root { head, bytes: 30_000_000, leaves: 80_000, next: 1 << 40, id: u64::MAX - 5 };
+        let root = Root {
+            head,
+            bytes: 30_000_000,
+            leaves: 80_000,
+            next: 1 << 40,
+            id: u64::MAX - 5,
+            tree: TreeRoot::default(),
+        };
         assert_eq!(Root::read(&root.write()), root);
         for end in 0..root.write().len() {
             assert_eq!(Root::read(&root.write()[..end]).head.count, 0, "a part of one is nothing");
         }
+        let head = Head { kind: Type::List, encoding: Encoding::Quicklist, count: 700 };
+        let tree = TreeRoot { count: 600, top: 70, height: 1, nodes: 60, next: 71 };
+        let root = Root { head, bytes: 9000, leaves: 0, next: 0, id: 7, tree };
+        let mut record = root.write();
+        record.extend_from_slice(b"ends");
+        assert_eq!(Root::read(&record), root);
+        assert_eq!(Root::behind(&record), Some(&b"ends"[..]));
     }
 }

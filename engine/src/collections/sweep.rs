@@ -13,9 +13,10 @@ use emberkv_log::{Address, DbId, Value};
 
 use super::leaf::LeafName;
 use super::root::Root;
+use super::tree::{self, NODE};
 use crate::cold::COLD_STEP;
 use crate::databases::RESERVED;
-use crate::lookup::{Found, Lookup};
+use crate::lookup::{Found, Lookup, TextBuf};
 use crate::partition::Partition;
 
 /// The leaves of one root that are still to go.
@@ -26,6 +27,31 @@ pub(crate) struct Dying {
     id: u64,
     /// Those below this number.
     left: u32,
+    /// Nodes of its tree, with their levels: the way to what is below one is known when it goes.
+    nodes: Vec<(u32, u8)>,
+    is_sorted: bool,
+}
+
+impl Dying {
+    /// The number of the leaf or node that is to go next.
+    fn next(&self) -> Option<u32> {
+        self.left.checked_sub(1).or(self.nodes.last().map(|(number, _)| NODE | number))
+    }
+
+    /// The children of the node that is next, if it has any, by what is in it.
+    fn children(&self, bytes: &[u8]) -> Vec<u32> {
+        let is_inner = self.left == 0 && self.nodes.last().is_some_and(|(_, height)| *height > 0);
+        if is_inner { tree::children(bytes, self.is_sorted) } else { Vec::new() }
+    }
+
+    /// What was next has gone.
+    fn goes(&mut self, children: Vec<u32>) {
+        if self.left > 0 {
+            self.left -= 1;
+        } else if let Some((_, height)) = self.nodes.pop() {
+            self.nodes.extend(children.into_iter().map(|number| (number, height.saturating_sub(1))));
+        }
+    }
 }
 
 /// See the module.
@@ -56,7 +82,7 @@ impl<D: Disk> Partition<D> {
         }
         let record = table.record(address);
         let Value::Root(bytes) = record.value() else { return };
-        let Root { id, leaves, .. } = Root::read(bytes);
+        let Root { head, id, leaves, tree, .. } = Root::read(bytes);
         let same = |new: Address| matches!(table.record(new).value(), Value::Root(bytes) if Root::read(bytes).id == id);
         if new.is_some_and(same) {
             return;
@@ -66,7 +92,8 @@ impl<D: Disk> Partition<D> {
             return;
         }
         let (db, key) = (record.db(), record.key().into());
-        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves });
+        let nodes = if tree.count > 0 { vec![(tree.top, tree.height)] } else { Vec::new() };
+        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves, nodes, is_sorted: head.kind.is_sorted() });
     }
 
     /// Takes some leaves out of the index that belong to nobody. Returns whether more can be done at once.
@@ -75,20 +102,31 @@ impl<D: Disk> Partition<D> {
         while left > 0
             && let Some(mut dying) = self.sweeper.dying.pop_front()
         {
-            while left > 0 && dying.left > 0 {
-                let name = LeafName { db: dying.db, id: dying.id, number: dying.left - 1, key: &dying.key }.write();
+            while left > 0
+                && let Some(number) = dying.next()
+            {
+                let name = LeafName { db: dying.db, id: dying.id, number, key: &dying.key }.write();
                 let key = self.key(RESERVED, &name);
                 if self.bring_to_judge(key.fingerprint) != Some(true) {
                     self.sweeper.dying.push_back(dying); // others meanwhile, in a later turn
                     return false;
                 }
-                if let Lookup::Live(found) | Lookup::Stale(found) = self.peek(key) {
+                let found = match self.peek(key) {
+                    Lookup::Live(found) | Lookup::Stale(found) => Some(found),
+                    Lookup::Absent => None,
+                };
+                let children = found.map(|found| dying.children(self.text(found, &mut TextBuf::default())));
+                if children.is_none() && number & NODE != 0 {
+                    // compaction has had it, with the way to what is below
+                    self.sweeper.orphans = Some(ScanCursor::START);
+                }
+                if let Some(found) = found {
                     self.drop_entry(RESERVED, found);
                 }
-                dying.left -= 1;
+                dying.goes(children.unwrap_or_default());
                 left -= 1;
             }
-            if dying.left > 0 {
+            if dying.next().is_some() {
                 self.sweeper.dying.push_front(dying);
             }
         }
@@ -147,7 +185,11 @@ impl<D: Disk> Partition<D> {
             Lookup::Live(found) | Lookup::Stale(found) => match self.log.table().record(found.address).value() {
                 Value::Root(bytes) => {
                     let root = Root::read(bytes);
-                    root.id != name.id || name.number >= root.leaves
+                    let is_one = match name.number & NODE {
+                        0 => name.number < root.leaves,
+                        _ => name.number ^ NODE < root.tree.next,
+                    };
+                    root.id != name.id || !is_one
                 }
                 _ => true,
             },

@@ -7,8 +7,9 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 
 use super::SHARED_VALUE_BYTES;
+use super::elements;
 use super::expire::time_answer;
-use super::hashes;
+use super::lists;
 use super::strings::{Range, range_of};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
@@ -45,7 +46,10 @@ impl PartitionReader {
             | CommandId::Hget
             | CommandId::Hexists
             | CommandId::Hlen
-            | CommandId::Hstrlen => true,
+            | CommandId::Hstrlen
+            | CommandId::Llen
+            | CommandId::Scard
+            | CommandId::Sismember => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
             _ => false,
         }
@@ -82,6 +86,9 @@ impl PartitionReader {
                 | CommandId::Hexists
                 | CommandId::Hlen
                 | CommandId::Hstrlen
+                | CommandId::Llen
+                | CommandId::Scard
+                | CommandId::Sismember
         );
         let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,
@@ -115,9 +122,19 @@ impl PartitionReader {
                 let text = text_of(record, &mut buf);
                 reply.bulk(range.map_or(&[], |range| range_of(text, range)));
             }
-            CommandId::Hget | CommandId::Hexists | CommandId::Hlen | CommandId::Hstrlen => {
+            CommandId::Hget
+            | CommandId::Hexists
+            | CommandId::Hlen
+            | CommandId::Hstrlen
+            | CommandId::Scard
+            | CommandId::Sismember => {
                 let value = record.as_ref().map(|record| record.record().value());
-                if !hashes::direct(request.id, request.args, value, reply) {
+                if !elements::direct(request.id, request.args, value, reply) {
+                    return Direct::Ask;
+                }
+            }
+            CommandId::Llen => {
+                if !lists::direct(record.as_ref().map(|record| record.record().value()), reply) {
                     return Direct::Ask;
                 }
             }

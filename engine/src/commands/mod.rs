@@ -3,33 +3,42 @@
 mod bitfield;
 mod bitop;
 mod bits;
+mod blocking;
 mod counters;
 mod direct;
+mod elements;
 mod expire;
 mod hashes;
 mod keys;
 mod lcs;
+mod lists;
 mod object;
 mod rename;
 mod restore;
 mod scan;
 mod set;
+mod sets;
 mod strings;
 
+pub use blocking::timeout_of;
 pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 pub(crate) use scan::{BegunWalk, Walk};
 
+use crate::collections::Type;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
 pub(crate) use bitop::Operation;
+pub(crate) use blocking::Wish;
 pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
+pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
+pub(crate) use sets::{Combination, SETS};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
@@ -47,21 +56,33 @@ impl<D: Disk> Partition<D> {
     /// If the command is not one on data.
     #[inline]
     pub fn execute(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        self.prepare(request)?;
+        // from here on it is the number that records have
+        let request = Request { db: self.databases.physical(request.db), ..request };
+        let done = match request.id {
+            CommandId::Get => self.get(request, reply),
+            CommandId::Set => self.set_command(request, reply),
+            _ if self.is_refused(request.id) => Err(Stop::OUT_OF_MEMORY),
+            _ => self.execute_other(request, reply),
+        };
+        self.serve_waiters();
+        done
+    }
+
+    /// What comes before any command: nobody has its keys to himself, nobody has waited for them, and their records are here.
+    #[inline]
+    pub(crate) fn prepare(&mut self, request: Request<'_>) -> Result<(), Stop> {
         if !self.locks.is_empty() {
             self.check_locks(request)?;
+        }
+        if self.waiters.has_ready() {
+            self.comes_after_waiters(request)?;
         }
         if self.log.table().has_cold() {
             self.bring_for(request)?;
         }
         self.whose = request.whose;
-        // from here on it is the number that records have
-        let request = Request { db: self.databases.physical(request.db), ..request };
-        match request.id {
-            CommandId::Get => self.get(request, reply),
-            CommandId::Set => self.set_command(request, reply),
-            _ if self.is_refused(request.id) => Err(Stop::OUT_OF_MEMORY),
-            _ => self.execute_other(request, reply),
-        }
+        Ok(())
     }
 
     #[inline(never)]
@@ -72,6 +93,9 @@ impl<D: Disk> Partition<D> {
             CommandId::Bitfield | CommandId::BitfieldRo => self.bitfield(request, reply),
             CommandId::Bitop => self.bitop(request, reply),
             CommandId::Bitpos => self.bitpos(request, reply),
+            CommandId::Blmove | CommandId::Blmpop | CommandId::Blpop | CommandId::Brpop | CommandId::Brpoplpush => {
+                self.pop_now(request, reply)
+            }
             CommandId::Copy => self.copy(request, reply),
             CommandId::Dbsize => self.dbsize(request, reply),
             CommandId::Decr => self.decr(request, reply),
@@ -94,15 +118,15 @@ impl<D: Disk> Partition<D> {
             CommandId::Getex => self.getex(request, reply),
             CommandId::Getrange | CommandId::Substr => self.getrange(request, reply),
             CommandId::Getset => self.getset(request, reply),
-            CommandId::Hdel => self.hdel(request, reply),
-            CommandId::Hget | CommandId::Hstrlen | CommandId::Hexists => self.hget(request, reply),
+            CommandId::Hdel => self.remove_elements(request, Type::Hash, reply),
+            CommandId::Hget | CommandId::Hstrlen | CommandId::Hexists => self.ask_element(request, Type::Hash, reply),
             CommandId::Hgetall | CommandId::Hkeys | CommandId::Hvals => self.hgetall(request, reply),
             CommandId::Hincrby => self.hincrby(request, reply),
             CommandId::Hincrbyfloat => self.hincrbyfloat(request, reply),
-            CommandId::Hlen => self.hlen(request, reply),
-            CommandId::Hmget => self.hmget(request, reply),
+            CommandId::Hlen => self.count_elements(request, Type::Hash, reply),
+            CommandId::Hmget => self.ask_elements(request, Type::Hash, reply),
             CommandId::Hrandfield => self.hrandfield(request, reply),
-            CommandId::Hscan => self.hscan(request, reply),
+            CommandId::Hscan => self.element_scan(request, Type::Hash, reply),
             CommandId::Hset | CommandId::Hmset => self.hset(request, reply),
             CommandId::Hsetnx => self.hsetnx(request, reply),
             CommandId::Incr => self.incr(request, reply),
@@ -110,6 +134,20 @@ impl<D: Disk> Partition<D> {
             CommandId::Incrbyfloat => self.incrbyfloat(request, reply),
             CommandId::Keys => self.keys(request, reply),
             CommandId::Lcs => self.lcs(request, reply),
+            CommandId::Lindex => self.lindex(request, reply),
+            CommandId::Linsert => self.linsert(request, reply),
+            CommandId::Llen => self.llen(request, reply),
+            CommandId::Lmove | CommandId::Rpoplpush => self.lmove(request, reply),
+            CommandId::Lmpop => self.lmpop(request, reply),
+            CommandId::Lpop | CommandId::Rpop => self.pop_command(request, reply),
+            CommandId::Lpos => self.lpos(request, reply),
+            CommandId::Lpush | CommandId::Lpushx | CommandId::Rpush | CommandId::Rpushx => {
+                self.push_command(request, reply)
+            }
+            CommandId::Lrange => self.lrange(request, reply),
+            CommandId::Lrem => self.lrem(request, reply),
+            CommandId::Lset => self.lset(request, reply),
+            CommandId::Ltrim => self.ltrim(request, reply),
             CommandId::MemoryUsage => self.memory_usage(request, reply),
             CommandId::Mget => self.mget(request, reply),
             CommandId::Move => self.move_command(request, reply),
@@ -124,11 +162,28 @@ impl<D: Disk> Partition<D> {
             CommandId::Randomkey => self.randomkey(request, reply),
             CommandId::Rename | CommandId::Renamenx => self.rename(request, reply),
             CommandId::Restore => self.restore(request, reply),
+            CommandId::Sadd => self.sadd(request, reply),
             CommandId::Scan => self.scan(request, reply),
+            CommandId::Scard => self.count_elements(request, Type::Set, reply),
+            CommandId::Sdiff
+            | CommandId::Sdiffstore
+            | CommandId::Sinter
+            | CommandId::Sintercard
+            | CommandId::Sinterstore
+            | CommandId::Sunion
+            | CommandId::Sunionstore => self.combine_sets(request, reply),
             CommandId::Set => self.set_command(request, reply),
             CommandId::Setbit => self.setbit(request, reply),
             CommandId::Setnx => self.setnx(request, reply),
             CommandId::Setrange => self.setrange(request, reply),
+            CommandId::Sismember => self.ask_element(request, Type::Set, reply),
+            CommandId::Smembers => self.smembers(request, reply),
+            CommandId::Smismember => self.ask_elements(request, Type::Set, reply),
+            CommandId::Smove => self.smove(request, reply),
+            CommandId::Spop => self.spop(request, reply),
+            CommandId::Srandmember => self.srandmember(request, reply),
+            CommandId::Srem => self.remove_elements(request, Type::Set, reply),
+            CommandId::Sscan => self.element_scan(request, Type::Set, reply),
             CommandId::Strlen => self.strlen(request, reply),
             CommandId::Type => self.type_command(request, reply),
             other => unreachable!("{other:?} is no command on data"),

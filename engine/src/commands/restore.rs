@@ -4,8 +4,8 @@ use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
-use crate::collections::{Encoding, Head, Type, Whole, push_pair};
-use crate::dump::{Bad, Content, dump, dump_hash, read};
+use crate::collections::{Encoding, Head, Members, Type, Whole, push_element, push_pair};
+use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
@@ -73,7 +73,17 @@ impl<D: Disk> Partition<D> {
     fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
         match self.head(found) {
             None => Ok(dump(self.value(found))),
-            Some(head) => dump_hash(head.count, |show| self.each_pair(key, found, |pair| show(pair.field, pair.value))),
+            Some(Head { kind: kind @ Type::List, count, .. }) => {
+                dump_elements(kind, count, |show| self.each_element(key, found, show))
+            }
+            Some(Head { kind, count, .. }) => dump_elements(kind, count, |show| {
+                self.each_pair(key, found, |pair| {
+                    show(pair.field);
+                    if kind == Type::Hash {
+                        show(pair.value);
+                    }
+                })
+            }),
         }
     }
 
@@ -99,11 +109,24 @@ impl<D: Disk> Partition<D> {
             // what is too far away is long ago, as for redis
             ms => Some(u64::try_from(ms.wrapping_add(self.now_ms as i64)).unwrap_or(0)),
         };
-        let text = match content {
-            Content::Text(text) => text,
-            Content::Hash(pairs) => return self.restore_hash(key, old, &pairs, expires_at_ms, reply),
+        let image = match content {
+            Content::Text(text) => return self.restore_text(key, old, &text, expires_at_ms, reply),
+            Content::Hash(pairs) => self.hash_image(&pairs),
+            Content::List(elements) => self.list_image(&elements),
+            Content::Set(members, encoding) => self.set_image(&members, encoding),
         };
-        let value = stored(&text);
+        self.restore_image(key, old, image, expires_at_ms, reply)
+    }
+
+    fn restore_text(
+        &mut self,
+        key: Key<'_>,
+        old: Lookup,
+        text: &[u8],
+        expires_at_ms: Option<u64>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
+        let value = stored(text);
         let mut ahead = None;
         if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
             self.reserve_delete(std::iter::once(key.bytes))?;
@@ -115,11 +138,34 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    fn restore_hash(
+    fn hash_image(&self, fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let limits = self.limits.compact_hash;
+        let is_long = |text: &[u8]| text.len() as u64 > limits.value;
+        let is_large = fields.len() as u64 > limits.entries
+            || fields.iter().any(|(field, value)| is_long(field) || is_long(value));
+        let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
+        let mut pairs = Vec::new();
+        fields.iter().for_each(|(field, value)| push_pair(&mut pairs, Type::Hash.plain(), 0, field, value));
+        Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs)
+    }
+
+    fn set_image(&self, members: &[Vec<u8>], encoding: Option<Encoding>) -> Vec<u8> {
+        let limits = self.limits.compact_set;
+        let count = members.len() as u64;
+        let mut set = Members::new(limits.expecting(encoding.unwrap_or(Encoding::Intset), count));
+        match encoding {
+            // what was kept in a simple way stays so, however long its members are
+            Some(_) => set.list = members.iter().map(Vec::as_slice).collect(),
+            None => members.iter().for_each(|member| set.push(member, limits)),
+        }
+        set.image()
+    }
+
+    fn restore_image(
         &mut self,
         key: Key<'_>,
         old: Lookup,
-        fields: &[(Vec<u8>, Vec<u8>)],
+        image: Vec<u8>,
         expires_at_ms: Option<u64>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Stop> {
@@ -131,18 +177,21 @@ impl<D: Disk> Partition<D> {
             reply.ok();
             return Ok(());
         }
-        let limits = self.limits.compact_hash;
-        let is_long = |text: &[u8]| text.len() as u64 > limits.value;
-        let is_large = fields.len() as u64 > limits.entries
-            || fields.iter().any(|(field, value)| is_long(field) || is_long(value));
-        let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
-        let mut pairs = Vec::new();
-        fields.iter().for_each(|(field, value)| push_pair(&mut pairs, None, field, value));
-        let image = Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs);
         let writes = self.writes(key, Held::whole(image, expires_at_ms));
         self.reserve_writes(key, &writes, 0, Purpose::Grow)?;
         self.write_all(key, &writes);
         reply.ok();
         Ok(())
+    }
+
+    fn list_image(&self, elements: &[Vec<u8>]) -> Vec<u8> {
+        let (mut bytes, mut listpack) = (Vec::new(), LISTPACK_ENDS);
+        for element in elements {
+            push_element(&mut bytes, element);
+            listpack += listpack_len(element);
+        }
+        let count = elements.len() as u64;
+        let encoding = self.limits.list_fill.encoding(listpack, count);
+        Whole::write(Head { kind: Type::List, encoding, count }, &bytes)
     }
 }

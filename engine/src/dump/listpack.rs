@@ -10,10 +10,32 @@
 //! 110nnnnn nnnnnnnn         a signed integer     f1 f2 f3 f4               an integer of 2, 3, 4, 8 bytes, le
 //! ```
 
+use emberkv_log::canonical_int;
 use emberkv_resp::format;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
+
+/// What a listpack has beside its elements.
+pub(crate) const LISTPACK_ENDS: u64 = HEADER as u64 + 1;
+
+/// What an element takes in one.
+pub(crate) fn listpack_len(element: &[u8]) -> u64 {
+    let len = match canonical_int(element) {
+        Some(0..=127) => 1,
+        Some(-4096..=4095) => 2,
+        Some(int) if i16::try_from(int).is_ok() => 3,
+        Some(-0x80_0000..=0x7f_ffff) => 4,
+        Some(int) if i32::try_from(int).is_ok() => 5,
+        Some(_) => 9,
+        None => match element.len() {
+            len @ 0..64 => len + 1,
+            len @ 64..4096 => len + 2,
+            len => len + 5,
+        },
+    };
+    (len + back_bytes(len)) as u64
+}
 
 /// Bytes of the back length behind an element of so many.
 fn back_bytes(len: usize) -> usize {

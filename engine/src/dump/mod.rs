@@ -5,8 +5,13 @@
 //! | type | the value           | version, 2 le  | crc64, 8 le   |
 //! +------+---------------------+----------------+---------------+
 //!   0: a string                                   of all before
+//!   1: a list: how many elements, then each, a string
+//!   2: a set: how many members, then each, strings
 //!   4: a hash: how many fields, then each and its value, strings
+//!  11: a set: a string which is an intset of them
+//!  18: a list: how many nodes, then each: 1 and a string which is an element, or 2 and one which is a listpack of some
 //!  16: a hash: a string which is a listpack of them
+//!  20: a set: a string which is a listpack of them
 //! ```
 //!
 //! A string begins with its length, or with how else it is kept:
@@ -21,8 +26,11 @@
 //! ```
 
 mod crc64;
+mod intset;
 mod listpack;
 mod lzf;
+
+pub(crate) use listpack::{LISTPACK_ENDS, listpack_len};
 
 use std::collections::HashSet;
 
@@ -30,6 +38,7 @@ use emberkv_log::Value;
 use emberkv_resp::format;
 
 use self::crc64::crc64;
+use crate::collections::{Encoding, Type};
 use crate::write::stored;
 
 /// What is written: redis has read it since 7.0, and strings have not changed since.
@@ -38,8 +47,16 @@ const VERSION: u16 = 10;
 const NEWEST: u16 = 12;
 
 const STRING: u8 = 0;
+const LIST: u8 = 1;
+const SET: u8 = 2;
 const HASH: u8 = 4;
+const SET_INTSET: u8 = 11;
 const HASH_LISTPACK: u8 = 16;
+const LIST_NODES: u8 = 18;
+/// A node of a list that is one element, and one that is a listpack.
+const PLAIN: u64 = 1;
+const PACKED: u64 = 2;
+const SET_LISTPACK: u8 = 20;
 const FOOTER_BYTES: usize = 10;
 
 /// Why a payload is not taken.
@@ -61,28 +78,34 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
             write_len(packed.len(), &mut payload);
             packed.unpack(&mut payload);
         }
-        // of a collection it is `dump_hash` that is asked
+        // of a collection it is `dump_elements` that is asked
         Value::Whole(_) | Value::Root(_) => write_text(b"", &mut payload),
     }
     sealed(payload)
 }
 
-/// The payload of a hash: `write` shows its fields and values, in turn.
-pub(crate) fn dump_hash<E>(
+/// The payload of a collection: `write` shows its fields and values, or its elements, in turn.
+pub(crate) fn dump_elements<E>(
+    kind: Type,
     count: u64,
-    write: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])) -> Result<(), E>,
+    write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
-    let mut payload = vec![HASH];
+    let mut payload = vec![match kind {
+        Type::List => LIST,
+        Type::Set => SET,
+        Type::Hash => HASH,
+    }];
     write_len(count as usize, &mut payload);
-    write(&mut |field, value| {
-        for text in [field, value] {
-            match stored(text) {
-                Value::Int(int) => write_int(int, &mut payload),
-                _ => write_text(text, &mut payload),
-            }
-        }
-    })?;
+    write(&mut |text| write_string(text, &mut payload))?;
     Ok(sealed(payload))
+}
+
+/// A string, as an integer if it is one.
+fn write_string(text: &[u8], payload: &mut Vec<u8>) {
+    match stored(text) {
+        Value::Int(int) => write_int(int, payload),
+        _ => write_text(text, payload),
+    }
 }
 
 /// A payload with its version and its checksum.
@@ -132,8 +155,12 @@ fn write_len(len: usize, payload: &mut Vec<u8>) {
 pub(crate) enum Content {
     /// A string.
     Text(Vec<u8>),
+    /// A list: its elements.
+    List(Vec<Vec<u8>>),
     /// A hash: its fields with their values.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// A set: its members, and how they were kept; nothing is said if each was written by itself.
+    Set(Vec<Vec<u8>>, Option<Encoding>),
 }
 
 /// What is in a payload, if no string of it has more than `max_bytes`.
@@ -153,6 +180,13 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
     let mut reader = Reader { rest: body, max_bytes };
     let content = match reader.byte() {
         Some(STRING) => reader.string().map(Content::Text),
+        Some(LIST) => reader.list().map(Content::List),
+        Some(LIST_NODES) => reader.nodes().map(Content::List),
+        Some(SET) => reader.set().and_then(|members| set(members, None)),
+        Some(SET_INTSET) => reader.string().and_then(|bytes| set(intset::members(&bytes)?, Some(Encoding::Intset))),
+        Some(SET_LISTPACK) => {
+            reader.string().and_then(|bytes| set(listpack::elements(&bytes)?, Some(Encoding::Listpack)))
+        }
         Some(HASH) => reader.hash().map(Content::Hash),
         Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
         _ => None,
@@ -170,10 +204,18 @@ fn listpack_hash(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     are_fields(&pairs).then_some(pairs)
 }
 
-/// Whether there are any, and none twice.
 fn are_fields(pairs: &[(Vec<u8>, Vec<u8>)]) -> bool {
-    let mut seen = HashSet::with_capacity(pairs.len());
-    !pairs.is_empty() && pairs.iter().all(|(field, _)| seen.insert(field))
+    are_different(pairs.iter().map(|(field, _)| field))
+}
+
+fn set(members: Vec<Vec<u8>>, encoding: Option<Encoding>) -> Option<Content> {
+    are_different(members.iter()).then_some(Content::Set(members, encoding))
+}
+
+/// Whether there are any, and none twice.
+fn are_different<'a>(mut elements: impl ExactSizeIterator<Item = &'a Vec<u8>>) -> bool {
+    let mut seen = HashSet::with_capacity(elements.len());
+    elements.len() > 0 && elements.all(|element| seen.insert(element))
 }
 
 /// What is left of the value's bytes.
@@ -224,6 +266,27 @@ impl<'a> Reader<'a> {
         if let Length::Bytes(len) = self.length()? { Some(len) } else { None }
     }
 
+    fn list(&mut self) -> Option<Vec<Vec<u8>>> {
+        let count = self.plain_length()?;
+        let mut elements = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len()));
+        for _ in 0..count {
+            elements.push(self.string()?);
+        }
+        Some(elements).filter(|elements| !elements.is_empty())
+    }
+
+    fn nodes(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut elements = Vec::new();
+        for _ in 0..self.plain_length()? {
+            match self.plain_length()? {
+                PLAIN => elements.push(self.string()?),
+                PACKED => elements.extend(listpack::elements(&self.string()?)?),
+                _ => return None,
+            }
+        }
+        Some(elements).filter(|elements| !elements.is_empty())
+    }
+
     fn hash(&mut self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         let count = self.plain_length()?;
         // each takes two bytes at least, whatever who has written the number says
@@ -232,6 +295,16 @@ impl<'a> Reader<'a> {
             pairs.push((self.string()?, self.string()?));
         }
         are_fields(&pairs).then_some(pairs)
+    }
+
+    fn set(&mut self) -> Option<Vec<Vec<u8>>> {
+        let count = self.plain_length()?;
+        // each takes a byte at least
+        let mut members = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len()));
+        for _ in 0..count {
+            members.push(self.string()?);
+        }
+        Some(members)
     }
 
     fn string(&mut self) -> Option<Vec<u8>> {
@@ -262,7 +335,7 @@ mod tests {
     fn read(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Bad> {
         super::read(payload, max_bytes).map(|content| match content {
             Content::Text(text) => text,
-            Content::Hash(pairs) => panic!("{pairs:?} is a hash"),
+            other => panic!("{other:?} is no string"),
         })
     }
 
@@ -290,6 +363,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_that_redis_8_2_has_dumped_is_read() {
+        let payload = b"\x12\x01\x02\x12\x12\x00\x00\x00\x04\x00\x01\x01\x02\x01\x03\x01\x83abc\x04\xff\x0c\x00\xecN\x06,\x95/\x9c\xcc";
+        let list = || ["1", "2", "3", "abc"].map(|text| text.as_bytes().to_vec()).to_vec();
+        assert_eq!(super::read(payload, MAX), Ok(Content::List(list())));
+        let own = dump_elements(Type::List, 4, |show| {
+            list().iter().for_each(|element| show(element));
+            Ok::<_, ()>(())
+        });
+        assert_eq!(super::read(&own.unwrap(), MAX), Ok(Content::List(list())));
+        let plain = sealed_as(b"\x12\x02\x01\x03abc\x02\x09\x09\x00\x00\x00\x01\x00\x05\x01\xff", 12);
+        assert_eq!(super::read(&plain, MAX), Ok(Content::List(vec![b"abc".to_vec(), b"5".to_vec()])));
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for body in
+            [&b"\x01\x00"[..], b"\x01\x02\x01a", b"\x12\x00", b"\x12\x01\x03\x01a", b"\x12\x01\x02\x01a", b"\x12"]
+        {
+            assert_eq!(super::read(&sealed_as(body, 12), MAX), Err(Bad::Content), "{}", body.escape_ascii());
+        }
+    }
+
     /// A payload of these bytes, right but for them.
     fn sealed_as(body: &[u8], version: u16) -> Vec<u8> {
         let mut payload = [body, &version.to_le_bytes()].concat();
@@ -303,11 +399,15 @@ mod tests {
         assert_eq!(read(&sealed_as(b"\x00\x01x", 12), MAX).as_deref(), Ok(&b"x"[..]));
         assert_eq!(read(&sealed_as(b"\x00\x01x", 13), MAX), Err(Bad::Footer), "a newer version");
         for body in [
-            &b"\x01\x01x"[..],
-            b"\x04\x01\x01a",
+            &b"\x04\x01\x01a"[..],
             b"\x04\x00",
             b"\x04\x02\x01a\x01b\x01a\x01c",
             b"\x10\x01a",
+            b"\x02\x00",
+            b"\x02\x02\x01a\x01a",
+            b"\x02\x02\x01a",
+            b"\x0b\x08\x02\x00\x00\x00\x00\x00\x00\x00",
+            b"\x14\x01a",
             b"\x00",
             b"\x00\x02x",
             b"\x00\x80\x00\x00",

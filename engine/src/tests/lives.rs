@@ -10,10 +10,10 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
 
 use super::model::{Model, Name, State};
-use super::model_hashes::{changed_within, sorted, tells_of, text_of};
+use super::model_hashes::{changed_within, sorted, tells_of};
+use super::model_sets::told;
 use super::requests::request;
-use super::rig::{DATABASES, Rig, change_residency, words};
-use crate::collections::Whole;
+use super::rig::{DATABASES, Rig, change_residency, whole_text, words};
 use crate::lookup::TextBuf;
 use crate::{EvictionOrder, EvictionPolicy, Foreign, Partition, PartitionReader};
 
@@ -100,7 +100,7 @@ impl Life {
             return;
         }
         let old = self.model.state.clone();
-        let expected = sorted(&words[0], self.model.execute(db, words));
+        let expected = sorted(&words[0], self.model.execute(db, &told(words, &outcome.reply)));
         assert!(
             outcome.reply == expected,
             "{}\n  replied  {}\n  expected {}",
@@ -203,10 +203,7 @@ impl Life {
                 assert_eq!(record.expires_at_ms(), live.expires_at_ms, "{name:?} read directly");
                 let value: Option<Arc<[u8]>> = match record.value() {
                     Value::Root(_) => None, // the owner has its elements
-                    Value::Whole(bytes) => {
-                        let pairs = Whole::read(bytes).pairs();
-                        Some(text_of(&pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect()))
-                    }
+                    Value::Whole(bytes) => Some(whole_text(bytes)),
                     value => Some(TextBuf::default().text(value).into()),
                 };
                 assert!(value.is_none_or(|value| live.value == value), "{name:?} read directly");

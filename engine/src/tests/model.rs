@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::model_hashes::hash_of;
+use super::model_lists::{self, list_of};
+use super::model_sets::{self, set_of};
 use super::rig::MAX_VALUE_BYTES;
 
 /// A database and a key.
@@ -128,7 +130,20 @@ fn arity(name: &str) -> (usize, usize) {
         "hincrby" | "hincrbyfloat" | "hsetnx" => (4, 4),
         "hset" | "hmset" => (4, usize::MAX),
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
-        other => panic!("the model does not know {other}"),
+        other => {
+            let others = model_lists::arity(other).or(model_sets::arity(other));
+            others.unwrap_or_else(|| panic!("the model does not know {other}"))
+        }
+    }
+}
+
+/// What TYPE says of a value.
+pub fn kind_of(text: &[u8]) -> &'static str {
+    match (hash_of(text), list_of(text), set_of(text)) {
+        (Some(_), ..) => "hash",
+        (_, Some(_), _) => "list",
+        (.., Some(_)) => "set",
+        _ => "string",
     }
 }
 
@@ -174,12 +189,12 @@ impl Model {
             "strlen" => int(self.value(&key(0)).map_or(0, |value| value.len()) as i64),
             "exists" | "touch" => int((0..args.len()).filter(|i| self.held(&key(*i)).is_some()).count() as i64),
             "type" => {
-                let kind = self.held(&key(0)).map(|held| hash_of(&held.value).map_or("string", |_| "hash"));
+                let kind = self.held(&key(0)).map(|held| kind_of(&held.value));
                 Ok(format!("+{}\r\n", kind.unwrap_or("none")).into_bytes())
             }
             "mget" => {
                 let values = (0..args.len()).map(|i| {
-                    let held = self.held(&key(i)).filter(|held| hash_of(&held.value).is_none());
+                    let held = self.held(&key(i)).filter(|held| kind_of(&held.value) == "string");
                     optional(held.map(|held| held.value).as_deref())
                 });
                 let values: Result<Vec<_>, _> = values.collect();
@@ -331,6 +346,9 @@ impl Model {
             "swapdb" => self.swapdb(args),
             "bitop" => self.bitop(db, args),
             "lcs" => self.lcs(db, args),
+            "lmpop" => self.lmpop(db, args),
+            name if model_lists::arity(name).is_some() => self.lists(name, key(0), &args[1..]),
+            name if model_sets::arity(name).is_some() => self.sets(name, db, args),
             name if name.starts_with('h') => self.hashes(name, key(0), &args[1..]),
             "dbsize" => int(self.state.keys().filter(|key| key.0 == db).count() as i64),
             other => panic!("the model does not know {other}"),
@@ -347,7 +365,7 @@ impl Model {
 
     pub(super) fn value(&mut self, key: &Name) -> Option<Arc<[u8]>> {
         let held = self.held(key)?;
-        if hash_of(&held.value).is_some() {
+        if kind_of(&held.value) != "string" {
             self.is_wrong();
             return None;
         }

@@ -4,6 +4,8 @@ use emberkv_log::disk::sim::Choices;
 
 use super::model::{Float, Model};
 use super::requests_hashes::{hash_key, hash_request};
+use super::requests_lists::{list_key, list_request};
+use super::requests_sets::{set_key, set_request};
 
 const KEYS: u64 = 12;
 
@@ -76,8 +78,11 @@ fn timing(choices: &mut Choices, now_ms: u64, words: &mut Vec<Vec<u8>>) {
 
 /// A command that the model knows as well; `None` where it does not calculate.
 pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u8>>> {
+    if choices.one_in(5) {
+        return Some(list_request(choices));
+    }
     if choices.one_in(4) {
-        return hash_request(choices, model, db);
+        return if choices.one_in(2) { hash_request(choices, model, db) } else { Some(set_request(choices)) };
     }
     let now_ms = model.now_ms;
     let names = [
@@ -136,10 +141,12 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "Get",
     ];
     let name = pick(choices, &names);
-    // what concerns keys of any kind is asked of hashes too, and what does not now and then
+    // what concerns keys of any kind is asked of collections too, and what does not now and then
     let others = ["get", "set", "mset", "msetnx", "setnx", "psetex", "mget"];
     let of_hash = choices.one_in(if others.contains(&name) { 40 } else { 6 });
-    let first = if of_hash { hash_key(choices) } else { key(choices) };
+    let other_keys: [fn(&mut Choices) -> Vec<u8>; 3] = [hash_key, list_key, set_key];
+    let other_key = other_keys[choices.below(3) as usize];
+    let first = if of_hash { other_key(choices) } else { key(choices) };
     let mut words = vec![name.into(), first];
     match name.to_ascii_lowercase().as_str() {
         "append" | "getset" | "setnx" => words.push(value(choices)),
@@ -151,7 +158,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
                 return None;
             }
         }
-        "rename" | "renamenx" => words.push(if of_hash { hash_key(choices) } else { key(choices) }),
+        "rename" | "renamenx" => words.push(if of_hash { other_key(choices) } else { key(choices) }),
         "lcs" => {
             words.push(key(choices));
             for _ in 0..choices.below(5).saturating_sub(3) {
@@ -159,7 +166,7 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
             }
         }
         "copy" => {
-            words.push(if of_hash { hash_key(choices) } else { key(choices) });
+            words.push(if of_hash { other_key(choices) } else { key(choices) });
             for _ in 0..choices.below(4).saturating_sub(1) {
                 match choices.below(8) {
                     0..3 => words.push("replace".into()),

@@ -12,9 +12,12 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
-use super::model_hashes::{Hash, text_of};
-use crate::collections::{LeafName, Pairs, Root, Whole};
+use super::model_hashes::Hash;
+use super::model_lists::{List, list_text};
+use super::model_sets::text_of_pairs;
+use crate::collections::{Elements, Ends, LeafName, NODE, Pairs, Root, Type, Whole, children, push_element};
 use crate::databases::RESERVED;
+use crate::dump::{LISTPACK_ENDS, listpack_len};
 use crate::flush::Sweep;
 use crate::lookup::{Found, Key, TextBuf};
 use crate::stats::DbStats;
@@ -421,32 +424,81 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
     state
 }
 
+/// A collection in one record as the model has it.
+pub fn whole_text(bytes: &[u8]) -> Arc<[u8]> {
+    let whole = Whole::read(bytes);
+    match whole.head.kind {
+        Type::List => list_text(&whole.elements().map(<[u8]>::to_vec).collect()),
+        kind => text_of_pairs(kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec()))),
+    }
+}
+
+/// The contents of a leaf or node.
+fn leaf_of(partition: &Partition<SimDisk>, key: Key<'_>, id: u64, number: u32) -> Vec<u8> {
+    let name = LeafName { db: key.db, id, number, key: key.bytes }.write();
+    let leaf = partition.peek(partition.key(RESERVED, &name)).live();
+    let leaf = leaf.unwrap_or_else(|| panic!("leaf {number:#x} of {id:#x} is not there"));
+    partition.text(leaf, &mut TextBuf::default()).to_vec()
+}
+
+/// The elements below a node of a tree that is not sorted, with the number of nodes.
+fn below(partition: &Partition<SimDisk>, key: Key<'_>, id: u64, node: (u32, u8), out: &mut List) -> u32 {
+    let bytes = leaf_of(partition, key, id, NODE | node.0);
+    if node.1 == 0 {
+        out.extend(Elements::of(&bytes).map(<[u8]>::to_vec));
+        return 1;
+    }
+    let children = children(&bytes, false);
+    1 + children.into_iter().map(|child| below(partition, key, id, (child, node.1 - 1), out)).sum::<u32>()
+}
+
+/// A split list.
+fn list_of(partition: &Partition<SimDisk>, key: Key<'_>, record: &[u8]) -> List {
+    let (root, ends) = (Root::read(record), Ends::read(record));
+    let mut list: List = Elements::of(&ends.front.bytes).map(<[u8]>::to_vec).collect();
+    if root.tree.count > 0 {
+        let nodes = below(partition, key, root.id, (root.tree.top, root.tree.height), &mut list);
+        assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
+    }
+    list.extend(Elements::of(&ends.back.bytes).map(<[u8]>::to_vec));
+    let mut bytes = Vec::new();
+    list.iter().for_each(|element| push_element(&mut bytes, element));
+    assert_eq!((list.len() as u64, bytes.len() as u64), (root.head.count, root.bytes), "{root:?} counts");
+    let listpack = LISTPACK_ENDS + list.iter().map(|element| listpack_len(element)).sum::<u64>();
+    assert_eq!(ends.listpack, listpack);
+    list
+}
+
 /// A value as the model has it, read without any of the code that searches.
 fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[u8]> {
+    match partition.value(found) {
+        Value::Whole(bytes) => return whole_text(bytes),
+        Value::Root(bytes) if Root::read(bytes).head.kind == Type::List => {
+            return list_text(&list_of(partition, key, bytes));
+        }
+        _ => {}
+    }
     let mut hash = Hash::new();
     let mut take = |pairs: Pairs<'_>| hash.extend(pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())));
     match partition.value(found) {
-        Value::Whole(bytes) => take(Whole::read(bytes).pairs()),
         Value::Root(bytes) => {
             let root = Root::read(bytes);
+            let layout = root.head.kind.numbered();
             let mut bytes = 0;
             for number in 0..root.leaves {
-                let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
-                let leaf = partition.peek(partition.key(RESERVED, &name)).live();
-                let leaf = leaf.unwrap_or_else(|| panic!("leaf {number} of {root:?} is not there"));
-                let mut buf = TextBuf::default();
-                let text = partition.text(leaf, &mut buf);
+                let text = &leaf_of(partition, key, root.id, number)[..];
                 bytes += text.len() as u64;
                 let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
-                assert!(Pairs::numbered(text).all(|pair| place(&pair) == number && pair.number < root.next));
-                take(Pairs::numbered(text));
+                assert!(Pairs::new(layout, text).all(|pair| place(&pair) == number && pair.number < root.next));
+                take(Pairs::new(layout, text));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
         }
         _ => return partition.text(found, &mut TextBuf::default()).into(),
     }
     assert_eq!(Some(hash.len() as u64), partition.head(found).map(|head| head.count));
-    text_of(&hash)
+    let kind = partition.head(found).map_or(Type::Hash, |head| head.kind);
+    text_of_pairs(kind, hash.into_iter())
 }
 
 /// Once all is swept, each leaf has a root.

@@ -7,7 +7,8 @@ use emberkv_resp::{Args, Protocol, format};
 use super::script::{Line, Script};
 use super::share::{Action, Share, Strings};
 use super::staged::{Staged, is_staged};
-use crate::commands::check_flush_mode;
+use crate::collections::CompactSet;
+use crate::commands::{PopOfMany, check_flush_mode};
 use crate::group::Request;
 use crate::slots::partition_of;
 use crate::stop::Stop;
@@ -21,6 +22,8 @@ pub struct Extent {
     pub databases: usize,
     /// The longest value, in bytes (`proto-max-bulk-len`).
     pub max_value_bytes: usize,
+    /// Up to which sizes redis would keep a set in the simpler ways.
+    pub compact_set: CompactSet,
 }
 
 /// Who executes a command on data.
@@ -44,10 +47,37 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
             route_of_keys(args.from(1).iter(), partitions)
         }
+        CommandId::Blpop | CommandId::Brpop => route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions),
+        CommandId::Blmpop => match id.command().keys(args) {
+            Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
+            Err(_) => Route::One(PartitionId(0)), // which says what is wrong
+        },
         CommandId::Bitop => route_of_keys(args.from(2).iter(), partitions),
-        CommandId::Copy | CommandId::Lcs | CommandId::Rename | CommandId::Renamenx => {
-            route_of_keys([args.at(1), args.at(2)].into_iter(), partitions)
-        }
+        CommandId::Sdiff
+        | CommandId::Sdiffstore
+        | CommandId::Sinter
+        | CommandId::Sinterstore
+        | CommandId::Sunion
+        | CommandId::Sunionstore => route_of_keys(args.from(1).iter(), partitions),
+        // what names too many keys, or none, is refused by anybody
+        CommandId::Sintercard => match id.command().keys(args) {
+            Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
+            Err(_) => Route::One(PartitionId(0)),
+        },
+        CommandId::Copy
+        | CommandId::Blmove
+        | CommandId::Brpoplpush
+        | CommandId::Lcs
+        | CommandId::Lmove
+        | CommandId::Rename
+        | CommandId::Renamenx
+        | CommandId::Rpoplpush
+        | CommandId::Smove => route_of_keys([args.at(1), args.at(2)].into_iter(), partitions),
+        // with wrong arguments it has no keys
+        CommandId::Lmpop => match PopOfMany::parse(args) {
+            Ok(PopOfMany { keys, .. }) => route_of_keys(keys.iter(), partitions),
+            Err(_) => Route::One(PartitionId(0)),
+        },
         CommandId::Dbsize
         | CommandId::Flushall
         | CommandId::Flushdb

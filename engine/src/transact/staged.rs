@@ -13,22 +13,26 @@ use emberkv_log::{DbId, PartitionId};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Protocol, Reply};
 
+use super::gather::{gather, images};
+use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
-use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
-use crate::collections::WRONG_TYPE_TEXT;
-use crate::commands::{CopyOptions, Lcs, NO_SUCH_KEY, NOT_STRINGS, Operation};
+use super::script::Line;
+use super::share::{Action, Answer, Change, Member, Share, Step, Strings, Values, Vote};
+use crate::collections::{CompactSet, WRONG_TYPE_TEXT};
+use crate::commands::{Combination, CopyOptions, Lcs, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, Wish};
 use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
 use crate::slots::partition_of;
 use crate::stop::Stop;
+use crate::waiting::Waiting;
 
 /// A key, in its database and partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Placed {
-    partition: PartitionId,
-    db: DbId,
-    key: Box<[u8]>,
+    pub partition: PartitionId,
+    pub db: DbId,
+    pub key: Box<[u8]>,
 }
 
 /// What is done with what a key holds.
@@ -51,10 +55,18 @@ pub(crate) enum Staged {
     Transfer { way: Way, from: Placed, to: Placed },
     /// BITOP: has asked for the strings; `order` says for each in turn whose share has it.
     Combine { operation: Operation, to: Placed, order: Vec<u16> },
+    /// BLPOP and its kin: has asked which of the keys there are, in order. Whoever `waits` stands in line if there is none.
+    Take { line: Line, keys: Vec<Placed>, waits: Option<Waiting> },
     /// SWAPDB: has swapped everywhere; there is no second stage.
     Swap,
+    /// SINTER and its kin: has asked for the sets.
+    CombineSets { combination: Combination, to: Option<Placed>, limits: CompactSet },
+    /// SMOVE: has asked both sets for the member.
+    MoveMember { member: Box<[u8]>, from: Placed, to: Placed },
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
+    /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
+    Lists(Lists),
 }
 
 /// Steps for owners.
@@ -67,15 +79,30 @@ pub(super) fn is_staged(id: CommandId) -> bool {
         CommandId::Bitop
             | CommandId::Copy
             | CommandId::Lcs
+            | CommandId::Lmove
+            | CommandId::Lmpop
             | CommandId::Rename
             | CommandId::Renamenx
+            | CommandId::Rpoplpush
+            | CommandId::Sdiff
+            | CommandId::Sdiffstore
+            | CommandId::Sinter
+            | CommandId::Sintercard
+            | CommandId::Sinterstore
+            | CommandId::Smove
+            | CommandId::Sunion
+            | CommandId::Sunionstore
             | CommandId::Swapdb
     )
 }
 
 impl Placed {
-    fn new(db: DbId, key: &[u8], partitions: u16) -> Self {
+    pub fn new(db: DbId, key: &[u8], partitions: u16) -> Self {
         Self { partition: partition_of(key, partitions), db, key: key.into() }
+    }
+
+    fn member(&self, member: &[u8], change: Change) -> (PartitionId, Step) {
+        (self.partition, Step::Member { db: self.db, key: self.key.clone(), member: member.into(), change })
     }
 }
 
@@ -121,10 +148,48 @@ impl Staged {
                 let (steps, order) = read(db, args.from(3), partitions, WRONG_TYPE_TEXT);
                 (Self::Combine { operation, to, order }, steps)
             }
+            CommandId::Sdiff
+            | CommandId::Sdiffstore
+            | CommandId::Sinter
+            | CommandId::Sintercard
+            | CommandId::Sinterstore
+            | CommandId::Sunion
+            | CommandId::Sunionstore => {
+                let combination = Combination::parse(id, args)?;
+                let to = combination.destination(args).map(|to| Placed::new(db, to, partitions));
+                let steps = gather(db, combination.sources(args).iter(), SETS, partitions);
+                (Self::CombineSets { combination, to, limits: extent.compact_set }, steps)
+            }
+            CommandId::Smove => {
+                let (from, to) = (Placed::new(db, args.at(1), partitions), Placed::new(db, args.at(2), partitions));
+                let member: Box<[u8]> = args.at(3).into();
+                let steps = [&from, &to].map(|set| set.member(&member, Change::Look)).to_vec();
+                (Self::MoveMember { member, from, to }, steps)
+            }
             CommandId::Lcs => {
                 let options = Lcs::parse(args)?;
                 let (steps, order) = read(db, args.to(3).from(1), partitions, NOT_STRINGS);
                 (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
+            }
+            CommandId::Blmove | CommandId::Brpoplpush => {
+                Wish::parse(id, args, 0)?;
+                let (lists, steps) = Lists::new(request, partitions)?;
+                (Self::Lists(lists), steps)
+            }
+            CommandId::Lmove | CommandId::Lmpop | CommandId::Rpoplpush => {
+                let (lists, steps) = Lists::new(request, partitions)?;
+                (Self::Lists(lists), steps)
+            }
+            id if Wish::is_one(id) => {
+                let wish = Wish::parse(id, args, 0)?;
+                let keys: Vec<_> = wish.keys.iter().map(|key| Placed::new(db, key, partitions)).collect();
+                let count = |placed: &Placed| {
+                    let mut key = Strings::default();
+                    key.push(&placed.key);
+                    (placed.partition, Step::Share(Share { db, action: Action::Count(key) }))
+                };
+                let steps = keys.iter().map(count).collect();
+                (Self::Take { line: Line { id, db, args: args.into() }, keys, waits: None }, steps)
             }
             CommandId::Swapdb => {
                 let (a, b) = parse_swap(args, extent.databases)?;
@@ -135,7 +200,15 @@ impl Staged {
         }))
     }
 
-    /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done.
+    /// Who waits if there is nothing to be taken.
+    pub fn may_wait(&mut self, waiting: Option<&Waiting>) {
+        if let Self::Take { waits, .. } | Self::Lists(Lists::Move { waits, .. }) = self {
+            *waits = waiting.cloned();
+        }
+    }
+
+    /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done. If it
+    /// writes none, the reply is that of a step.
     ///
     /// # Errors
     /// The answer, if it ends with one.
@@ -151,6 +224,8 @@ impl Staged {
                 reply.ok();
                 Ok(Steps::new())
             }
+            Self::Lists(lists) => lists.go_on(answers, reply),
+            Self::Take { line, keys, waits } => take(&line, &keys, waits.as_ref(), &answers, reply),
             Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
             Self::Combine { operation, to, order } => {
                 let shares = values(answers);
@@ -162,6 +237,32 @@ impl Staged {
                     Step::Place { db: to.db, key: to.key, held: Held::text(result, None), grows: true }
                 };
                 Ok(vec![(to.partition, step)])
+            }
+            Self::CombineSets { combination, to, limits } => {
+                let images = images(answers);
+                let combined = combination.of(&images, limits);
+                let Some(to) = to else {
+                    combined.answer(reply);
+                    return Ok(Steps::new());
+                };
+                let stored = combined.image();
+                reply.integer(stored.as_ref().map_or(0, |(_, count)| *count) as i64);
+                let step = match stored {
+                    Some((image, _)) => {
+                        Step::Place { db: to.db, key: to.key, held: Held::whole(image, None), grows: true }
+                    }
+                    None => delete(to.db, &to.key),
+                };
+                Ok(vec![(to.partition, step)])
+            }
+            Self::MoveMember { member, from, to } => {
+                let [Answer::Member(there), Answer::Member(other)] = answers[..] else {
+                    unreachable!("it has asked two sets")
+                };
+                let moves = Member::moves(there, other)?;
+                reply.integer(i64::from(moves));
+                let steps = [from.member(&member, Change::Leave), to.member(&member, Change::Join)];
+                Ok(if moves { steps.to_vec() } else { Steps::new() })
             }
             Self::Common { options, order, max_bytes } => {
                 let shares = values(answers);
@@ -203,6 +304,29 @@ fn transfer(way: Way, from: Placed, to: Placed, answers: Vec<Answer>, reply: &mu
         steps.push((from.partition, delete(from.db, &from.key)));
     }
     Ok(steps)
+}
+
+/// From the first key that exists, whatever it holds; or the client waits at all of them.
+fn take(
+    line: &Line,
+    keys: &[Placed],
+    waits: Option<&Waiting>,
+    answers: &[Answer],
+    reply: &mut Reply<'_>,
+) -> Result<Steps, Stop> {
+    let wish = Wish::parse(line.id, line.args.args(), 0)?;
+    let first = keys.iter().zip(answers).find(|(_, answer)| counted(answer) > 0);
+    if let Some((Placed { partition, db, key }, _)) = first {
+        return Ok(vec![(*partition, Step::Command { id: line.id, db: *db, args: wish.of_one(key) })]);
+    }
+    let Some(waiting) = waits else {
+        Wish::reply_nothing(line.id, reply);
+        return Ok(Steps::new());
+    };
+    let mut partitions: Vec<_> = keys.iter().map(|placed| placed.partition).collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    Ok(partitions.into_iter().map(|partition| (partition, Step::Wait(waiting.clone()))).collect())
 }
 
 fn delete(db: DbId, key: &[u8]) -> Step {

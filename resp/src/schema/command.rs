@@ -85,8 +85,12 @@ pub enum Group {
     String,
     /// Bits of strings.
     Bitmap,
+    /// Lists.
+    List,
     /// Hashes.
     Hash,
+    /// Sets.
+    Set,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -105,7 +109,9 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::List => "list",
             Self::Hash => "hash",
+            Self::Set => "set",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",
@@ -119,6 +125,8 @@ impl Group {
 pub enum Runs {
     /// In the engine of the partitions that have its keys (all of them when it has none).
     Data,
+    /// There too, and it may wait there.
+    Blocking,
     /// On the connection's core; it is about the connection's own state.
     Connection,
     /// On the connection's core; it is about the server.

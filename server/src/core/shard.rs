@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use emberkv_engine::transact::{Coordinator, Effect, Extent};
+use emberkv_engine::{Compact, CompactSet};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 use emberkv_resp::schema::Names;
@@ -12,6 +13,7 @@ use crate::acl::Users;
 use crate::clock::Clock;
 use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
+use crate::core::blocking::Blocks;
 use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
@@ -125,6 +127,8 @@ pub(crate) struct Shard {
     pub awaiting: Vec<Awaits>,
     /// Connections whose next command is on a key that a transaction has.
     pub locked_out: VecDeque<ConnId>,
+    /// This core's clients that wait for an element.
+    pub blocks: Blocks,
     /// What other cores' connections have here.
     pub visitors: Visitors,
     /// What this core's memory is.
@@ -152,9 +156,18 @@ pub(crate) fn max_bulk_len(config: &Config) -> u64 {
 }
 
 /// What has to be known of the data set to take commands apart.
+/// Up to which sizes redis would keep sets in the simpler ways.
+fn compact_set(config: &Config) -> CompactSet {
+    let listpack = Compact {
+        entries: config.set_max_listpack_entries.unsigned_abs(),
+        value: config.set_max_listpack_value.unsigned_abs(),
+    };
+    CompactSet { integers: config.set_max_intset_entries.unsigned_abs(), listpack }
+}
+
 pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
     let max_value_bytes = usize::try_from(max_bulk_len(config)).unwrap_or(usize::MAX);
-    Extent { partitions, databases: config.databases as usize, max_value_bytes }
+    Extent { partitions, databases: config.databases as usize, max_value_bytes, compact_set: compact_set(config) }
 }
 
 /// How the server ends.
@@ -185,10 +198,12 @@ impl Shard {
                 0 => usize::MAX,
                 bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
             },
-            compact_hash: emberkv_engine::Compact {
+            compact_hash: Compact {
                 entries: self.config.hash_max_listpack_entries.unsigned_abs(),
                 value: self.config.hash_max_listpack_value,
             },
+            list_fill: emberkv_engine::ListFill(self.config.list_max_listpack_size),
+            compact_set: compact_set(&self.config),
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;

@@ -5,8 +5,11 @@ mod compare;
 mod contest;
 mod differences;
 mod hashes;
+mod lists;
 mod random;
+mod rounds;
 mod script;
+mod sets;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};

@@ -2,7 +2,4 @@
 
 mod random;
 mod read;
-mod scan;
 mod write;
-
-pub(super) use read::direct;

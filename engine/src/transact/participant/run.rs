@@ -1,19 +1,23 @@
 //! The steps of a script: executed against an overlay, which is appended whole, or never.
 
+use std::ops::ControlFlow;
+
 use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, Entry, Purpose, Shape, TxId, Whose};
+use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
+use crate::collections::{End, Head, Type};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::Key;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::stop::Stop;
-use crate::transact::share::{Action, Answer, Ran, Run, Share, Step, Strings, Vote};
+use crate::transact::share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
 
@@ -123,14 +127,61 @@ impl<D: Disk> Partition<D> {
                 }
                 Ok(Answer::Reply(output.to_vec()))
             }
+            Step::TakeOrWait(waiting) => {
+                let waiter = waiting.waiter();
+                let mut output = Output::new();
+                let mut reply = Reply::new(&mut output, run.protocol);
+                let (db, args) = (self.physical(waiter.db), waiter.args.args());
+                let request = Request { id: waiter.id, db, args, whose: self.whose };
+                let is_refused = self.is_refused(waiter.id);
+                let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.pop_first(request, &mut reply) };
+                match done {
+                    Ok(true) => {}
+                    Ok(false) => self.wait(waiting),
+                    Err(Stop::Error(text)) => reply.error(&text),
+                    Err(stop) => return Err(stop),
+                }
+                Ok(Answer::Reply(output.to_vec()))
+            }
+            Step::Wait(waiting) => {
+                self.wait(waiting);
+                Ok(Answer::Reply(Vec::new()))
+            }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
             Step::Fetch { db, key } => self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused),
+            Step::Image { db, key, kinds } => {
+                let key = self.key(self.physical(*db), key);
+                let images = self.images(&[key], kinds);
+                images.map(|mut images| Answer::Image(images.pop().flatten())).or_else(refused)
+            }
+            Step::Member { db, key, member, change } => {
+                let there = self.member_step(self.physical(*db), key, member, *change);
+                there.map(Answer::Member).or_else(refused)
+            }
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
             Step::Place { db, key, held, .. } => {
                 let key = self.key(self.physical(*db), key);
                 let writes = self.writes(key, held.clone());
                 self.reserve_writes(key, &writes, 0, Purpose::Grow)?;
                 self.write_all(key, &writes);
+                Ok(Answer::Vote(Vote::Ready))
+            }
+            Step::Peek { grows: true, .. } if self.is_refused(CommandId::Lmove) => refused(Stop::OUT_OF_MEMORY),
+            Step::Peek { db, key, end, count, .. } => {
+                let key = self.key(self.physical(*db), key);
+                self.peek_list(key, *end, *count).map(Answer::List).or_else(refused)
+            }
+            Step::Pop { db, key, end, count } => {
+                let key = self.key(self.physical(*db), key);
+                if let Some(found) = self.lookup_list(key)?.live() {
+                    self.pop(key, found, *end, *count)?;
+                }
+                Ok(Answer::Vote(Vote::Ready))
+            }
+            Step::Push { db, key, end, element } => {
+                let key = self.key(self.physical(*db), key);
+                let found = self.lookup_list(key)?.live();
+                self.push_all(key, found, *end, std::iter::once(&**element))?;
                 Ok(Answer::Vote(Vote::Ready))
             }
             // the other partitions of this MSET may have room for theirs: nothing of the transaction is done then
@@ -146,6 +197,20 @@ impl<D: Disk> Partition<D> {
         let lookup = self.lookup(key)?;
         self.count_read(lookup);
         lookup.live().map(|found| self.held(key, found)).transpose()
+    }
+
+    /// What a list has at an end.
+    fn peek_list(&mut self, key: Key<'_>, end: End, count: u64) -> Result<Seen, Stop> {
+        let Some(found) = self.lookup(key)?.live() else { return Ok(Seen::Nothing) };
+        let Some(Head { kind: Type::List, count: len, .. }) = self.head(found) else { return Ok(Seen::Another) };
+        let count = count.min(len);
+        let range = if end == End::Front { (0, count) } else { (len - count, len) };
+        let mut elements = Strings::default();
+        self.list_each(key, found, range, end == End::Back, |element| {
+            elements.push(element);
+            ControlFlow::Continue(())
+        })?;
+        Ok(Seen::Elements(elements))
     }
 
     /// A share of a command over several partitions.

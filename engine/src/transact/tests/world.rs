@@ -12,10 +12,9 @@ use emberkv_log::{DbId, Job, LogPosition, Options, Progress, SyncPolicy, TxId, V
 use emberkv_resp::{Output, Protocol, Reply};
 
 use super::coordinator::with_request;
-use crate::collections::Whole;
 use crate::lookup::TextBuf;
 use crate::slots::partition_of;
-use crate::tests::{Held, Model, Name, START_MS, changed_within, limits, tells_of, text_of};
+use crate::tests::{Held, Model, Name, START_MS, changed_within, limits, tells_of, whole_text};
 use crate::transact::{Coordinator, CoordinatorId, Extent, Line, Plan, Route, ToCoordinator, ToOwner, route};
 use crate::{Foreign, Partition, PartitionReader, Stop, open};
 
@@ -444,10 +443,7 @@ impl World {
             Foreign::Nil => None,
             Foreign::Value(record) => match record.record().value() {
                 Value::Root(_) => return, // the owner has its elements
-                Value::Whole(bytes) => {
-                    let pairs = Whole::read(bytes).pairs();
-                    Some(text_of(&pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect()).to_vec())
-                }
+                Value::Whole(bytes) => Some(whole_text(bytes).to_vec()),
                 value => Some(TextBuf::default().text(value).to_vec()),
             },
         };
@@ -478,7 +474,12 @@ fn line_of(db: u8, words: &[Vec<u8>]) -> Line {
 /// What a data set of so many partitions is like.
 pub fn extent(partitions: u16) -> Extent {
     let limits = limits(usize::MAX);
-    Extent { partitions, databases: limits.databases, max_value_bytes: limits.max_value_bytes }
+    Extent {
+        partitions,
+        databases: limits.databases,
+        max_value_bytes: limits.max_value_bytes,
+        compact_set: limits.compact_set,
+    }
 }
 
 /// The words of a command.

@@ -151,11 +151,7 @@ pub(super) static BLOCKS: &[Block] = &[
     ignored(
         "emberkv chooses the encoding of collections itself",
         &[
-            row("list-max-listpack-size", Runtime, Int(i32::MIN as i64, I32), "-2").also(&["list-max-ziplist-size"]),
             row("list-compress-depth", Runtime, Int(0, I32), "0"),
-            row("set-max-intset-entries", Runtime, Unsigned, "512"),
-            row("set-max-listpack-entries", Runtime, Unsigned, "128"),
-            row("set-max-listpack-value", Runtime, Unsigned, "64"),
             row("zset-max-listpack-entries", Runtime, Unsigned, "128").also(&["zset-max-ziplist-entries"]),
             row("zset-max-listpack-value", Runtime, ANY_SIZE, "64").also(&["zset-max-ziplist-value"]),
             row("hll-sparse-max-bytes", Runtime, ANY_SIZE, "3000"),

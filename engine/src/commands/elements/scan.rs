@@ -1,10 +1,10 @@
-//! HSCAN. Its cursor is a place in the order of hashes, their lowest bit first: a leaf holds a range of it however many leaves there are, so a
-//! field that is there all the time is shown, whatever comes and goes meanwhile.
+//! HSCAN and SSCAN. A cursor is a place in the order of hashes, their lowest bit first: a leaf holds a range of it however many leaves there are, so
+//! what is there all the time is shown, whatever comes and goes meanwhile.
 
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format, glob};
 
-use crate::collections::{Encoding, Root, bits_of};
+use crate::collections::{Encoding, Root, Type, bits_of};
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -20,8 +20,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, Stop> {
-        let mut options = Self { pattern: None, count: 10, values: true };
+    fn parse(args: Args<'a>, kind: Type) -> Result<Self, Stop> {
+        let mut options = Self { pattern: None, count: 10, values: kind != Type::Set };
         let mut rest = args.iter();
         while let Some(name) = rest.next() {
             let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
@@ -31,6 +31,9 @@ impl<'a> Options<'a> {
             } else if is(b"MATCH") && rest.len() > 0 {
                 options.pattern = rest.next().filter(|pattern| *pattern != b"*");
             } else if is(b"NOVALUES") {
+                if kind != Type::Hash {
+                    return Err(Stop::error("ERR NOVALUES option can only be used in HSCAN"));
+                }
                 options.values = false;
             } else {
                 return Err(Stop::SYNTAX);
@@ -63,25 +66,31 @@ fn step(root: Root, place: u64) -> (u32, u64) {
 }
 
 impl<D: Disk> Partition<D> {
-    pub(in crate::commands) fn hscan(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    /// Shows some elements of a collection of this type.
+    pub(in crate::commands) fn element_scan(
+        &mut self,
+        request: Request<'_>,
+        kind: Type,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
         let cursor = parse_cursor(request.args.at(2)).ok_or(Stop::error("ERR invalid cursor"))?;
-        let (key, found) = self.read_hash(request)?;
-        let mut pairs = Strings::default();
+        let (key, found) = self.read_collection(request, kind)?;
+        let mut shown = Strings::default();
         let mut next = 0;
         if let Some(found) = found {
-            let options = Options::parse(request.args.from(3))?;
+            let options = Options::parse(request.args.from(3), kind)?;
             match self.root(found).filter(|root| root.head.encoding == Encoding::Hashtable) {
                 // what redis keeps in one piece it shows in one, whatever the cursor
-                None => self.each_pair(key, found, |pair| options.take(pair.field, pair.value, &mut pairs))?,
+                None => self.each_pair(key, found, |pair| options.take(pair.field, pair.value, &mut shown))?,
                 Some(root) => {
                     let (mut place, mut seen) = (cursor, 0);
                     while place < END && seen < options.count {
                         let (leaf, behind) = step(root, place);
-                        let shown = self.each_of_leaf(key, root, leaf, |pair| {
+                        let done = self.each_of_leaf(key, root, leaf, |pair| {
                             seen += 1;
-                            options.take(pair.field, pair.value, &mut pairs);
+                            options.take(pair.field, pair.value, &mut shown);
                         });
-                        match shown {
+                        match done {
                             // what it has found so far is an answer
                             Err(Stop::Cold(_)) if seen > 0 => break,
                             other => other?,
@@ -94,8 +103,8 @@ impl<D: Disk> Partition<D> {
         }
         reply.array(2);
         reply.bulk_integer(next as i64);
-        reply.array(pairs.len());
-        pairs.iter().for_each(|text| reply.bulk(text));
+        reply.array(shown.len());
+        shown.iter().for_each(|text| reply.bulk(text));
         Ok(())
     }
 }
@@ -103,11 +112,11 @@ impl<D: Disk> Partition<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collections::{Head, Type};
+    use crate::collections::Head;
 
     fn root(leaves: u32) -> Root {
         let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1 };
-        Root { head, bytes: 0, leaves, next: 1, id: 1 }
+        Root { head, bytes: 0, leaves, next: 1, id: 1, tree: crate::collections::TreeRoot::default() }
     }
 
     #[test]

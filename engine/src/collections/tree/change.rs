@@ -1,0 +1,176 @@
+//! Elements that come into a tree.
+
+use super::super::elements::{Elements, framed};
+use super::super::list::End;
+use super::node::{Entry, inner_parts, leaf_parts, read_inner, separator, write_inner};
+use super::{Source, TreeDraft};
+use crate::stop::Stop;
+
+/// What comes, and where to.
+#[derive(Clone, Copy, Debug)]
+enum Change<'a> {
+    /// Before the element that is there.
+    Insert(&'a [u8]),
+    /// In its place.
+    Replace(&'a [u8]),
+    /// A leaf of so many elements, at an end.
+    Leaf { bytes: &'a [u8], count: u64, end: End },
+}
+
+impl TreeDraft {
+    /// Inserts an element before the one at a position. In a sorted tree that is the position that `position_of` says.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub fn insert(&mut self, source: &mut impl Source, position: u64, element: &[u8]) -> Result<(), Stop> {
+        self.change(source, position, Change::Insert(element))
+    }
+
+    /// Puts an element in the place of the one at a position, in a tree that is not sorted.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub fn replace(&mut self, source: &mut impl Source, position: u64, element: &[u8]) -> Result<(), Stop> {
+        self.change(source, position, Change::Replace(element))
+    }
+
+    /// Inserts elements at an end, which become a leaf, in a tree that is not sorted.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub fn insert_leaf(&mut self, source: &mut impl Source, end: End, bytes: &[u8]) -> Result<(), Stop> {
+        let count = Elements::of(bytes).count() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let position = if end == End::Front { 0 } else { self.root.count };
+        self.change(source, position, Change::Leaf { bytes, count, end })
+    }
+
+    fn change(&mut self, source: &mut impl Source, position: u64, change: Change<'_>) -> Result<(), Stop> {
+        if self.root.count == 0 {
+            let (bytes, count) = match change {
+                Change::Insert(element) | Change::Replace(element) => (framed(element), 1),
+                Change::Leaf { bytes, count, .. } => (bytes.to_vec(), count),
+            };
+            self.root.top = self.add(bytes);
+            self.root.height = 0;
+            self.root.count = count;
+            return Ok(());
+        }
+        let mut entries = self.change_below(source, self.root.top, self.root.height, position, change)?;
+        self.root.count = entries.iter().map(|entry| entry.count).sum();
+        // one level more while there are several nodes at the top
+        while entries.len() > 1 {
+            let mut parts = Vec::new();
+            inner_parts(entries, self.is_sorted, &mut parts);
+            entries = parts.into_iter().map(|part| self.add_inner(part)).collect();
+            self.root.height += 1;
+        }
+        if let Some(top) = entries.first() {
+            self.root.top = top.number;
+        }
+        Ok(())
+    }
+
+    /// A new inner node; its own separator is that of its first child.
+    pub(super) fn add_inner(&mut self, mut entries: Vec<Entry>) -> Entry {
+        let separator = std::mem::take(&mut entries[0].separator);
+        let count = entries.iter().map(|entry| entry.count).sum();
+        Entry { number: self.add(write_inner(&entries, self.is_sorted)), count, separator }
+    }
+
+    /// Returns what stands in a node's place then: it, and nodes that are new.
+    fn change_below(
+        &mut self,
+        source: &mut impl Source,
+        number: u32,
+        height: u8,
+        position: u64,
+        change: Change<'_>,
+    ) -> Result<Vec<Entry>, Stop> {
+        if height == 0 {
+            return self.change_leaf(source, number, position, change);
+        }
+        let bytes = self.node(source, number)?;
+        let mut entries = read_inner(&bytes, self.is_sorted);
+        let (place, position) = self.place(&entries, position, change);
+        // what nobody has written has no children
+        if let Some(Entry { number, separator, .. }) = entries.get_mut(place) {
+            let (number, separator) = (*number, std::mem::take(separator));
+            let mut new = self.change_below(source, number, height - 1, position, change)?;
+            if let Some(first) = new.first_mut() {
+                first.separator = separator;
+            }
+            entries.splice(place..=place, new);
+        }
+        let mut parts = Vec::new();
+        inner_parts(entries, self.is_sorted, &mut parts);
+        let mut parts = parts.into_iter();
+        let own = parts.next().unwrap_or_default();
+        let count = own.iter().map(|entry| entry.count).sum();
+        self.set(number, write_inner(&own, self.is_sorted));
+        let mut all = vec![Entry { number, count, separator: Vec::new() }];
+        all.extend(parts.map(|part| self.add_inner(part)));
+        Ok(all)
+    }
+
+    /// The child in which a position is, and which one it is there.
+    fn place(&self, entries: &[Entry], mut position: u64, change: Change<'_>) -> (usize, u64) {
+        let last = entries.len().saturating_sub(1);
+        for (nth, entry) in entries.iter().enumerate() {
+            let is_here = match change {
+                _ if nth == last => true,
+                Change::Leaf { .. } => position == 0,
+                Change::Replace(_) => position < entry.count,
+                Change::Insert(_) if position != entry.count => position < entry.count,
+                // behind all of this child, or before all of the next
+                Change::Insert(element) => !self.is_sorted || element < entries[nth + 1].separator.as_slice(),
+            };
+            if is_here {
+                return (nth, position);
+            }
+            position = position.saturating_sub(entry.count);
+        }
+        (0, 0)
+    }
+
+    fn change_leaf(
+        &mut self,
+        source: &mut impl Source,
+        number: u32,
+        position: u64,
+        change: Change<'_>,
+    ) -> Result<Vec<Entry>, Stop> {
+        let mut bytes = self.node(source, number)?;
+        let place = Elements::of(&bytes).place(position as usize);
+        match change {
+            Change::Leaf { bytes: new, count, end } => {
+                let own = Entry { number, count: Elements::of(&bytes).count() as u64, separator: Vec::new() };
+                let new = Entry { number: self.add(new.to_vec()), count, separator: Vec::new() };
+                return Ok(if end == End::Front { vec![new, own] } else { vec![own, new] });
+            }
+            Change::Insert(element) => drop(bytes.splice(place..place, framed(element))),
+            Change::Replace(element) => {
+                let end = Elements::of(&bytes).range(position as usize).map_or(place, |range| range.end);
+                bytes.splice(place..end, framed(element));
+            }
+        }
+        let mut parts = Vec::new();
+        leaf_parts(&bytes, &mut parts);
+        let mut all = Vec::with_capacity(parts.len());
+        let mut before: &[u8] = &[];
+        for (nth, part) in parts.iter().enumerate() {
+            let separator = if self.is_sorted && nth > 0 {
+                separator(before, Elements::of(part).next().unwrap_or_default())
+            } else {
+                Vec::new()
+            };
+            before = Elements::of(part).last().unwrap_or_default();
+            let number = if nth == 0 { number } else { self.add(part.clone()) };
+            all.push(Entry { number, count: Elements::of(part).count() as u64, separator });
+        }
+        self.set(number, parts.swap_remove(0));
+        Ok(all)
+    }
+}
