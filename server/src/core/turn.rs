@@ -192,7 +192,7 @@ impl<D: Driver> Core<D> {
     /// Takes what other threads have said.
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
         #[cfg(feature = "sim")]
-        if self.shard.up_ms % 5 > 0 && emberkv_log::plant::is(emberkv_log::plant::Plant::D8) {
+        if !self.shard.up_ms.is_multiple_of(5) && emberkv_log::plant::is(emberkv_log::plant::Plant::D8) {
             return Ok(None);
         }
         let mut messages = std::mem::take(&mut self.shard.messages);
