@@ -355,7 +355,7 @@ fn who_is_told_of_what_is_redis_s() {
         a3: GET k
         w: SET k 1
         a3: CLIENT CACHING YES
-        a3: CLIENT ID
+        a3: CLIENT GETNAME
         a3: GET k
         a3: GET l
         w: SET k 1
