@@ -22,6 +22,7 @@ mod pairs;
 mod place;
 mod read;
 mod root;
+mod sorted;
 mod sweep;
 mod tree;
 
@@ -34,6 +35,7 @@ pub(crate) use pairs::push_pair;
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
 pub(crate) use root::{Head, Root, Whole, bits_of};
+pub(crate) use sorted::{Places, mark, order_of, score_in, score_of};
 pub(crate) use sweep::Sweeper;
 #[cfg(test)]
 pub(crate) use tree::{NODE, TreeRoot, children};
@@ -56,6 +58,8 @@ pub(crate) const LEAF_BYTES: u64 = 256;
 pub enum Type {
     /// Elements in an order of their own.
     List = 1,
+    /// Members with scores, in their order.
+    ZSet = 3,
     /// Fields with values.
     Hash = 4,
 }
@@ -65,6 +69,7 @@ impl Type {
     pub fn name(self) -> &'static str {
         match self {
             Self::List => "list",
+            Self::ZSet => "zset",
             Self::Hash => "hash",
         }
     }
@@ -76,17 +81,18 @@ impl Type {
 
     /// Whether it has a tree then.
     pub(crate) fn has_tree(self) -> bool {
-        self == Self::List
+        self != Self::Hash
     }
 
     /// Whether the tree is sorted.
     pub(crate) fn is_sorted(self) -> bool {
-        false
+        self == Self::ZSet
     }
 
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             1 => Some(Self::List),
+            3 => Some(Self::ZSet),
             4 => Some(Self::Hash),
             _ => None,
         }

@@ -9,7 +9,7 @@ use emberkv_resp::schema::CommandId;
 use super::SHARED_VALUE_BYTES;
 use super::expire::time_answer;
 use super::strings::{Range, range_of};
-use super::{hashes, lists};
+use super::{hashes, lists, sorted_sets};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
@@ -46,7 +46,9 @@ impl PartitionReader {
             | CommandId::Hexists
             | CommandId::Hlen
             | CommandId::Hstrlen
-            | CommandId::Llen => true,
+            | CommandId::Llen
+            | CommandId::Zcard
+            | CommandId::Zscore => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
             _ => false,
         }
@@ -84,6 +86,8 @@ impl PartitionReader {
                 | CommandId::Hlen
                 | CommandId::Hstrlen
                 | CommandId::Llen
+                | CommandId::Zcard
+                | CommandId::Zscore
         );
         let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,
@@ -120,6 +124,12 @@ impl PartitionReader {
             CommandId::Hget | CommandId::Hexists | CommandId::Hlen | CommandId::Hstrlen => {
                 let value = record.as_ref().map(|record| record.record().value());
                 if !hashes::direct(request.id, request.args, value, reply) {
+                    return Direct::Ask;
+                }
+            }
+            CommandId::Zcard | CommandId::Zscore => {
+                let value = record.as_ref().map(|record| record.record().value());
+                if !sorted_sets::direct(request.id, request.args, value, reply) {
                     return Direct::Ask;
                 }
             }

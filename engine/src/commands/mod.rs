@@ -15,6 +15,7 @@ mod rename;
 mod restore;
 mod scan;
 mod set;
+mod sorted_sets;
 mod strings;
 
 pub use direct::Direct;
@@ -30,6 +31,7 @@ use crate::stop::Stop;
 pub(crate) use bitop::Operation;
 pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
+pub(crate) use sorted_sets::{Combination, MultiPop, check_range};
 pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 
@@ -147,6 +149,34 @@ impl<D: Disk> Partition<D> {
             CommandId::Setrange => self.setrange(request, reply),
             CommandId::Strlen => self.strlen(request, reply),
             CommandId::Type => self.type_command(request, reply),
+            CommandId::Zadd | CommandId::Zincrby => self.zadd(request, reply),
+            CommandId::Zcard => self.zcard(request, reply),
+            CommandId::Zcount | CommandId::Zlexcount => self.zcount(request, reply),
+            CommandId::Zdiff
+            | CommandId::Zdiffstore
+            | CommandId::Zinter
+            | CommandId::Zintercard
+            | CommandId::Zinterstore
+            | CommandId::Zunion
+            | CommandId::Zunionstore => self.zcombine(request, reply),
+            CommandId::Zmpop => self.zmpop(request, reply),
+            CommandId::Zmscore => self.zmscore(request, reply),
+            CommandId::Zpopmax | CommandId::Zpopmin => self.zpop(request, reply),
+            CommandId::Zrandmember => self.zrandmember(request, reply),
+            CommandId::Zrange
+            | CommandId::Zrangebylex
+            | CommandId::Zrangebyscore
+            | CommandId::Zrevrange
+            | CommandId::Zrevrangebylex
+            | CommandId::Zrevrangebyscore => self.zrange(request, reply),
+            CommandId::Zrangestore => self.zrangestore(request, reply),
+            CommandId::Zrank | CommandId::Zrevrank => self.zrank(request, reply),
+            CommandId::Zrem => self.zrem(request, reply),
+            CommandId::Zremrangebylex | CommandId::Zremrangebyrank | CommandId::Zremrangebyscore => {
+                self.zremrange(request, reply)
+            }
+            CommandId::Zscan => self.zscan(request, reply),
+            CommandId::Zscore => self.zscore(request, reply),
             other => unreachable!("{other:?} is no command on data"),
         }
     }

@@ -16,11 +16,14 @@ mod model;
 mod model_hashes;
 mod model_keys;
 mod model_lists;
+mod model_sorted_sets;
 mod requests;
 mod requests_hashes;
 mod requests_lists;
+mod requests_sorted_sets;
 pub(crate) mod rig;
 mod rules;
+mod sorted_sets;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};

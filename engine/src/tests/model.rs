@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::model_hashes::hash_of;
 use super::model_lists::{self, list_of};
+use super::model_sorted_sets::{self, sorted_of};
 use super::rig::MAX_VALUE_BYTES;
 
 /// A database and a key.
@@ -129,15 +130,19 @@ fn arity(name: &str) -> (usize, usize) {
         "hincrby" | "hincrbyfloat" | "hsetnx" => (4, 4),
         "hset" | "hmset" => (4, usize::MAX),
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
-        other => model_lists::arity(other).unwrap_or_else(|| panic!("the model does not know {other}")),
+        other => {
+            let arity = model_lists::arity(other).or(model_sorted_sets::arity(other));
+            arity.unwrap_or_else(|| panic!("the model does not know {other}"))
+        }
     }
 }
 
 /// What TYPE says of a value.
 pub fn kind_of(text: &[u8]) -> &'static str {
-    match (hash_of(text), list_of(text)) {
-        (Some(_), _) => "hash",
-        (_, Some(_)) => "list",
+    match (hash_of(text), list_of(text), sorted_of(text)) {
+        (Some(_), ..) => "hash",
+        (_, Some(_), _) => "list",
+        (.., Some(_)) => "zset",
         _ => "string",
     }
 }
@@ -341,6 +346,7 @@ impl Model {
             "swapdb" => self.swapdb(args),
             "bitop" => self.bitop(db, args),
             "lcs" => self.lcs(db, args),
+            name if model_sorted_sets::arity(name).is_some() => self.sorted_sets(name, db, args),
             "lmpop" => self.lmpop(db, args),
             name if model_lists::arity(name).is_some() => self.lists(name, key(0), &args[1..]),
             name if name.starts_with('h') => self.hashes(name, key(0), &args[1..]),

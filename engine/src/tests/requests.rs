@@ -5,6 +5,7 @@ use emberkv_log::disk::sim::Choices;
 use super::model::{Float, Model};
 use super::requests_hashes::{hash_key, hash_request};
 use super::requests_lists::{list_key, list_request};
+use super::requests_sorted_sets::{sorted_key, sorted_request};
 
 const KEYS: u64 = 12;
 
@@ -77,8 +78,8 @@ fn timing(choices: &mut Choices, now_ms: u64, words: &mut Vec<Vec<u8>>) {
 
 /// A command that the model knows as well; `None` where it does not calculate.
 pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u8>>> {
-    if choices.one_in(5) {
-        return Some(list_request(choices));
+    if choices.one_in(4) {
+        return Some(if choices.one_in(2) { list_request(choices) } else { sorted_request(choices) });
     }
     if choices.one_in(4) {
         return hash_request(choices, model, db);
@@ -140,10 +141,10 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
         "Get",
     ];
     let name = pick(choices, &names);
-    // what concerns keys of any kind is asked of hashes and lists too, and what does not now and then
+    // what concerns keys of any kind is asked of collections too, and what does not now and then
     let others = ["get", "set", "mset", "msetnx", "setnx", "psetex", "mget"];
     let of_hash = choices.one_in(if others.contains(&name) { 40 } else { 6 });
-    let other_key = if choices.one_in(2) { hash_key } else { list_key };
+    let other_key = [hash_key, list_key, sorted_key][choices.below(3) as usize];
     let first = if of_hash { other_key(choices) } else { key(choices) };
     let mut words = vec![name.into(), first];
     match name.to_ascii_lowercase().as_str() {

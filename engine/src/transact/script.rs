@@ -185,7 +185,11 @@ impl Script {
             }
             End::Stage(staged) => match staged.go_on(answers, &mut reply) {
                 Ok(asks) if asks.is_empty() => output.to_vec(),
-                Ok(asks) => return self.ask_all(steps, line, asks, End::Reply(output.to_vec())),
+                Ok(asks) => {
+                    let reply = output.to_vec();
+                    let end = if reply.is_empty() { End::Only } else { End::Reply(reply) };
+                    return self.ask_all(steps, line, asks, end);
+                }
                 Err(Stop::Error(text)) => {
                     self.states[line] = self.error(&text);
                     return;

@@ -155,6 +155,15 @@ pub enum Step {
         /// The key.
         key: Box<[u8]>,
     },
+    /// Say what a command that stores its result is to store, if anything: its sources are all here.
+    Select {
+        /// Which.
+        id: CommandId,
+        /// The database that is selected.
+        db: DbId,
+        /// Its arguments, the name first.
+        args: OwnedArgs,
+    },
     /// Give a key what another one holds, or what was made of others.
     Place {
         /// Its database.
@@ -221,7 +230,7 @@ pub enum Answer {
     Reply(Vec<u8>),
     /// What a share says.
     Vote(Vote),
-    /// What a key holds, if it exists.
+    /// What a key holds, if it exists, or is to hold.
     Held(Option<Held>),
     /// What a list has at an end.
     List(Seen),

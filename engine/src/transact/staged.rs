@@ -11,13 +11,13 @@
 
 use emberkv_log::{DbId, PartitionId};
 use emberkv_resp::schema::CommandId;
-use emberkv_resp::{Args, Protocol, Reply};
+use emberkv_resp::{Args, OwnedArgs, Protocol, Reply};
 
 use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
 use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
-use crate::collections::WRONG_TYPE_TEXT;
-use crate::commands::{CopyOptions, Lcs, NO_SUCH_KEY, NOT_STRINGS, Operation};
+use crate::collections::{Compact, WRONG_TYPE, WRONG_TYPE_TEXT};
+use crate::commands::{Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, check_range};
 use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
@@ -54,6 +54,12 @@ pub(crate) enum Staged {
     Combine { operation: Operation, to: Placed, order: Vec<u16> },
     /// SWAPDB: has swapped everywhere; there is no second stage.
     Swap,
+    /// ZRANGESTORE: has asked for the range.
+    Store { to: Placed },
+    /// ZUNION and the like: has asked for what there is under each key.
+    Members { id: CommandId, args: OwnedArgs, to: Option<Placed>, limits: Compact },
+    /// ZMPOP: has asked how many members there are under each key.
+    Pop { db: DbId, keys: Vec<(PartitionId, Box<[u8]>)>, highest: bool, count: u64 },
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
     /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
@@ -76,6 +82,15 @@ pub(super) fn is_staged(id: CommandId) -> bool {
             | CommandId::Renamenx
             | CommandId::Rpoplpush
             | CommandId::Swapdb
+            | CommandId::Zdiff
+            | CommandId::Zdiffstore
+            | CommandId::Zinter
+            | CommandId::Zintercard
+            | CommandId::Zinterstore
+            | CommandId::Zmpop
+            | CommandId::Zrangestore
+            | CommandId::Zunion
+            | CommandId::Zunionstore
     )
 }
 
@@ -132,6 +147,35 @@ impl Staged {
                 let (steps, order) = read(db, args.to(3).from(1), partitions, NOT_STRINGS);
                 (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
             }
+            CommandId::Zrangestore => {
+                check_range(id, args)?;
+                let to = Placed::new(db, args.at(1), partitions);
+                let select = Step::Select { id, db, args: args.into() };
+                (Self::Store { to }, vec![(partition_of(args.at(2), partitions), select)])
+            }
+            CommandId::Zdiff
+            | CommandId::Zdiffstore
+            | CommandId::Zinter
+            | CommandId::Zintercard
+            | CommandId::Zinterstore
+            | CommandId::Zunion
+            | CommandId::Zunionstore => {
+                let combination = Combination::parse(id, args)?;
+                let to = combination.to.map(|to| Placed::new(db, to, partitions));
+                let fetch = |key: &[u8]| (partition_of(key, partitions), Step::Fetch { db, key: key.into() });
+                let steps = combination.keys.iter().map(fetch).collect();
+                (Self::Members { id, args: args.into(), to, limits: extent.compact_zset }, steps)
+            }
+            CommandId::Zmpop => {
+                let MultiPop { keys, highest, count } = MultiPop::parse(args.from(1))?;
+                let keys: Vec<_> = keys.iter().map(|key| (partition_of(key, partitions), Box::from(key))).collect();
+                let size = |(partition, key): &(PartitionId, Box<[u8]>)| {
+                    let args = OwnedArgs::from_words(&[b"zcard", key]);
+                    (*partition, Step::Command { id: CommandId::Zcard, db, args })
+                };
+                let steps = keys.iter().map(size).collect();
+                (Self::Pop { db, keys, highest, count }, steps)
+            }
             CommandId::Lmove | CommandId::Lmpop | CommandId::Rpoplpush => {
                 let (lists, steps) = Lists::new(request, partitions)?;
                 (Self::Lists(lists), steps)
@@ -145,7 +189,8 @@ impl Staged {
         }))
     }
 
-    /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done.
+    /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done. If it
+    /// writes none there is one step, whose reply it is.
     ///
     /// # Errors
     /// The answer, if it ends with one.
@@ -174,6 +219,16 @@ impl Staged {
                 };
                 Ok(vec![(to.partition, step)])
             }
+            Self::Members { id, args, to, limits } => {
+                let inputs: Vec<_> = answers.into_iter().map(held).collect();
+                let result = Combination::parse(id, args.args())?.answer(&inputs, limits, reply)?;
+                Ok(to.map_or_else(Steps::new, |to| store(to, result, reply)))
+            }
+            Self::Store { to } => {
+                let result = answers.into_iter().next().and_then(held);
+                Ok(store(to, result, reply))
+            }
+            Self::Pop { db, keys, highest, count } => pop(db, keys, highest, count, &answers, reply),
             Self::Common { options, order, max_bytes } => {
                 let shares = values(answers);
                 let texts = texts(&order, &shares);
@@ -214,6 +269,47 @@ fn transfer(way: Way, from: Placed, to: Placed, answers: Vec<Answer>, reply: &mu
         steps.push((from.partition, delete(from.db, &from.key)));
     }
     Ok(steps)
+}
+
+fn held(answer: Answer) -> Option<Held> {
+    if let Answer::Held(held) = answer { held } else { None }
+}
+
+/// Puts what a command has made under a key, or deletes that if there is nothing. Replies how much it is.
+fn store(to: Placed, held: Option<Held>, reply: &mut Reply<'_>) -> Steps {
+    reply.integer(held.as_ref().map_or(0, Held::count) as i64);
+    let step = match held {
+        Some(held) => Step::Place { db: to.db, key: to.key, held, grows: true },
+        None => delete(to.db, &to.key),
+    };
+    vec![(to.partition, step)]
+}
+
+/// Takes members out of the first of the keys that has any. What that replies is the reply.
+fn pop(
+    db: DbId,
+    keys: Vec<(PartitionId, Box<[u8]>)>,
+    highest: bool,
+    count: u64,
+    answers: &[Answer],
+    reply: &mut Reply<'_>,
+) -> Result<Steps, Stop> {
+    for ((partition, key), answer) in keys.into_iter().zip(answers) {
+        let Answer::Reply(size) = answer else { unreachable!("it has asked for a reply") };
+        match size.as_slice() {
+            b":0\r\n" => {}
+            // what comes before it has nothing
+            [b'-', ..] => return Err(WRONG_TYPE),
+            _ => {
+                let end = if highest { b"MAX" } else { b"MIN" };
+                let count = count.to_string();
+                let args = OwnedArgs::from_words(&[b"zmpop", b"1", &key, end, b"count", count.as_bytes()]);
+                return Ok(vec![(partition, Step::Command { id: CommandId::Zmpop, db, args })]);
+            }
+        }
+    }
+    reply.null_array();
+    Ok(Steps::new())
 }
 
 fn delete(db: DbId, key: &[u8]) -> Step {

@@ -89,6 +89,8 @@ pub enum Group {
     List,
     /// Hashes.
     Hash,
+    /// Sorted sets.
+    SortedSet,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -109,6 +111,7 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::List => "list",
             Self::Hash => "hash",
+            Self::SortedSet => "sorted-set",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -5,4 +5,5 @@ mod read;
 mod scan;
 mod write;
 
+pub(super) use random::Drawing;
 pub(super) use read::direct;

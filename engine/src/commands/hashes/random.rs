@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use emberkv_log::disk::Disk;
-use emberkv_resp::{Protocol, Reply, format};
+use emberkv_resp::{Args, Protocol, Reply, format};
 
 use crate::collections::Root;
 use crate::group::Request;
@@ -33,34 +33,20 @@ impl<D: Disk> Partition<D> {
             let (key, found) = self.read_hash(request)?;
             match found {
                 Some(found) => {
-                    let drawn = self.random_fields(key, found, Wanted { count: 1, repeats: true, values: false })?;
+                    let drawn = self.random_fields(key, found, Drawing { count: 1, repeats: true, values: false })?;
                     if drawn.is_empty() { reply.null() } else { reply.bulk(drawn.at(0)) }
                 }
                 None => reply.null(),
             }
             return Ok(());
         };
-        let count = format::parse_integer(count).ok_or(Stop::NOT_AN_INTEGER)?;
-        if count == i64::MIN {
-            let text = format!("ERR value is out of range, value must between {} and {}", -i64::MAX, i64::MAX);
-            return Err(Stop::Error(text.into()));
-        }
-        let values = args.get(3).is_some();
-        if args.len() > 4 || args.get(3).is_some_and(|word| !word.eq_ignore_ascii_case(b"withvalues")) {
-            return Err(Stop::SYNTAX);
-        }
-        if values && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count)
-            || count < 0 && count.unsigned_abs() > MAX_REPEATED
-        {
-            return Err(OUT_OF_RANGE);
-        }
+        let drawing = Drawing::parse(count, args, b"withvalues")?;
         let (key, found) = self.read_hash(request)?;
-        let wanted = Wanted { count: count.unsigned_abs(), repeats: count < 0, values };
         let drawn = match found {
-            Some(found) if count != 0 => self.random_fields(key, found, wanted)?,
+            Some(found) if drawing.count != 0 => self.random_fields(key, found, drawing)?,
             _ => Strings::default(),
         };
-        let nests = values && reply.protocol() == Protocol::Resp3;
+        let nests = drawing.values && reply.protocol() == Protocol::Resp3;
         reply.array(if nests { drawn.len() / 2 } else { drawn.len() });
         for (i, string) in drawn.iter().enumerate() {
             if nests && i.is_multiple_of(2) {
@@ -72,16 +58,16 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Fields of a hash, each with its value behind it if that is wanted. Of different ones there may be fewer.
-    fn random_fields(&mut self, key: Key<'_>, found: Found, wanted: Wanted) -> Result<Strings, Stop> {
+    pub(in crate::commands) fn random_fields(&mut self, key: Key<'_>, found: Found, drawing: Drawing) -> Result<Strings, Stop> {
         let size = self.head(found).map_or(0, |head| head.count);
         let before = self.random;
         // leaf by leaf a draw begins anew with each that is not in memory
-        let may_draw = wanted.count <= FEW || !self.log.table().has_cold();
+        let may_draw = drawing.count <= FEW || !self.log.table().has_cold();
         let drawn = match self.root(found) {
-            Some(root) if may_draw && (wanted.repeats || wanted.count.saturating_mul(3) < size) => {
-                self.draw_fields(key, root, wanted)
+            Some(root) if may_draw && (drawing.repeats || drawing.count.saturating_mul(3) < size) => {
+                self.draw_fields(key, root, drawing)
             }
-            _ => self.choose_fields(key, found, wanted),
+            _ => self.choose_fields(key, found, drawing),
         };
         if matches!(drawn, Err(Stop::Cold(_))) {
             self.random = before; // it draws the same when that has come
@@ -90,23 +76,23 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Out of all that there are.
-    fn choose_fields(&mut self, key: Key<'_>, found: Found, wanted: Wanted) -> Result<Strings, Stop> {
+    fn choose_fields(&mut self, key: Key<'_>, found: Found, drawing: Drawing) -> Result<Strings, Stop> {
         let mut all = Strings::default();
-        self.each_pair(key, found, |pair| wanted.push(&mut all, pair.field, pair.value))?;
-        let each = 1 + usize::from(wanted.values);
+        self.each_pair(key, found, |pair| drawing.push(&mut all, pair.field, pair.value))?;
+        let each = 1 + usize::from(drawing.values);
         let (size, mut chosen) = ((all.len() / each) as u64, Strings::default());
         let mut take = |i: u64| -> Result<(), Stop> {
             let first = i as usize * each;
             (first..first + each).for_each(|i| chosen.push(all.at(i)));
-            wanted.check(&chosen)
+            drawing.check(&chosen)
         };
-        if wanted.repeats && size > 0 {
-            for _ in 0..wanted.count {
+        if drawing.repeats && size > 0 {
+            for _ in 0..drawing.count {
                 take(self.next_random() % size)?;
             }
             return Ok(chosen);
         }
-        let mut left = wanted.count.min(size);
+        let mut left = drawing.count.min(size);
         for i in 0..size {
             if self.next_random() % (size - i) < left {
                 take(i)?;
@@ -117,11 +103,11 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Leaf by leaf, when few are wanted of many.
-    fn draw_fields(&mut self, key: Key<'_>, root: Root, wanted: Wanted) -> Result<Strings, Stop> {
+    fn draw_fields(&mut self, key: Key<'_>, root: Root, drawing: Drawing) -> Result<Strings, Stop> {
         let mut drawn = Strings::default();
         let mut seen = HashSet::new();
         let mut most = 4 * (root.head.count / u64::from(root.leaves) + 1);
-        let mut left = wanted.count;
+        let mut left = drawing.count;
         while left > 0 {
             let mut is_drawn = false;
             // one that has fewer leaves than it says ends some time
@@ -138,8 +124,8 @@ impl<D: Disk> Partition<D> {
                 }
                 let mut i = 0;
                 self.each_of_leaf(key, root, leaf, |pair| {
-                    if i == at && (wanted.repeats || seen.insert(pair.field.to_vec())) {
-                        wanted.push(&mut drawn, pair.field, pair.value);
+                    if i == at && (drawing.repeats || seen.insert(pair.field.to_vec())) {
+                        drawing.push(&mut drawn, pair.field, pair.value);
                         left -= 1;
                     }
                     i += 1;
@@ -150,7 +136,7 @@ impl<D: Disk> Partition<D> {
             if !is_drawn {
                 break;
             }
-            wanted.check(&drawn)?;
+            drawing.check(&drawn)?;
         }
         Ok(drawn)
     }
@@ -158,15 +144,34 @@ impl<D: Disk> Partition<D> {
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-struct Wanted {
-    count: u64,
+pub(in crate::commands) struct Drawing {
+    pub count: u64,
     /// Whether a field may come more than once.
-    repeats: bool,
+    pub repeats: bool,
     /// Whether the values are asked for too.
-    values: bool,
+    pub values: bool,
 }
 
-impl Wanted {
+impl Drawing {
+    /// Reads a count, and whether a word behind it asks for the values.
+    pub fn parse(count: &[u8], args: Args<'_>, values_word: &[u8]) -> Result<Self, Stop> {
+        let count = format::parse_integer(count).ok_or(Stop::NOT_AN_INTEGER)?;
+        if count == i64::MIN {
+            let text = format!("ERR value is out of range, value must between {} and {}", -i64::MAX, i64::MAX);
+            return Err(Stop::Error(text.into()));
+        }
+        let values = args.get(3).is_some();
+        if args.len() > 4 || args.get(3).is_some_and(|word| !word.eq_ignore_ascii_case(values_word)) {
+            return Err(Stop::SYNTAX);
+        }
+        if values && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count)
+            || count < 0 && count.unsigned_abs() > MAX_REPEATED
+        {
+            return Err(OUT_OF_RANGE);
+        }
+        Ok(Self { count: count.unsigned_abs(), repeats: count < 0, values })
+    }
+
     fn push(self, strings: &mut Strings, field: &[u8], value: &[u8]) {
         strings.push(field);
         if self.values {

@@ -129,6 +129,10 @@ impl<D: Disk> Partition<D> {
             }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
             Step::Fetch { db, key } => self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused),
+            Step::Select { id, db, args } => {
+                let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
+                self.selected(request).map(Answer::Held).or_else(refused)
+            }
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
             Step::Place { db, key, held, .. } => {
                 let key = self.key(self.physical(*db), key);

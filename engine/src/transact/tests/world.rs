@@ -474,7 +474,12 @@ fn line_of(db: u8, words: &[Vec<u8>]) -> Line {
 /// What a data set of so many partitions is like.
 pub fn extent(partitions: u16) -> Extent {
     let limits = limits(usize::MAX);
-    Extent { partitions, databases: limits.databases, max_value_bytes: limits.max_value_bytes }
+    Extent {
+        partitions,
+        databases: limits.databases,
+        max_value_bytes: limits.max_value_bytes,
+        compact_zset: limits.compact_zset,
+    }
 }
 
 /// The words of a command.

@@ -155,8 +155,6 @@ pub(super) static BLOCKS: &[Block] = &[
             row("set-max-intset-entries", Runtime, Unsigned, "512"),
             row("set-max-listpack-entries", Runtime, Unsigned, "128"),
             row("set-max-listpack-value", Runtime, Unsigned, "64"),
-            row("zset-max-listpack-entries", Runtime, Unsigned, "128").also(&["zset-max-ziplist-entries"]),
-            row("zset-max-listpack-value", Runtime, ANY_SIZE, "64").also(&["zset-max-ziplist-value"]),
             row("hll-sparse-max-bytes", Runtime, ANY_SIZE, "3000"),
             row("stream-node-max-bytes", Runtime, ANY_SIZE, "4096"),
             row("stream-node-max-entries", Runtime, Int(0, I64), "100"),
