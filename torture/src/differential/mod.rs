@@ -8,6 +8,7 @@ mod hashes;
 mod lists;
 mod random;
 mod script;
+mod sorted_sets;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};
