@@ -67,7 +67,9 @@ impl<D: Disk> Partition<D> {
         let mut out = Vec::new();
         head.push(&mut out);
         match head.kind {
-            Type::ZSet | Type::Hash => self.each_pair(key, found, |pair| push_pair(&mut out, None, pair.field, pair.value))?,
+            Type::ZSet | Type::Hash => {
+                self.each_pair(key, found, |pair| push_pair(&mut out, None, pair.field, pair.value))?
+            }
             Type::List => self.each_element(key, found, |element| push_element(&mut out, element))?,
         }
         Ok(out)

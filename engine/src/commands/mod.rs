@@ -31,9 +31,9 @@ use crate::stop::Stop;
 pub(crate) use bitop::Operation;
 pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
-pub(crate) use sorted_sets::{Combination, MultiPop, check_range};
 pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
+pub(crate) use sorted_sets::{Combination, MultiPop, check_range};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could

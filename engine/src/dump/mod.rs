@@ -211,9 +211,7 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
         Some(LIST_NODES) => reader.nodes().map(Content::List),
         Some(HASH) => reader.hash().map(Content::Hash),
         Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
-        Some(SORTED_SET) => {
-            reader.sorted_set().map(|members| Content::SortedSet { members, is_listpack: false })
-        }
+        Some(SORTED_SET) => reader.sorted_set().map(|members| Content::SortedSet { members, is_listpack: false }),
         Some(SORTED_SET_LISTPACK) => reader
             .string()
             .and_then(|bytes| listpack_sorted_set(&bytes))
@@ -465,9 +463,12 @@ mod tests {
             (&skiplist[..], false, (&b"x"[..], f64::INFINITY), (&b"w"[..], f64::NEG_INFINITY)),
             (listpack, true, (b"q", -0.1), (b"x", f64::INFINITY)),
         ] {
-            let Ok(Content::SortedSet { members, is_listpack }) = super::read(payload, MAX) else { panic!("it is one") };
+            let Ok(Content::SortedSet { members, is_listpack }) = super::read(payload, MAX) else {
+                panic!("it is one")
+            };
             assert_eq!(is_listpack, is_from_listpack);
-            let is = |member: Option<&(Vec<u8>, f64)>, (name, score): (&[u8], f64)| member == Some(&(name.to_vec(), score));
+            let is =
+                |member: Option<&(Vec<u8>, f64)>, (name, score): (&[u8], f64)| member == Some(&(name.to_vec(), score));
             assert!(is(members.first(), first) && is(members.last(), last), "{members:?}");
             let dumped = dump_sorted_set::<()>(members.len() as u64, |show| {
                 members.iter().for_each(|(member, score)| show(member, *score));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model_sorted_sets::{changed_members, tells_of_member};
 use super::model::{
     Answer, Float, Held, Model, NOT_FLOAT, NOT_INT, Name, bulk, err, int, nil, ok, optional, strict_int,
 };
+use super::model_sorted_sets::{changed_members, tells_of_member};
 
 pub type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -128,7 +128,9 @@ impl Model {
             "zscore" => self.sorted_set(&key).get(&args[0]).map_or_else(nil, |score| Ok(double(*score))),
             "zmscore" => {
                 let set = self.sorted_set(&key);
-                array(args.iter().map(|member| set.get(member).map_or(nil().unwrap(), |score| double(*score))).collect())
+                array(
+                    args.iter().map(|member| set.get(member).map_or(nil().unwrap(), |score| double(*score))).collect(),
+                )
             }
             "zcount" => {
                 if in_scores(&args[0], &args[1], 0.0).is_none() {

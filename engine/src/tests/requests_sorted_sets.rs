@@ -66,9 +66,30 @@ fn range(choices: &mut Choices, words: &mut Vec<Vec<u8>>) {
 /// A command that the model knows as well.
 pub fn sorted_request(choices: &mut Choices) -> Vec<Vec<u8>> {
     let names = [
-        "zadd", "zadd", "zadd", "zadd", "zadd", "zincrby", "zincrby", "zrem", "zrem", "zcard", "zscore", "zscore", "zmscore",
-        "zcount", "zrank", "zrevrank", "zrange", "zrange", "zrange", "zpopmin", "zpopmax", "zremrangebyrank",
-        "zremrangebyscore", "zrangestore",
+        "zadd",
+        "zadd",
+        "zadd",
+        "zadd",
+        "zadd",
+        "zincrby",
+        "zincrby",
+        "zrem",
+        "zrem",
+        "zcard",
+        "zscore",
+        "zscore",
+        "zmscore",
+        "zcount",
+        "zrank",
+        "zrevrank",
+        "zrange",
+        "zrange",
+        "zrange",
+        "zpopmin",
+        "zpopmax",
+        "zremrangebyrank",
+        "zremrangebyscore",
+        "zrangestore",
     ];
     let name = pick(choices, &names);
     let key = sorted_key(choices);

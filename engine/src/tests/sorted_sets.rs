@@ -85,7 +85,8 @@ fn ranges_of_a_large_one_are_cut_out_whatever_is_in_memory() {
             match choices.below(4) {
                 0 => {
                     let gone: Vec<_> = all.drain(..count.min(all.len())).collect();
-                    let reply: String = gone.iter().map(|(score, member)| bulk(member) + &bulk(&score.to_string())).collect();
+                    let reply: String =
+                        gone.iter().map(|(score, member)| bulk(member) + &bulk(&score.to_string())).collect();
                     let reply = format!("*{}\r\n{reply}", gone.len() * 2);
                     assert_eq!(rig.ask(0, &format!("zpopmin z {}", gone.len())), reply);
                 }

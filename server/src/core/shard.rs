@@ -162,12 +162,7 @@ fn compact_zset(config: &Config) -> emberkv_engine::Compact {
 /// What has to be known of the data set to take commands apart.
 pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
     let max_value_bytes = usize::try_from(max_bulk_len(config)).unwrap_or(usize::MAX);
-    Extent {
-        partitions,
-        databases: config.databases as usize,
-        max_value_bytes,
-        compact_zset: compact_zset(config),
-    }
+    Extent { partitions, databases: config.databases as usize, max_value_bytes, compact_zset: compact_zset(config) }
 }
 
 /// How the server ends.

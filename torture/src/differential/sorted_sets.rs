@@ -309,9 +309,7 @@ impl Draw {
     }
 
     fn combination(&mut self) -> Args {
-        let name = self.word(&[
-            "ZUNION", "ZINTER", "ZDIFF", "ZINTERCARD", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE",
-        ]);
+        let name = self.word(&["ZUNION", "ZINTER", "ZDIFF", "ZINTERCARD", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"]);
         let stores = name.ends_with("STORE");
         let mut command = args(name, stores.then(|| self.any_score_key()));
         let count = 1 + self.rng.below(3);

@@ -45,12 +45,7 @@ impl<D: Disk> Partition<D> {
     ///
     /// # Errors
     /// See [`Stop`].
-    pub(crate) fn draft_score(
-        &mut self,
-        key: Key<'_>,
-        draft: &mut Draft,
-        member: &[u8],
-    ) -> Result<Option<f64>, Stop> {
+    pub(crate) fn draft_score(&mut self, key: Key<'_>, draft: &mut Draft, member: &[u8]) -> Result<Option<f64>, Stop> {
         let score = |pairs: Pairs<'_>| pairs.of(member).map(|pair| score_in(pair.value));
         Ok(match &mut draft.form {
             Form::Whole(pairs) => score(Pairs::plain(pairs)),

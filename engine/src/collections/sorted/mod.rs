@@ -9,7 +9,7 @@ mod draft;
 mod read;
 mod score;
 
+pub(super) use draft::sorted_tree;
 pub(crate) use read::Places;
 pub(super) use read::parts;
-pub(super) use draft::sorted_tree;
 pub(crate) use score::{mark, order_of, score_in, score_of};

@@ -58,7 +58,12 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Fields of a hash, each with its value behind it if that is wanted. Of different ones there may be fewer.
-    pub(in crate::commands) fn random_fields(&mut self, key: Key<'_>, found: Found, drawing: Drawing) -> Result<Strings, Stop> {
+    pub(in crate::commands) fn random_fields(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        drawing: Drawing,
+    ) -> Result<Strings, Stop> {
         let size = self.head(found).map_or(0, |head| head.count);
         let before = self.random;
         // leaf by leaf a draw begins anew with each that is not in memory

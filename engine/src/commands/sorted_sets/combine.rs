@@ -35,8 +35,20 @@ impl Aggregate {
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
             Self::Sum => or_zero(a + b),
-            Self::Min => if b < a { b } else { a },
-            Self::Max => if b > a { b } else { a },
+            Self::Min => {
+                if b < a {
+                    b
+                } else {
+                    a
+                }
+            }
+            Self::Max => {
+                if b > a {
+                    b
+                } else {
+                    a
+                }
+            }
         }
     }
 }
@@ -176,7 +188,8 @@ impl<'a> Combination<'a> {
     fn combine<'m>(self, inputs: &[Members<'m>], options: &Options) -> Members<'m> {
         let weight = |i: usize| options.weights.as_ref().map_or(1.0, |weights| weights[i]);
         if self.operation() == Operation::Diff {
-            let others: std::collections::HashSet<_> = inputs[1..].iter().flatten().map(|(member, _)| *member).collect();
+            let others: std::collections::HashSet<_> =
+                inputs[1..].iter().flatten().map(|(member, _)| *member).collect();
             return inputs[0].iter().filter(|(member, _)| !others.contains(member)).copied().collect();
         }
         // sums depend on the order: redis goes from the smallest to the largest

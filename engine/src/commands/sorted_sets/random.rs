@@ -18,7 +18,11 @@ impl<D: Disk> Partition<D> {
             let (key, found) = self.read_sorted(request, 1)?;
             let drawing = Drawing { count: 1, repeats: true, values: false };
             let drawn = found.map(|found| self.random_fields(key, found, drawing)).transpose()?.unwrap_or_default();
-            if drawn.is_empty() { reply.null() } else { reply.bulk(drawn.at(0)) }
+            if drawn.is_empty() {
+                reply.null()
+            } else {
+                reply.bulk(drawn.at(0))
+            }
             return Ok(());
         };
         let drawing = Drawing::parse(count, args, b"withscores")?;

@@ -5,8 +5,8 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format};
 
-use super::{Image, Shape};
 use super::span::{By, Span, turned};
+use super::{Image, Shape};
 use crate::collections::Places;
 use crate::group::Request;
 use crate::held::Held;

@@ -65,7 +65,8 @@ fn sorted_line(choices: &mut Choices, n: u64, heavy: bool) -> String {
     let members: Vec<_> = (0..many).map(|_| format!("m{}", choices.below(of))).collect();
     match choices.below(12) {
         0..5 => {
-            let scored: Vec<_> = members.iter().map(|member| format!("{} {member}{long}", n + choices.below(9))).collect();
+            let scored: Vec<_> =
+                members.iter().map(|member| format!("{} {member}{long}", n + choices.below(9))).collect();
             format!("ZADD {key} {}", scored.join(" "))
         }
         5..7 => format!("ZREM {key} {}", members.join(" ")),
