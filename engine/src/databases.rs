@@ -144,6 +144,10 @@ impl<D: Disk> Partition<D> {
         if let Some(published) = &self.published {
             published.swaps.publish(|db| databases.physical(db));
         }
+        if !self.waiters.is_empty() {
+            let moves = |db: DbId| self.databases.physical(db) != databases.physical(db);
+            self.waiters.note_all(moves);
+        }
         self.databases = databases;
     }
 

@@ -130,6 +130,11 @@ impl Locks {
         self.unlocks
     }
 
+    /// Whoever was turned away for another reason should try again.
+    pub fn let_on(&mut self) {
+        self.unlocks += 1;
+    }
+
     /// A ticket takes its place. [`Locks::take_granted`] says when it has what it wants.
     ///
     /// # Panics
@@ -260,6 +265,13 @@ impl Locks {
     pub fn is_held(&self, key: KeyHash) -> bool {
         let held = |place: &Place| self.places.get(place).is_some_and(Entry::is_held);
         self.alls.front().is_some_and(held) || self.keys.get(&key).is_some_and(|queue| held(&queue.first))
+    }
+
+    /// The tickets that have this key to themselves.
+    pub fn holder(&self, key: KeyHash) -> Option<TxId> {
+        let ticket =
+            |place: &Place| self.places.get(place).filter(|entry| entry.is_held()).and_then(|entry| entry.ticket);
+        self.alls.front().and_then(ticket).or_else(|| self.keys.get(&key).and_then(|queue| ticket(&queue.first)))
     }
 
     /// Whether an ordinary command that wants this has to wait for a ticket. If so its place is kept, so that it can't be

@@ -135,6 +135,32 @@ impl LongDouble {
         if self.negative && magnitude != "0" { format!("-{magnitude}") } else { magnitude }
     }
 
+    /// A thousand times this, rounded up to a whole number: milliseconds of seconds; `None` if it does not fit.
+    #[must_use]
+    pub fn thousandfold_ceil(self) -> Option<i64> {
+        let Self { negative, exponent, mantissa } =
+            Self::round(self.negative, u128::from(self.mantissa) * 1000, self.exponent)?;
+        let size = if exponent >= 0 {
+            if mantissa > 0 && exponent > 63 {
+                return None;
+            }
+            u128::from(mantissa) << exponent.min(63)
+        } else if exponent < -64 {
+            u128::from(mantissa > 0 && !negative)
+        } else {
+            let is_cut = u128::from(mantissa) & ((1 << -exponent) - 1) != 0;
+            (u128::from(mantissa) >> -exponent) + u128::from(is_cut && !negative)
+        };
+        let size = i64::try_from(size).ok()?;
+        Some(if negative { -size } else { size })
+    }
+
+    /// Whether it is below zero.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.negative && self.mantissa > 0
+    }
+
     /// The float nearest to `bits * 2^exponent`, ties to even; `None` if that is infinite.
     ///
     /// If the last bit of `bits` stands for cut digits, there must be two bits more than a mantissa has.

@@ -20,9 +20,11 @@ use crate::locks::Locks;
 use crate::overlay::Overlay;
 use crate::published::Published;
 use crate::replay::Replay;
+use crate::serve::Served;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
 use crate::transact::Transactions;
+use crate::waiters::Waiters;
 use crate::watch::Watchers;
 
 /// Limits that the configuration sets.
@@ -102,6 +104,9 @@ pub struct Partition<D: Disk> {
     /// While commands of a transaction are executed: what they have changed so far.
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
+    /// Clients that wait for elements, and the replies of those that have got one.
+    pub(crate) waiters: Waiters,
+    pub(crate) served: Vec<Served>,
     pub(crate) compaction: Compaction,
     pub(crate) saver: Saver,
     pub(crate) eviction: Eviction,

@@ -162,6 +162,8 @@ impl Replay {
             random: log.dataset() | 1,
             overlay: None,
             watchers: crate::watch::Watchers::default(),
+            waiters: crate::waiters::Waiters::default(),
+            served: Vec::new(),
             compaction: Compaction::new(log.tail(), self.now_ms),
             eviction: Eviction::default(),
             log,

@@ -160,6 +160,7 @@ impl<D: Disk> Partition<D> {
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
         self.touch(key);
+        self.note_for_waiters(key.db, key.bytes);
         self.saver.changed();
         if let Lookup::Live(found) | Lookup::Stale(found) = old
             && found.is_root()

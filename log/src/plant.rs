@@ -184,6 +184,10 @@ plants! {
     O6,
     /// A leaf lies above its database's floor whatever its position.
     O7,
+    /// A client that does not wait any more is served all the same.
+    B1,
+    /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.
+    B2,
 }
 
 thread_local! {

@@ -27,8 +27,8 @@ use crate::core::cron::Cron;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Calls, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Saves, Spares,
-    Subscriptions, Visitors,
+    Away, Batch, Blocks, Calls, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Saves,
+    Spares, Subscriptions, Visitors,
 };
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
@@ -337,6 +337,7 @@ impl Seed {
             resumable: Vec::new(),
             awaiting: Vec::new(),
             locked_out: VecDeque::new(),
+            blocks: Blocks::default(),
             visitors: Visitors::default(),
             budget: budget::Budget::default(),
             gathers: Gathers::default(),

@@ -1,6 +1,7 @@
 """What applications do with redis-py. The port is the argument."""
 
 import sys
+import threading
 import time
 
 import redis
@@ -86,6 +87,20 @@ for protocol in (2, 3):
 
     assert r.transaction(one_more, "t1") == [True]
     assert r.get("t1") == "11"
+
+    waiting = redis.Redis(port=port, protocol=protocol, decode_responses=True)
+    got = []
+    thread = threading.Thread(target=lambda: got.append(waiting.blpop(["q1", "q2"], timeout=60)))
+    thread.start()
+    while r.info("clients")["blocked_clients"] == 0:
+        time.sleep(0.01)
+    assert r.rpush("q2", "x", "y") == 2
+    thread.join(60)
+    assert [list(pair) for pair in got] == [["q2", "x"]], got
+    assert list(r.brpop("q2", timeout=1)) == ["q2", "y"]
+    assert r.blpop("q2", timeout=0.01) is None
+    r.rpush("q2", "x", "y")
+    assert r.blmpop(0, 2, "q1", "q2", direction="RIGHT", count=5) == ["q2", ["y", "x"]]
 
     binary = redis.Redis(port=port, protocol=protocol)
     blob = bytes(range(256)) * 1000

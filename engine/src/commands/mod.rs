@@ -3,6 +3,7 @@
 mod bitfield;
 mod bitop;
 mod bits;
+mod blocking;
 mod counters;
 mod direct;
 mod expire;
@@ -18,6 +19,7 @@ mod set;
 mod sorted_sets;
 mod strings;
 
+pub use blocking::timeout_of;
 pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
@@ -29,6 +31,7 @@ use crate::partition::Partition;
 use crate::stop::Stop;
 
 pub(crate) use bitop::Operation;
+pub(crate) use blocking::Wish;
 pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
 pub(crate) use lists::{Moving, PopOfMany, answer_popped};
@@ -51,21 +54,33 @@ impl<D: Disk> Partition<D> {
     /// If the command is not one on data.
     #[inline]
     pub fn execute(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        self.prepare(request)?;
+        // from here on it is the number that records have
+        let request = Request { db: self.databases.physical(request.db), ..request };
+        let done = match request.id {
+            CommandId::Get => self.get(request, reply),
+            CommandId::Set => self.set_command(request, reply),
+            _ if self.is_refused(request.id) => Err(Stop::OUT_OF_MEMORY),
+            _ => self.execute_other(request, reply),
+        };
+        self.serve_waiters();
+        done
+    }
+
+    /// What comes before any command: nobody has its keys to himself, nobody has waited for them, and their records are here.
+    #[inline]
+    pub(crate) fn prepare(&mut self, request: Request<'_>) -> Result<(), Stop> {
         if !self.locks.is_empty() {
             self.check_locks(request)?;
+        }
+        if self.waiters.has_ready() {
+            self.comes_after_waiters(request)?;
         }
         if self.log.table().has_cold() {
             self.bring_for(request)?;
         }
         self.whose = request.whose;
-        // from here on it is the number that records have
-        let request = Request { db: self.databases.physical(request.db), ..request };
-        match request.id {
-            CommandId::Get => self.get(request, reply),
-            CommandId::Set => self.set_command(request, reply),
-            _ if self.is_refused(request.id) => Err(Stop::OUT_OF_MEMORY),
-            _ => self.execute_other(request, reply),
-        }
+        Ok(())
     }
 
     #[inline(never)]
@@ -76,6 +91,9 @@ impl<D: Disk> Partition<D> {
             CommandId::Bitfield | CommandId::BitfieldRo => self.bitfield(request, reply),
             CommandId::Bitop => self.bitop(request, reply),
             CommandId::Bitpos => self.bitpos(request, reply),
+            CommandId::Blmove | CommandId::Blmpop | CommandId::Blpop | CommandId::Brpop | CommandId::Brpoplpush => {
+                self.pop_now(request, reply)
+            }
             CommandId::Copy => self.copy(request, reply),
             CommandId::Dbsize => self.dbsize(request, reply),
             CommandId::Decr => self.decr(request, reply),

@@ -52,12 +52,21 @@ fn thousands_of_elements_come_and_go_in_one_command() {
 fn a_queue_has_as_many_nodes_as_its_elements_need() {
     let mut rig = Rig::new(5, SyncPolicy::EverySec);
     rig.ask(0, &push("rpush", "q", 0..200));
-    for i in 0..3000 {
+    let mut ids = vec![root(&rig, "q").expect("it is split").id];
+    for i in 0..6000 {
         assert_eq!(rig.ask(0, &format!("rpush q element{}", i + 200)), ":201\r\n");
         assert_eq!(rig.ask(0, "lpop q"), bulk(&format!("element{i}")));
+        let Root { id, tree, .. } = root(&rig, "q").expect("it is split");
+        assert!(tree.nodes < 30 && tree.next <= 201, "{tree:?}");
+        // numbers come to an end, in tests earlier
+        if ids.last() != Some(&id) {
+            ids.push(id);
+            assert!(tree.next < 30, "{tree:?}");
+        }
     }
+    assert!(ids.len() > 1);
+    while rig.partition.sweep(1000) {}
     let tree = root(&rig, "q").expect("it is split").tree;
-    assert!(tree.nodes < 30 && tree.next > 100, "{tree:?}");
     // what is swept is what there is, not all that there ever was
     rig.ask(0, "del q");
     assert!(!rig.partition.sweep(100), "{tree:?}");

@@ -24,6 +24,7 @@ mod requests_sorted_sets;
 pub(crate) mod rig;
 mod rules;
 mod sorted_sets;
+mod waiting;
 
 pub use lives::{compact_some, lives, with_seeds};
 pub use model::{Held, Model, Name, State};

@@ -63,11 +63,7 @@ pub fn list_request(choices: &mut Choices) -> Vec<Vec<u8>> {
                 words.push(element(choices));
             }
         }
-        "lpop" | "rpop" => {
-            if choices.one_in(2) {
-                words.push(many(choices).to_string().into_bytes());
-            }
-        }
+        "lpop" | "rpop" if choices.one_in(2) => words.push(many(choices).to_string().into_bytes()),
         "lrange" => words.extend([index(choices), index(choices)]),
         // seldom more than some at the ends
         "ltrim" if choices.one_in(6) => words.extend([index(choices), index(choices)]),

@@ -15,12 +15,13 @@ use crate::collections::{End, WRONG_TYPE};
 use crate::commands::{Moving, PopOfMany, answer_popped};
 use crate::group::Request;
 use crate::stop::Stop;
+use crate::waiting::Waiting;
 
 /// A command on several lists, begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Lists {
-    /// LMOVE, RPOPLPUSH.
-    Move { moving: Moving, from: Placed, to: Placed },
+    /// LMOVE, RPOPLPUSH; BLMOVE and BRPOPLPUSH, where a client may wait.
+    Move { moving: Moving, from: Placed, to: Placed, waits: Option<Waiting> },
     /// LMPOP: keys in their order.
     PopFirst { keys: Vec<Placed>, end: End, count: u64 },
 }
@@ -51,7 +52,7 @@ impl Lists {
             // only what it is
             (to.partition, peek(&to, moving.to, 0, true)),
         ];
-        Ok((Self::Move { moving, from, to }, steps))
+        Ok((Self::Move { moving, from, to, waits: None }, steps))
     }
 
     /// Goes on with what the owners have answered.
@@ -62,14 +63,17 @@ impl Lists {
         let seen = |answer| if let Answer::List(seen) = answer { seen } else { Seen::Nothing };
         let mut seen = answers.into_iter().map(seen);
         match self {
-            Self::Move { moving, from, to } => {
+            Self::Move { moving, from, to, waits } => {
                 let elements = match seen.next() {
                     Some(Seen::Elements(elements)) if !elements.is_empty() => elements,
                     Some(Seen::Another) => return Err(WRONG_TYPE),
-                    _ => {
-                        reply.null();
-                        return Ok(Steps::new());
-                    }
+                    _ => match waits {
+                        Some(waiting) => return Ok(vec![(from.partition, Step::Wait(waiting))]),
+                        None => {
+                            reply.null();
+                            return Ok(Steps::new());
+                        }
+                    },
                 };
                 if matches!(seen.next(), Some(Seen::Another)) {
                     return Err(WRONG_TYPE);

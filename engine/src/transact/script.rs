@@ -21,10 +21,12 @@ use super::plan::{Extent, Merge, Plan, Route, route};
 use super::reply::Outcome;
 use super::share::{Action, Answer, Run, Share, Step};
 use super::staged::Staged;
+use crate::commands::Wish;
 use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
 use crate::names::names;
 use crate::stop::Stop;
+use crate::waiting::Waiting;
 use crate::watch::Watch;
 
 /// A command of a script; its number of arguments was checked.
@@ -49,6 +51,8 @@ pub(crate) struct Script {
     lines: Vec<Line>,
     /// It is one command, and no transaction of a client.
     is_single: bool,
+    /// Who waits if that command finds nothing.
+    waiting: Option<Waiting>,
     /// What each line has come to so far.
     states: Vec<State>,
     /// The first line that has not begun.
@@ -127,7 +131,11 @@ impl Script {
         let Line { id, db, args } = self.lines[line].clone();
         let request = Request { id, db, args: args.args(), whose: emberkv_log::Whose::default() };
         if let Route::One(partition) = route(id, request.args, self.extent.partitions) {
-            return self.ask_all(steps, line, vec![(partition, Step::Command { id, db, args })], End::Only);
+            let step = match &self.waiting {
+                Some(waiting) => Step::TakeOrWait(waiting.clone()),
+                None => Step::Command { id, db, args },
+            };
+            return self.ask_all(steps, line, vec![(partition, step)], End::Only);
         }
         match self.take_apart(request) {
             Ok((asks, end)) => self.ask_all(steps, line, asks, end),
@@ -138,7 +146,8 @@ impl Script {
 
     /// The first steps of a command over several partitions.
     fn take_apart(&self, request: Request<'_>) -> Result<(Vec<(PartitionId, Step)>, End), Stop> {
-        if let Some((staged, asks)) = Staged::new(request, self.extent)? {
+        if let Some((mut staged, asks)) = Staged::new(request, self.extent)? {
+            staged.may_wait(self.waiting.as_ref());
             return Ok((asks, End::Stage(staged)));
         }
         let Plan { shares, merge, .. } = Plan::new(request, self.protocol, self.extent)?;
@@ -214,12 +223,34 @@ pub(crate) type Steps = BTreeMap<PartitionId, Vec<Step>>;
 impl Plan {
     /// A plan for commands that are executed together, if none of the watched keys has changed.
     pub fn script(lines: Vec<Line>, watch: Option<(&Watch, &[Watched])>, protocol: Protocol, extent: Extent) -> Self {
-        Self::of_lines(lines, watch, protocol, extent, false)
+        Self::of_lines(lines, watch, protocol, extent, None, false)
     }
 
     /// A plan for one command, whose second stage depends on its first.
     pub(super) fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
-        Self::of_lines(vec![line], None, protocol, extent, true)
+        Self::of_lines(vec![line], None, protocol, extent, None, true)
+    }
+
+    /// A plan for a command that waits if it finds nothing: [`Outcome::Reply`] is empty then.
+    ///
+    /// # Errors
+    /// The answer, if its arguments are wrong.
+    pub fn waiting(waiting: &Waiting, extent: Extent) -> Result<Self, Stop> {
+        let waiter = waiting.waiter();
+        Wish::parse(waiter.id, waiter.args.args(), 0)?;
+        let line = Line { id: waiter.id, db: waiter.db, args: waiter.args.clone() };
+        Ok(Self::of_lines(vec![line], None, waiter.protocol, extent, Some(waiting), true))
+    }
+
+    /// A plan for what somebody has waited for, whose destination is in another partition.
+    ///
+    /// # Panics
+    /// If his command has none.
+    pub fn transfer(waiting: &Waiting, extent: Extent) -> Self {
+        let waiter = waiting.waiter();
+        let Ok(wish) = Wish::parse(waiter.id, waiter.args.args(), 0) else { unreachable!("it was looked at") };
+        let (id, args) = wish.taking(wish.keys.at(0));
+        Self::single(Line { id, db: waiter.db, args }, waiter.protocol, extent)
     }
 
     fn of_lines(
@@ -227,6 +258,7 @@ impl Plan {
         watch: Option<(&Watch, &[Watched])>,
         protocol: Protocol,
         extent: Extent,
+        waiting: Option<&Waiting>,
         is_single: bool,
     ) -> Self {
         let partitions = extent.partitions;
@@ -278,7 +310,9 @@ impl Plan {
             }
         }
         let states = lines.iter().map(|_| State::Open { answers: vec![None], end: End::Only }).collect();
-        let mut script = Script { protocol, extent, lines, is_single, states, next: 0, asked: BTreeMap::new() };
+        let waiting = waiting.cloned();
+        let mut script =
+            Script { protocol, extent, lines, is_single, waiting, states, next: 0, asked: BTreeMap::new() };
         for (partition, steps) in script.go_on(0) {
             runs.entry(partition).or_insert_with(blank).steps = steps;
         }

@@ -9,6 +9,7 @@ use emberkv_resp::{OwnedArgs, Protocol, Reply};
 
 use crate::collections::End;
 use crate::held::Held;
+use crate::waiting::Waiting;
 use crate::watch::Watch;
 
 /// Many strings, in one piece of memory.
@@ -139,6 +140,10 @@ pub enum Step {
         /// Its arguments, the name first.
         args: OwnedArgs,
     },
+    /// A command that waits if there is nothing: an empty reply then.
+    TakeOrWait(Waiting),
+    /// Such a command has found nothing anywhere: it waits.
+    Wait(Waiting),
     /// A share of one over several partitions.
     Share(Share),
     /// Swap two databases.

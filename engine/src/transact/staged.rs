@@ -15,14 +15,18 @@ use emberkv_resp::{Args, OwnedArgs, Protocol, Reply};
 
 use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
+use super::script::Line;
 use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
 use crate::collections::{Compact, WRONG_TYPE, WRONG_TYPE_TEXT};
-use crate::commands::{Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, check_range};
+use crate::commands::{
+    Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, Wish, check_range,
+};
 use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
 use crate::slots::partition_of;
 use crate::stop::Stop;
+use crate::waiting::Waiting;
 
 /// A key, in its database and partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +56,8 @@ pub(crate) enum Staged {
     Transfer { way: Way, from: Placed, to: Placed },
     /// BITOP: has asked for the strings; `order` says for each in turn whose share has it.
     Combine { operation: Operation, to: Placed, order: Vec<u16> },
+    /// BLPOP and its kin: has asked which of the keys there are, in order. Whoever `waits` stands in line if there is none.
+    Take { line: Line, keys: Vec<Placed>, waits: Option<Waiting> },
     /// SWAPDB: has swapped everywhere; there is no second stage.
     Swap,
     /// ZRANGESTORE: has asked for the range.
@@ -176,9 +182,25 @@ impl Staged {
                 let steps = keys.iter().map(size).collect();
                 (Self::Pop { db, keys, highest, count }, steps)
             }
+            CommandId::Blmove | CommandId::Brpoplpush => {
+                Wish::parse(id, args, 0)?;
+                let (lists, steps) = Lists::new(request, partitions)?;
+                (Self::Lists(lists), steps)
+            }
             CommandId::Lmove | CommandId::Lmpop | CommandId::Rpoplpush => {
                 let (lists, steps) = Lists::new(request, partitions)?;
                 (Self::Lists(lists), steps)
+            }
+            id if Wish::is_one(id) => {
+                let wish = Wish::parse(id, args, 0)?;
+                let keys: Vec<_> = wish.keys.iter().map(|key| Placed::new(db, key, partitions)).collect();
+                let count = |placed: &Placed| {
+                    let mut key = Strings::default();
+                    key.push(&placed.key);
+                    (placed.partition, Step::Share(Share { db, action: Action::Count(key) }))
+                };
+                let steps = keys.iter().map(count).collect();
+                (Self::Take { line: Line { id, db, args: args.into() }, keys, waits: None }, steps)
             }
             CommandId::Swapdb => {
                 let (a, b) = parse_swap(args, extent.databases)?;
@@ -189,8 +211,15 @@ impl Staged {
         }))
     }
 
+    /// Who waits if there is nothing to be taken.
+    pub fn may_wait(&mut self, waiting: Option<&Waiting>) {
+        if let Self::Take { waits, .. } | Self::Lists(Lists::Move { waits, .. }) = self {
+            *waits = waiting.cloned();
+        }
+    }
+
     /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done. If it
-    /// writes none there is one step, whose reply it is.
+    /// writes none, the reply is that of a step.
     ///
     /// # Errors
     /// The answer, if it ends with one.
@@ -207,6 +236,7 @@ impl Staged {
                 Ok(Steps::new())
             }
             Self::Lists(lists) => lists.go_on(answers, reply),
+            Self::Take { line, keys, waits } => take(&line, &keys, waits.as_ref(), &answers, reply),
             Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
             Self::Combine { operation, to, order } => {
                 let shares = values(answers);
@@ -310,6 +340,29 @@ fn pop(
     }
     reply.null_array();
     Ok(Steps::new())
+}
+
+/// From the first key that exists, whatever it holds; or the client waits at all of them.
+fn take(
+    line: &Line,
+    keys: &[Placed],
+    waits: Option<&Waiting>,
+    answers: &[Answer],
+    reply: &mut Reply<'_>,
+) -> Result<Steps, Stop> {
+    let wish = Wish::parse(line.id, line.args.args(), 0)?;
+    let first = keys.iter().zip(answers).find(|(_, answer)| counted(answer) > 0);
+    if let Some((Placed { partition, db, key }, _)) = first {
+        return Ok(vec![(*partition, Step::Command { id: line.id, db: *db, args: wish.of_one(key) })]);
+    }
+    let Some(waiting) = waits else {
+        Wish::reply_nothing(line.id, reply);
+        return Ok(Steps::new());
+    };
+    let mut partitions: Vec<_> = keys.iter().map(|placed| placed.partition).collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    Ok(partitions.into_iter().map(|partition| (partition, Step::Wait(waiting.clone()))).collect())
 }
 
 fn delete(db: DbId, key: &[u8]) -> Step {

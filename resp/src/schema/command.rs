@@ -125,6 +125,8 @@ impl Group {
 pub enum Runs {
     /// In the engine of the partitions that have its keys (all of them when it has none).
     Data,
+    /// There too, and it may wait there.
+    Blocking,
     /// On the connection's core; it is about the connection's own state.
     Connection,
     /// On the connection's core; it is about the server.

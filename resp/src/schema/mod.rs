@@ -10,7 +10,7 @@
 //!   complexity  O(1)
 //!   deprecated  7.2.0 what to use instead
 //!   history     7.0.0 what that version added (repeated)
-//!   runs        data                       where it runs: data, connection or server
+//!   runs        data                       where it runs: data, blocking, connection or server
 //!   arity       -2                         arguments with the name; negative: at least so many
 //!   flags       write fast
 //!   acl         string                     but for those that follow from flags (write, read, admin, dangerous,

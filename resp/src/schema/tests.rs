@@ -49,7 +49,10 @@ fn every_row_is_well_formed() {
         assert!(!write || command.keys.is_empty() || command.keys.iter().any(changes), "{name}");
         // a channel that is hashed like a key is none
         for key in command.keys.iter().filter(|key| !key.flags.contains(KeyFlags::NOT_KEY)) {
-            assert!(command.runs == Runs::Data || ["migrate", "watch"].contains(&name), "{name}");
+            assert!(
+                matches!(command.runs, Runs::Data | Runs::Blocking) || ["migrate", "watch"].contains(&name),
+                "{name}"
+            );
             assert!(write || key.flags.contains(KeyFlags::RO), "{name}");
             let (Begin::At(at), Find::Range { last, step, .. }) = (key.begin, key.find) else {
                 continue;

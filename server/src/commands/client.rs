@@ -35,6 +35,7 @@ impl Connection {
         let flags = [
             (self.monitors, 'O'),
             (self.listening.is_some(), 'P'),
+            (self.blocked.is_some(), 'b'),
             (self.is_unix, 'U'),
             (self.no_evict, 'e'),
             (self.no_touch, 'T'),

@@ -101,6 +101,7 @@ impl Shard {
             let Some(connection) = self.connections.get(conn) else { continue };
             if connection.fate == Fate::Open && killed.is_meant(connection, self.up_ms) {
                 self.condemned.push((conn, connection.id));
+                self.leave_block(conn);
                 count += 1;
             }
         }

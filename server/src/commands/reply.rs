@@ -46,15 +46,17 @@ impl Shard {
         Ok(())
     }
 
-    /// CLIENT UNBLOCK: no command blocks its client, so nobody is waiting.
+    /// CLIENT UNBLOCK: a client that waits is answered as if its time were over, or with an error.
     pub(super) fn client_unblock(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         if let Some(reason) = args.get(3)
             && (args.len() > 4 || ![b"timeout".as_slice(), b"error"].contains(&reason.to_ascii_lowercase().as_slice()))
         {
             return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into());
         }
-        format::parse_integer(args.at(2)).ok_or("ERR value is not an integer or out of range")?;
-        self.with_reply(conn, |reply| reply.integer(0));
+        let client = format::parse_integer(args.at(2)).ok_or("ERR value is not an integer or out of range")?;
+        let is_error = args.get(3).is_some_and(|reason| reason.eq_ignore_ascii_case(b"error"));
+        // no client has a number below zero
+        self.ask_all(conn, Question::Unblock { client: u64::try_from(client).unwrap_or(0), is_error });
         Ok(())
     }
 

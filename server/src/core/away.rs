@@ -215,7 +215,7 @@ impl Shard {
     }
 
     /// The connection's next command comes after another core's that waits here.
-    fn wait_for_visitors(&mut self, conn: ConnId) -> Routed {
+    pub(super) fn wait_for_visitors(&mut self, conn: ConnId) -> Routed {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.stall = Some(Stall::Locked);
             self.locked_out.push_back(conn);

@@ -127,6 +127,8 @@ pub(crate) struct Connection {
     pub watching: Option<Box<Watching>>,
     /// What EXEC has begun.
     pub executing: Option<Box<Multi>>,
+    /// By which this core knows its command that may wait.
+    pub blocked: Option<u64>,
     /// The run that the next of those may join.
     pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
@@ -188,6 +190,7 @@ impl Connection {
             multi: None,
             watching: None,
             executing: None,
+            blocked: None,
             open: None,
             ready: Output::new(),
             sending: 0,

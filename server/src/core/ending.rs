@@ -52,6 +52,7 @@ impl<D: Driver> Core<D> {
         let left = usize::from(self.shard.peers.len());
         self.ending = Ending::Draining { shutdown, left, until: Instant::now() + DRAIN_FOR, told: false };
         self.shard.is_draining = true;
+        self.shard.end_blocks();
         for listener in 0..self.doors.len() as u8 {
             self.driver.unlisten(ListenerId(listener));
         }
@@ -79,8 +80,13 @@ impl<D: Driver> Core<D> {
                 }
             }
         }
-        let has_drained =
-            self.shard.away.load.requests == 0 && self.shard.coordinator.open() == 0 && self.shard.gathers.is_empty();
+        if self.shard.is_draining {
+            self.shard.end_blocks();
+        }
+        let has_drained = self.shard.away.load.requests == 0
+            && self.shard.coordinator.open() == 0
+            && self.shard.gathers.is_empty()
+            && self.shard.blocks.is_empty();
         match &mut self.ending {
             Ending::Serving => None,
             Ending::Closing(shutdown) => Some(*shutdown),

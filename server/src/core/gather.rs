@@ -45,6 +45,8 @@ pub(crate) enum Question {
     ResetStats,
     /// CLIENT KILL.
     Kill(Killed),
+    /// CLIENT UNBLOCK.
+    Unblock { client: u64, is_error: bool },
     /// PUBLISH, SPUBLISH.
     Publish { kind: Kind, channel: Vec<u8>, message: Vec<u8> },
     /// PUBSUB.
@@ -83,6 +85,8 @@ pub(crate) enum Told {
     Clients(Vec<(u64, Vec<u8>)>),
     /// How many connections were closed.
     Killed(u64),
+    /// Whether the client waited, and was one of the core's.
+    Unblocked(bool),
     /// How many have got a message.
     Received(u64),
     Names(Vec<Bytes>),
@@ -208,6 +212,7 @@ impl Shard {
                 Told::Done
             }
             Question::Kill(killed) => self.kill_clients(killed),
+            Question::Unblock { client, is_error } => Told::Unblocked(self.unblock_client(*client, *is_error)),
             Question::Publish { kind, channel, message } => Told::Received(self.deliver(*kind, channel, message)),
             Question::Channels(about) => self.tell_channels(about),
             Question::SlowLog(about) => self.tell_slow_log(about),
@@ -303,6 +308,10 @@ impl Shard {
             Question::MemoryStats => self.reply_memory_stats(&snapshots(told), &mut reply),
             Question::MemoryDoctor => reply.verbatim(*b"txt", self.doctor(&snapshots(told)).as_bytes()),
             Question::Object { .. } => reply_object(&told, &mut reply),
+            Question::Unblock { .. } => {
+                let is_unblocked = told.iter().any(|told| matches!(told, Told::Unblocked(true)));
+                reply.integer(i64::from(is_unblocked));
+            }
             Question::Kill(killed) => reply_killed(killed, &told, &mut reply),
             Question::Publish { .. } => reply_published(&told, &mut reply),
             Question::Channels(about) => reply_channels(about, &told, &mut reply),

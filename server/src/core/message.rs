@@ -6,8 +6,8 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use bytes::Bytes;
-use emberkv_engine::OpenError;
 use emberkv_engine::transact::{ToCoordinator, ToOwner};
+use emberkv_engine::{OpenError, Served, Waiting};
 use emberkv_log::PartitionId;
 
 use crate::acl::Users;
@@ -44,6 +44,10 @@ pub(crate) enum Message {
     ToOwner(PartitionId, ToOwner),
     /// And what that answers.
     ToCoordinator(ToCoordinator),
+    /// The reply of a client of this core that has waited.
+    Served(Box<Served>),
+    /// To the owner of a partition: another core's client waits no more.
+    Forget(PartitionId, Waiting),
     /// A new client to serve.
     Adopt(Box<Adopt>),
     /// What the housekeeping thread has done.

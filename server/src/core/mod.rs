@@ -4,6 +4,7 @@
 mod accept;
 mod atomics;
 mod away;
+mod blocking;
 pub(crate) mod budget;
 mod calls;
 mod cold;
@@ -43,6 +44,7 @@ mod visitors;
 
 pub(crate) use accept::Door;
 pub(crate) use away::Away;
+pub(crate) use blocking::Blocks;
 pub(crate) use calls::Calls;
 pub(crate) use ending::Ending;
 pub(crate) use gather::{Gathers, Question, Told};

@@ -41,7 +41,8 @@ struct Queued {
 impl Queued {
     /// Whether it is a line of the script.
     fn is_on_data(&self) -> bool {
-        (self.command.runs == Runs::Data || self.command.id == CommandId::Swapdb) && self.denied.is_none()
+        let is_on_data = matches!(self.command.runs, Runs::Data | Runs::Blocking);
+        (is_on_data || self.command.id == CommandId::Swapdb) && self.denied.is_none()
     }
 }
 
@@ -139,6 +140,7 @@ impl Shard {
                 Routed::Later => Some(Err(())),
                 Routed::Here(_) | Routed::Done | Routed::AfterFlush => Some(Ok(())),
             },
+            _ if command.runs == Runs::Blocking => Some(self.block(conn, command, args)),
             CommandId::Migrate => Some(self.migrate(conn, command, args)),
             // it asks other cores: what was asked of them before comes first
             CommandId::Debug => (!self.may_begin(conn)).then_some(Err(())),

@@ -167,6 +167,7 @@ impl Shard {
             }
             connection.fate = Fate::Closing;
             driver.close(conn);
+            self.leave_block(conn);
         }
     }
 
@@ -177,6 +178,7 @@ impl Shard {
         {
             connection.fate = Fate::Closing;
             driver.close(conn);
+            self.leave_block(conn);
         }
     }
 }

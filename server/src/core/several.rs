@@ -4,8 +4,8 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use emberkv_engine::transact::{Effect, Plan, ToCoordinator};
-use emberkv_engine::{Request, Stop};
-use emberkv_log::Whose;
+use emberkv_engine::{Request, Stop, Waiting};
+use emberkv_log::{PartitionId, Whose};
 use emberkv_resp::schema::{CommandId, Runs};
 use emberkv_resp::{Args, Output, Reply};
 
@@ -29,12 +29,32 @@ pub(crate) struct Asks {
     timed: Timed,
     /// If it is a step of one.
     migration: Option<Box<Migration>>,
+    /// If it is a command that may wait: by what that is known.
+    block: Option<u64>,
+    /// If it serves somebody who has waited: in whose partition's line.
+    transfer: Option<(PartitionId, Waiting)>,
 }
 
 impl Asks {
     /// The same, for a step of a MIGRATE.
     pub(super) fn of_migration(self, migration: Box<Migration>) -> Self {
         Self { migration: Some(migration), ..self }
+    }
+
+    /// The same, for a command that may wait.
+    pub(super) fn of_block(self, token: u64) -> Self {
+        Self { block: Some(token), ..self }
+    }
+
+    /// No client's of this core: it serves one who has waited.
+    pub(super) fn transfer(partition: PartitionId, waiting: Waiting) -> Self {
+        let transfer = Some((partition, waiting));
+        Self { conn: ConnId(u32::MAX), client: 0, piece: 0, timed: None, migration: None, block: None, transfer }
+    }
+
+    /// Whose it is, and where its reply goes.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.client, self.piece)
     }
 }
 
@@ -107,7 +127,15 @@ impl Shard {
         let connection = self.connections.get_mut(conn)?;
         connection.stage_output(&mut self.spares);
         connection.several += 1;
-        Some(Asks { conn, client: connection.id, piece: connection.pieces.reserve(), timed, migration: None })
+        Some(Asks {
+            conn,
+            client: connection.id,
+            piece: connection.pieces.reserve(),
+            timed,
+            migration: None,
+            block: None,
+            transfer: None,
+        })
     }
 
     /// Begins a transaction.
@@ -136,14 +164,20 @@ impl Shard {
         timed
     }
 
-    /// A command has ended. Where its reply goes, if its client is still there, and has not left its place to another one.
-    fn has_ended(&mut self, asks: Asks) -> Option<(ConnId, u64)> {
-        let Asks { conn, client, piece, timed, .. } = asks;
+    /// What is timed of a command ends.
+    pub(super) fn end_timing(&mut self, asks: Asks) {
+        let Asks { conn, timed, .. } = asks;
         if let Some((id, began, slow)) = timed.map(|timed| *timed)
             && let Some(micros) = self.meter.add(id, began.elapsed(), self.now_ms)
         {
             self.note_slow(conn, Slow { micros, ..slow });
         }
+    }
+
+    /// A command has ended. Where its reply goes, if its client is still there, and has not left its place to another one.
+    fn has_ended(&mut self, asks: Asks) -> Option<(ConnId, u64)> {
+        let Asks { conn, client, piece, .. } = asks;
+        self.end_timing(asks);
         let connection = self.connections.get_mut(conn).filter(|connection| connection.id == client)?;
         connection.several -= 1;
         if connection.several == 0 {
@@ -171,7 +205,7 @@ impl Shard {
         // what EXEC leaves to its end is not passed by anything
         let is_executing = connection.executing.is_some();
         let place = command.map(|command| owned.map.place(command, args, parsed.place.map(|(place, _)| place)));
-        if matches!(place, Some(Place::Several)) && !is_executing {
+        if matches!(place, Some(Place::Several)) && !is_executing && connection.blocked.is_none() {
             return false;
         }
         connection.stall = Some(Stall::Several); // the last reply lets it go on
@@ -198,7 +232,15 @@ impl Shard {
                         self.migrate_on(asks, migration, outcome);
                     }
                 }
+                Effect::Finish { client: Asks { transfer: Some((partition, waiting)), .. }, outcome } => {
+                    self.transferred(partition, &waiting, &outcome);
+                }
                 Effect::Finish { client: asks, outcome } => {
+                    let left = match asks.block {
+                        Some(token) => self.has_looked(asks, token, outcome),
+                        None => Some((asks, outcome)),
+                    };
+                    let Some((asks, outcome)) = left else { continue };
                     let Some((conn, piece)) = self.has_ended(asks) else { continue };
                     let Some(connection) = self.connections.get_mut(conn) else { continue };
                     if let Some(multi) = connection.executing.take() {
@@ -226,7 +268,9 @@ impl Shard {
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             own.partition.progress_transactions();
             soon |= own.partition.has_visits();
+            soon |= own.partition.serve_waiters_at_end();
         }
+        self.begin_transfers();
         soon
     }
 
@@ -239,6 +283,24 @@ impl Shard {
                 stats.wakes += u64::from(calls.send(peers, CoreId(to.0), Message::ToCoordinator(message)));
             });
         }
+    }
+
+    /// Once a turn, after the log's end of it: the replies of those who have waited go to their cores.
+    pub fn hand_out_served(&mut self) {
+        let Data::Ready(owned) = &mut self.data else { return };
+        let (me, peers, calls, stats) = (self.me, &self.peers, &mut self.calls, &mut self.stats);
+        let mut own_clients = Vec::new();
+        for own in &mut owned.list {
+            own.partition.take_served(|served| {
+                if served.home.0 == me.0 {
+                    own_clients.push(served);
+                } else {
+                    let home = CoreId(served.home.0);
+                    stats.wakes += u64::from(calls.send(peers, home, Message::Served(Box::new(served))));
+                }
+            });
+        }
+        own_clients.into_iter().for_each(|served| self.served(served));
     }
 
     /// Counts what lets a command go on that a transaction has locked out.

@@ -12,6 +12,7 @@ use crate::acl::Users;
 use crate::clock::Clock;
 use crate::config::{Config, EvictionPolicy, LogLevel};
 use crate::core::away::Away;
+use crate::core::blocking::Blocks;
 use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
@@ -125,6 +126,8 @@ pub(crate) struct Shard {
     pub awaiting: Vec<Awaits>,
     /// Connections whose next command is on a key that a transaction has.
     pub locked_out: VecDeque<ConnId>,
+    /// This core's clients that wait for an element.
+    pub blocks: Blocks,
     /// What other cores' connections have here.
     pub visitors: Visitors,
     /// What this core's memory is.

@@ -135,6 +135,7 @@ impl<D: Driver> Core<D> {
             }
             self.shard.meter.skip();
             self.shard.execute_arrived();
+            self.shard.check_deadlines();
             self.resume_answered();
             let (commands, mut receives) = (self.shard.stats.commands, 0);
             self.prefetch(&events);
@@ -165,6 +166,7 @@ impl<D: Driver> Core<D> {
                 has_left || self.shard.away.held_until.is_some()
             };
             assert!(has_left, "a parcel stays behind");
+            self.shard.hand_out_served();
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
@@ -201,6 +203,8 @@ impl<D: Driver> Core<D> {
                 Message::Parcel(parcel) => self.shard.visitors.arrived.push(parcel),
                 Message::ToOwner(partition, message) => self.shard.tell_owner(partition, message),
                 Message::ToCoordinator(answer) => self.shard.owner_answered(answer),
+                Message::Served(served) => self.shard.served(*served),
+                Message::Forget(partition, waiting) => self.shard.forget_waiting(partition, &waiting),
                 Message::Adopt(adopt) => self.shard.adopt(*adopt, &mut self.driver),
                 Message::Chore(answer) => self.shard.take_chore(answer),
                 Message::Asked { gather, question } => self.shard.asked(gather, &question),
@@ -264,8 +268,11 @@ impl<D: Driver> Core<D> {
     }
 
     fn wait(&self, busy: bool) -> Wait {
-        let busy = busy || !self.shard.unpaused.is_empty() || !self.shard.peers.sleep(self.shard.me);
-        let timeout = if busy { Duration::ZERO } else { self.cron.due_in(self.shard.up_ms) };
+        let goes_on = !self.shard.unpaused.is_empty() || !self.shard.resumable.is_empty();
+        let busy = busy || goes_on || !self.shard.peers.sleep(self.shard.me);
+        let due_in = self.cron.due_in(self.shard.up_ms);
+        let due_in = self.shard.blocks.due_in(self.shard.up_ms).map_or(due_in, |other| due_in.min(other));
+        let timeout = if busy { Duration::ZERO } else { due_in };
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };
         Wait { timeout, gather_time, gather_events: GATHER_EVENTS.min(2 * self.shard.connections.len() as u32) }
@@ -306,6 +313,7 @@ impl<D: Driver> Core<D> {
                 if let Some(connection) = self.shard.connections.get_mut(conn) {
                     connection.eof = true;
                 }
+                self.shard.block_at_eof(conn);
                 self.shard.touch(conn);
             }
             Event::Failed(conn, error) => {
@@ -440,6 +448,8 @@ impl<D: Driver> Core<D> {
         } else if connection.stall.is_some_and(|stall| stall == Stall::Output || waiting > PAUSE_QUERY_BYTES)
             && !connection.paused
             && !connection.eof
+            // whether it is still there is known by reading
+            && connection.blocked.is_none()
         {
             connection.paused = true;
             self.driver.pause(conn);

@@ -34,6 +34,16 @@ pub(crate) struct Visitors {
 }
 
 impl Visitors {
+    /// Whether none of them waits.
+    pub fn is_idle(&self) -> bool {
+        self.stalled.is_empty()
+    }
+
+    /// Whether a command has to wait, by its keys, for one that waits already.
+    pub fn keeps_waiting(&self, partition: &Partition<RealDisk>, request: Request<'_>) -> bool {
+        self.blocked.has_key_of(partition, request)
+    }
+
     /// Puts a parcel where it belongs by what became of it. Who waits does not hold back the others' answers.
     fn put(&mut self, mut parcel: Box<Parcel>) {
         if !parcel.is_executed() {
@@ -128,12 +138,12 @@ impl Shard {
 
     /// Whether a command has to wait, by its keys, for another core's that waits already.
     pub fn is_blocked(&self, partition: &Partition<RealDisk>, request: Request<'_>) -> bool {
-        self.visitors.blocked.has_key_of(partition, request)
+        self.visitors.keeps_waiting(partition, request)
     }
 
     /// Whether other cores' requests wait for the log.
     pub fn has_stalled_visitors(&self) -> bool {
-        !self.visitors.stalled.is_empty()
+        !self.visitors.is_idle()
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::elements::Elements;
 use super::super::leaf::LeafName;
 use super::super::place::Writes;
 use super::super::root::{Head, Root, Whole};
-use super::super::tree::{NODE, TreeDraft};
+use super::super::tree::{NODE, TreeDraft, TreeRoot};
 use super::super::{Encoding, Type, WHOLE_AGAIN_BYTES, WHOLE_BYTES};
 use super::{Ends, ListFill};
 use crate::dump::{LISTPACK_ENDS, listpack_len};
@@ -51,13 +51,19 @@ pub(super) struct Split {
 }
 
 /// With so many nodes made since it was split a list is made anew, under another id: numbers of nodes end.
-const MAX_NODES_MADE: u32 = 1 << 30;
+const MAX_NODES_MADE: u32 = if cfg!(test) { 200 } else { 1 << 30 };
 
 impl Split {
     /// A list of these elements, none of whose records is there yet.
     pub fn build(id: u64, elements: &[u8]) -> Self {
         let tree = TreeDraft::build(Elements::of(elements), false);
         Self { id, bytes: elements.len() as u64, ends: Ends::default(), tree, is_new: true }
+    }
+
+    /// Whether it is written as a new one: whole, or with nodes that are numbered from the first on.
+    fn is_made_anew(&self) -> bool {
+        let TreeRoot { nodes, next, .. } = self.tree.root;
+        self.bytes <= WHOLE_AGAIN_BYTES || next > MAX_NODES_MADE && next / 2 > nodes
     }
 
     /// The record of its root.
@@ -203,9 +209,7 @@ impl<D: Disk> Partition<D> {
         if draft.head.count == 0 {
             return Ok(ListWrites::Gone);
         }
-        let is_made_anew = matches!(&draft.form, Form::Split(split)
-            if split.bytes <= WHOLE_AGAIN_BYTES || split.tree.root.next > MAX_NODES_MADE);
-        if is_made_anew {
+        if matches!(&draft.form, Form::Split(split) if split.is_made_anew()) {
             let elements = self.list_elements(key, &mut draft, 0, u64::MAX)?;
             draft.form = Form::Whole(elements);
             self.grow_list(&mut draft);

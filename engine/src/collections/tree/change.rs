@@ -18,7 +18,7 @@ enum Change<'a> {
 }
 
 impl TreeDraft {
-    /// Inserts an element before the one at a position. In a sorted tree that is the position that [`super::position_of`] says.
+    /// Inserts an element before the one at a position. In a sorted tree that is the position that `position_of` says.
     ///
     /// # Errors
     /// See [`Stop`].

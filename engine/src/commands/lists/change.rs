@@ -20,7 +20,8 @@ impl<D: Disk> Partition<D> {
         let found = self.lookup_list(key)?.live().ok_or(NO_SUCH_KEY)?;
         let index = format::parse_integer(request.args.at(2)).ok_or(Stop::NOT_AN_INTEGER)?;
         let element = request.args.at(3);
-        let position = place_of(index, self.list_len(Some(found)));
+        // redis has an `int` there, and looks at the lower half
+        let position = place_of(i64::from(index as i32), self.list_len(Some(found)));
         let position = position.ok_or(Stop::error("ERR index out of range"))?;
         let fill = self.limits.list_fill;
         let mut draft = self.list_draft(Some(found));

@@ -32,7 +32,7 @@ fn parse_end(word: &[u8]) -> Result<End, Stop> {
 impl Moving {
     /// Reads an LMOVE or RPOPLPUSH.
     pub fn parse(id: CommandId, args: Args<'_>) -> Result<Self, Stop> {
-        if id == CommandId::Rpoplpush {
+        if matches!(id, CommandId::Rpoplpush | CommandId::Brpoplpush) {
             return Ok(Self { from: End::Back, to: End::Front });
         }
         Ok(Self { from: parse_end(args.at(3))?, to: parse_end(args.at(4))? })

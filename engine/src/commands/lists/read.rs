@@ -4,7 +4,7 @@ use emberkv_log::Value;
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Reply, format};
 
-use crate::collections::{Type, Whole};
+use crate::collections::{Root, Type, Whole};
 use crate::group::Request;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -25,17 +25,19 @@ pub(super) fn place_of(index: i64, count: u64) -> Option<u64> {
     (position < count).then_some(position)
 }
 
-/// LLEN out of another core's memory: of what is whole. Returns whether it has replied.
+/// LLEN out of another core's memory: a root is written with every change. Returns whether it has replied.
 pub(in crate::commands) fn direct(value: Option<Value<'_>>, reply: &mut Reply<'_>) -> bool {
-    let count = match value {
-        None => 0,
-        Some(Value::Whole(bytes)) => match Whole::read(bytes) {
-            whole if whole.head.kind == Type::List => whole.head.count,
-            _ => return false,
-        },
+    let head = match value {
+        None => None,
+        Some(Value::Whole(bytes)) => Some(Whole::read(bytes).head),
+        Some(Value::Root(bytes)) => Some(Root::read(bytes).head),
+        // the owner finds the words for what is no list
         Some(_) => return false,
     };
-    reply.integer(count as i64);
+    if head.is_some_and(|head| head.kind != Type::List) {
+        return false;
+    }
+    reply.integer(head.map_or(0, |head| head.count) as i64);
     true
 }
 

@@ -290,6 +290,7 @@ impl<D: Disk> Partition<D> {
             self.count(open.place, WriteCounters::lower);
         }
         self.locks.leave(open.place);
+        self.serve_waiters();
     }
 
     /// Gives back what is held.

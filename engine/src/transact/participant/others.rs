@@ -6,7 +6,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_resp::schema::CommandId;
 
-use super::misconf;
+use super::{Step, misconf};
 use crate::collections::LeafName;
 use crate::group::Request;
 use crate::locks::{KeyHash, Wants};
@@ -37,6 +37,16 @@ impl<D: Disk> Partition<D> {
             _ => (db, key),
         };
         self.locks.is_held(self.key_hash(self.databases.logical(db), key))
+    }
+
+    /// The same by the name that clients have for a key, of a transaction that has looked at it already. One that has just got its locks has
+    /// not: what is done now comes before it.
+    pub(crate) fn is_in_use(&self, db: DbId, key: &[u8]) -> bool {
+        if self.locks.is_empty() {
+            return false;
+        }
+        let holder = self.locks.holder(self.key_hash(db, key));
+        holder.is_some_and(|ticket| self.transactions.open.get(&ticket).is_none_or(|open| open.step != Step::Queued))
     }
 
     /// An ordinary command that touches what a transaction has must wait.

@@ -127,6 +127,26 @@ impl<D: Disk> Partition<D> {
                 }
                 Ok(Answer::Reply(output.to_vec()))
             }
+            Step::TakeOrWait(waiting) => {
+                let waiter = waiting.waiter();
+                let mut output = Output::new();
+                let mut reply = Reply::new(&mut output, run.protocol);
+                let (db, args) = (self.physical(waiter.db), waiter.args.args());
+                let request = Request { id: waiter.id, db, args, whose: self.whose };
+                let is_refused = self.is_refused(waiter.id);
+                let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.pop_first(request, &mut reply) };
+                match done {
+                    Ok(true) => {}
+                    Ok(false) => self.wait(waiting),
+                    Err(Stop::Error(text)) => reply.error(&text),
+                    Err(stop) => return Err(stop),
+                }
+                Ok(Answer::Reply(output.to_vec()))
+            }
+            Step::Wait(waiting) => {
+                self.wait(waiting);
+                Ok(Answer::Reply(Vec::new()))
+            }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
             Step::Fetch { db, key } => self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused),
             Step::Select { id, db, args } => {

@@ -16,9 +16,9 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
         "tracking_clients": 0,
         "pubsub_clients": sum(cores, |core| core.listening),
         "watching_clients": 0,
-        "clients_in_timeout_table": 0,
+        "clients_in_timeout_table": sum(cores, |core| core.in_timeout_table),
         "total_watched_keys": 0,
-        "total_blocking_keys": 0,
+        "total_blocking_keys": sum(cores, |core| core.awaited_keys),
         "total_blocking_keys_on_nokey": 0,
     }
 }

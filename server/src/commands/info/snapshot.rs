@@ -22,6 +22,9 @@ pub(crate) struct Snapshot {
     pub longest_input: usize,
     pub longest_output: usize,
     pub waiting: usize,
+    /// Clients that wait for elements, but not for ever, and keys at which somebody waits.
+    pub in_timeout_table: usize,
+    pub awaited_keys: usize,
     pub stats: ServerStats,
     pub rates: Rates,
     pub errors: Errors,
@@ -125,7 +128,12 @@ impl Shard {
             client_bytes: self.client_bytes(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
-            waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len(),
+            waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len() + self.blocks.len(),
+            in_timeout_table: self.blocks.deadlines(),
+            awaited_keys: match &self.data {
+                Data::Ready(owned) => owned.list.iter().map(|own| own.partition.awaited_keys()).sum(),
+                Data::Loading { .. } => 0,
+            },
             stats: self.stats.clone(),
             rates: self.stats.rates(),
             errors: self.meter.errors.clone(),
