@@ -5,8 +5,19 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 11] =
-    ["strings", "bitmaps", "lists", "blocking", "hashes", "sorted_sets", "keys", "transactions", "connection", "server", "pubsub"];
+const FILES: [&str; 11] = [
+    "strings",
+    "bitmaps",
+    "lists",
+    "blocking",
+    "hashes",
+    "sorted_sets",
+    "keys",
+    "transactions",
+    "connection",
+    "server",
+    "pubsub",
+];
 
 /// One row of the table.
 #[derive(Default)]
