@@ -86,8 +86,7 @@ fn random_commands_leave_both_servers_in_the_same_state() {
 }
 
 /// The same variables; with restarts and `kill -9` of both servers on the way.
-#[test]
-fn hashes_are_what_they_are_in_redis_through_restarts() {
+fn are_what_they_are_in_redis(run: impl Fn(&Contest, u64, u64, u8) -> emberkv_torture::Result<Vec<Mismatch>>) {
     let number =
         |variable: &str, default: u64| std::env::var(variable).map_or(default, |text| text.parse().expect(variable));
     let steps = number("EMBERKV_RANDOM_STEPS", 4_000);
@@ -98,45 +97,28 @@ fn hashes_are_what_they_are_in_redis_through_restarts() {
             let mut contest = contest(io);
             // what is another core's is read directly, or asked for
             contest.subject_args.extend(["--cores".to_owned(), "2".to_owned()]);
-            let found = contest.run_hashes(seed, steps, protocol).unwrap();
+            let found = run(&contest, seed, steps, protocol).unwrap();
             assert!(found.is_empty(), "io {io}\n{}", listed(&found));
         }
     }
 }
 
-/// The same of sorted sets.
 #[test]
 fn sorted_sets_are_what_they_are_in_redis_through_restarts() {
-    let number =
-        |variable: &str, default: u64| std::env::var(variable).map_or(default, |text| text.parse().expect(variable));
-    let steps = number("EMBERKV_RANDOM_STEPS", 4_000);
-    let seed = number("EMBERKV_RANDOM_SEED", 1);
-    for (number, io) in common::drivers().into_iter().enumerate() {
-        for protocol in [2, 3] {
-            let seed = seed + 10 * number as u64 + u64::from(protocol);
-            let mut contest = contest(io);
-            // keys of one command are in several partitions
-            contest.subject_args.extend(["--cores".to_owned(), "2".to_owned()]);
-            let found = contest.run_sorted_sets(seed, steps, protocol).unwrap();
-            assert!(found.is_empty(), "io {io}\n{}", listed(&found));
-        }
-    }
+    are_what_they_are_in_redis(Contest::run_sorted_sets);
 }
 
-/// The same variables; with restarts and `kill -9` of both servers on the way.
+#[test]
+fn hashes_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_hashes);
+}
+
 #[test]
 fn lists_are_what_they_are_in_redis_through_restarts() {
-    let number =
-        |variable: &str, default: u64| std::env::var(variable).map_or(default, |text| text.parse().expect(variable));
-    let steps = number("EMBERKV_RANDOM_STEPS", 4_000);
-    let seed = number("EMBERKV_RANDOM_SEED", 1);
-    for (number, io) in common::drivers().into_iter().enumerate() {
-        for protocol in [2, 3] {
-            let seed = seed + 10 * number as u64 + u64::from(protocol);
-            let mut contest = contest(io);
-            contest.subject_args.extend(["--cores".to_owned(), "2".to_owned()]);
-            let found = contest.run_lists(seed, steps, protocol).unwrap();
-            assert!(found.is_empty(), "io {io}\n{}", listed(&found));
-        }
-    }
+    are_what_they_are_in_redis(Contest::run_lists);
+}
+
+#[test]
+fn sets_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_sets);
 }

@@ -44,7 +44,7 @@ mod watch;
 mod write;
 
 pub use checkpoint::CheckpointStats;
-pub use collections::{Compact, End as ListEnd, ListFill};
+pub use collections::{Compact, CompactSet, End as ListEnd, ListFill};
 pub use commands::{Direct, timeout_of};
 pub use compact::CompactionStats;
 pub use databases::RESERVED;

@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::checkpoint::Saver;
-use crate::collections::{Compact, ListFill, Sweeper};
+use crate::collections::{Compact, CompactSet, ListFill, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
@@ -42,6 +42,8 @@ pub struct Limits {
     pub compact_zset: Compact,
     /// Up to which size redis would keep a list as one listpack (`list-max-listpack-size`).
     pub list_fill: ListFill,
+    /// The same for a set (`set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`).
+    pub compact_set: CompactSet,
 }
 
 impl Default for Limits {
@@ -53,6 +55,7 @@ impl Default for Limits {
             compact_hash: Compact { entries: 512, value: 64 },
             compact_zset: Compact { entries: 128, value: 64 },
             list_fill: ListFill(-2),
+            compact_set: CompactSet { integers: 512, listpack: Compact { entries: 128, value: 64 } },
         }
     }
 }

@@ -12,6 +12,7 @@ use super::leaf::LeafName;
 use super::pairs::{Pairs, push_pair, set_pair};
 use super::place::Writes;
 use super::root::{Head, Root, Whole, partner_of_last};
+use super::sets::int_of;
 use super::tree::{NODE, TreeDraft};
 use super::{Compact, Encoding, LEAF_BYTES, Type, WHOLE_AGAIN_BYTES, WHOLE_BYTES};
 use crate::held::Held;
@@ -48,6 +49,12 @@ pub(super) enum Form {
 }
 
 impl Draft {
+    /// Has it kept in another way from now on.
+    pub fn convert(&mut self, encoding: Encoding) {
+        self.changes += u64::from(self.head.encoding != encoding);
+        self.head.encoding = encoding;
+    }
+
     /// What redis would keep in the simpler way no longer, as something longer comes into it.
     pub fn fit(&mut self, len: usize, limits: Compact) {
         if len as u64 > limits.value {
@@ -121,13 +128,14 @@ impl<D: Disk> Partition<D> {
         element: &[u8],
         value: &[u8],
     ) -> Result<bool, Stop> {
+        let kind = draft.head.kind;
         let is_new = match &mut draft.form {
-            Form::Whole(pairs) => set_pair(pairs, false, 0, element, value),
+            Form::Whole(pairs) => set_pair(pairs, kind.plain(), 0, element, value),
             Form::Split { root, leaves, .. } => {
                 let number = root.leaf_of(self.element_hash(element));
                 let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
                 let before = bytes.len() as u64;
-                let is_new = set_pair(bytes, true, root.next, element, value);
+                let is_new = set_pair(bytes, kind.numbered(), root.next, element, value);
                 *is_changed = true;
                 root.next += u64::from(is_new);
                 root.bytes = root.bytes + bytes.len() as u64 - before;
@@ -164,18 +172,64 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
+    /// Whether an element is there.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(super) fn draft_has(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8]) -> Result<bool, Stop> {
+        let kind = draft.head.kind;
+        let pairs = match &mut draft.form {
+            Form::Whole(pairs) => Pairs::new(kind.plain(), pairs),
+            Form::Split { root, leaves, .. } => {
+                let number = root.leaf_of(self.element_hash(element));
+                Pairs::new(kind.numbered(), &self.draft_leaf(key, root.id, leaves, number)?.0)
+            }
+        };
+        Ok(pairs.of(element).is_some())
+    }
+
+    /// Puts integers into their order, in which they are the first of those that are kept as they come. Returns how long the longest is.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(super) fn draft_sort(&mut self, key: Key<'_>, draft: &mut Draft) -> Result<usize, Stop> {
+        let (all, layout) = match &mut draft.form {
+            Form::Whole(pairs) => (std::mem::take(pairs), draft.head.kind.plain()),
+            Form::Split { root, old, leaves } => {
+                if old.is_some() {
+                    self.bring_leaves(key, *root)?;
+                }
+                let mut all = Vec::new();
+                for number in 0..root.leaves {
+                    all.extend_from_slice(&self.draft_leaf(key, root.id, leaves, number)?.0);
+                }
+                (all, draft.head.kind.numbered())
+            }
+        };
+        let mut members: Vec<_> = Pairs::new(layout, &all).map(|pair| pair.field).collect();
+        members.sort_by_key(|member| int_of(member));
+        let mut sorted = Vec::with_capacity(all.len());
+        members.iter().for_each(|member| push_pair(&mut sorted, draft.head.kind.plain(), 0, member, b""));
+        // the leaves that there were belong to nobody then (O5)
+        draft.form = Form::Whole(sorted);
+        Ok(members.iter().map(|member| member.len()).max().unwrap_or(0))
+    }
+
     /// Removes an element. Returns whether it was there.
     ///
     /// # Errors
     /// See [`Stop`].
     pub(crate) fn draft_remove(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8]) -> Result<bool, Stop> {
         let range = |pairs: Pairs<'_>| pairs.of(element).map(|pair| pair.at..pair.at + pair.len);
+        let kind = draft.head.kind;
         let was_there = match &mut draft.form {
-            Form::Whole(pairs) => range(Pairs::plain(pairs)).map(|range| drop(pairs.drain(range))).is_some(),
+            Form::Whole(pairs) => {
+                range(Pairs::new(kind.plain(), pairs)).map(|range| drop(pairs.drain(range))).is_some()
+            }
             Form::Split { root, leaves, .. } => {
                 let number = root.leaf_of(self.element_hash(element));
                 let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
-                let range = range(Pairs::numbered(bytes));
+                let range = range(Pairs::new(kind.numbered(), bytes));
                 if let Some(range) = &range {
                     *is_changed = true;
                     root.bytes = root.bytes.saturating_sub(range.len() as u64);
@@ -209,6 +263,36 @@ impl<D: Disk> Partition<D> {
         let writes = self.draft_writes(key, draft)?;
         self.reserve_writes(key, &writes, 0, purpose)?;
         self.write_all(key, &writes);
+        Ok(())
+    }
+
+    /// Writes two drafts, both or none (law 6).
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn commit_both(
+        &mut self,
+        (first, shrunk): (Key<'_>, Draft),
+        (second, grown): (Key<'_>, Draft),
+        purpose: Purpose,
+    ) -> Result<(), Stop> {
+        let rest = if shrunk.head.count > 0 { Some(self.draft_writes(first, shrunk)?) } else { None };
+        if let Some(rest) = rest.as_ref().filter(|rest| !rest.are_new) {
+            self.bring_named(rest.leaves.iter().map(|(name, _)| name))?;
+        }
+        // a tombstone has at most 12 bytes beside its key
+        let more = rest.as_ref().map_or(first.bytes.len() as u64 + 12, |rest| rest.size(first));
+        let writes = self.draft_writes(second, grown)?;
+        self.reserve_writes(second, &writes, more, purpose)?;
+        self.write_all(second, &writes);
+        match rest {
+            Some(rest) => self.write_all(first, &rest),
+            None => {
+                if let Some(found) = self.peek(first).live() {
+                    self.delete(first, found);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -260,9 +344,10 @@ impl<D: Disk> Partition<D> {
         let all = std::mem::take(&mut self.draft_leaf(key, root.id, leaves, from)?.0);
         root.leaves += 1;
         let (mut stay, mut go) = (Vec::new(), Vec::new());
-        for pair in Pairs::numbered(&all) {
+        let layout = root.head.kind.numbered();
+        for pair in Pairs::new(layout, &all) {
             let goes = root.leaf_of(self.element_hash(pair.field)) == number;
-            push_pair(if goes { &mut go } else { &mut stay }, Some(pair.number), pair.field, pair.value);
+            push_pair(if goes { &mut go } else { &mut stay }, layout, pair.number, pair.field, pair.value);
         }
         leaves.insert(from, (stay, true));
         leaves.insert(number, (go, true));
@@ -303,14 +388,15 @@ impl<D: Disk> Partition<D> {
         for number in 0..root.leaves {
             all.extend_from_slice(&self.draft_leaf(key, root.id, &mut leaves, number)?.0);
         }
-        let mut pairs: Vec<_> = Pairs::numbered(&all).collect();
+        let mut pairs: Vec<_> = Pairs::new(root.head.kind.numbered(), &all).collect();
         if root.head.kind.is_sorted() {
             pairs.sort_by_key(|pair| (pair.value, pair.field));
         } else {
             pairs.sort_by_key(|pair| pair.number);
         }
         let mut plain = Vec::new();
-        pairs.iter().for_each(|pair| push_pair(&mut plain, None, pair.field, pair.value));
+        let layout = root.head.kind.plain();
+        pairs.iter().for_each(|pair| push_pair(&mut plain, layout, 0, pair.field, pair.value));
         Ok(self.writes(key, Held::whole(Whole::write(root.head, &plain), expires_at_ms)))
     }
 }

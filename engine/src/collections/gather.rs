@@ -8,6 +8,7 @@ use emberkv_log::disk::Disk;
 use super::elements::push_element;
 use super::pairs::{Pair, Pairs, push_pair};
 use super::root::{Head, Root, Whole};
+use super::sets::{int_of, rank};
 use super::sorted::parts;
 use super::tree::each;
 use super::{Encoding, Type};
@@ -24,7 +25,14 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn each_pair(&mut self, key: Key<'_>, found: Found, mut show: impl FnMut(Pair<'_>)) -> Result<(), Stop> {
         let root = match self.value(found) {
             Value::Whole(bytes) => {
-                Whole::read(bytes).pairs().for_each(show);
+                let whole = Whole::read(bytes);
+                if whole.head.encoding == Encoding::Intset {
+                    let mut pairs: Vec<_> = whole.pairs().collect();
+                    pairs.sort_by_key(|pair| int_of(pair.field));
+                    pairs.into_iter().for_each(show);
+                } else {
+                    whole.pairs().for_each(show);
+                }
                 return Ok(());
             }
             Value::Root(bytes) => Root::read(bytes),
@@ -39,7 +47,7 @@ impl<D: Disk> Partition<D> {
             });
         }
         self.bring_leaves(key, root)?;
-        let in_order = root.head.encoding == Encoding::Listpack;
+        let (encoding, layout) = (root.head.encoding, root.head.kind.numbered());
         let mut all = Vec::new();
         let mut places = Vec::new();
         for number in 0..root.leaves {
@@ -48,13 +56,16 @@ impl<D: Disk> Partition<D> {
             let text = self.text(leaf, &mut buf);
             let begins = all.len();
             all.extend_from_slice(text);
-            places.extend(Pairs::numbered(text).map(|pair| (pair.number, begins + pair.at, pair.len)));
+            places.extend(Pairs::new(layout, text).map(|pair| {
+                let rank = if encoding == Encoding::Intset { rank(pair.field) } else { pair.number };
+                (rank, begins + pair.at, pair.len)
+            }));
         }
-        if in_order {
+        if encoding != Encoding::Hashtable {
             places.sort_unstable();
         }
         for (_, at, len) in places {
-            Pairs::numbered(&all[at..at + len]).for_each(&mut show);
+            Pairs::new(layout, &all[at..at + len]).for_each(&mut show);
         }
         Ok(())
     }
@@ -67,8 +78,9 @@ impl<D: Disk> Partition<D> {
         let mut out = Vec::new();
         head.push(&mut out);
         match head.kind {
-            Type::ZSet | Type::Hash => {
-                self.each_pair(key, found, |pair| push_pair(&mut out, None, pair.field, pair.value))?
+            Type::Hash | Type::Set | Type::ZSet => {
+                let layout = head.kind.plain();
+                self.each_pair(key, found, |pair| push_pair(&mut out, layout, 0, pair.field, pair.value))?;
             }
             Type::List => self.each_element(key, found, |element| push_element(&mut out, element))?,
         }

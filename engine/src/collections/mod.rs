@@ -20,8 +20,10 @@ mod leaf;
 mod list;
 mod pairs;
 mod place;
+mod random;
 mod read;
 mod root;
+mod sets;
 mod sorted;
 mod sweep;
 mod tree;
@@ -34,7 +36,10 @@ pub use list::{End, ListFill};
 pub(crate) use pairs::push_pair;
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
+pub(crate) use random::Wanted;
 pub(crate) use root::{Head, Root, Whole, bits_of};
+pub use sets::CompactSet;
+pub(crate) use sets::{Members, int_of};
 pub(crate) use sorted::{Places, mark, order_of, score_in, score_of};
 pub(crate) use sweep::Sweeper;
 #[cfg(test)]
@@ -42,6 +47,7 @@ pub(crate) use tree::{NODE, TreeRoot, children};
 
 use emberkv_log::Value;
 
+use self::pairs::Layout;
 use crate::stop::Stop;
 
 /// An image of more bytes than that is split, if it has more than one element.
@@ -58,6 +64,8 @@ pub(crate) const LEAF_BYTES: u64 = 256;
 pub enum Type {
     /// Elements in an order of their own.
     List = 1,
+    /// Elements, each of them once.
+    Set = 2,
     /// Members with scores, in their order.
     ZSet = 3,
     /// Fields with values.
@@ -69,6 +77,7 @@ impl Type {
     pub fn name(self) -> &'static str {
         match self {
             Self::List => "list",
+            Self::Set => "set",
             Self::ZSet => "zset",
             Self::Hash => "hash",
         }
@@ -81,7 +90,7 @@ impl Type {
 
     /// Whether it has a tree then.
     pub(crate) fn has_tree(self) -> bool {
-        self != Self::Hash
+        matches!(self, Self::List | Self::ZSet)
     }
 
     /// Whether the tree is sorted.
@@ -92,10 +101,21 @@ impl Type {
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             1 => Some(Self::List),
+            2 => Some(Self::Set),
             3 => Some(Self::ZSet),
             4 => Some(Self::Hash),
             _ => None,
         }
+    }
+
+    /// How its elements lie in a whole image.
+    pub(crate) fn plain(self) -> Layout {
+        Layout { is_numbered: false, has_values: self != Self::Set }
+    }
+
+    /// How they lie in a leaf.
+    pub(crate) fn numbered(self) -> Layout {
+        Layout { is_numbered: true, ..self.plain() }
     }
 }
 
@@ -108,6 +128,8 @@ pub(crate) enum Encoding {
     Hashtable = 1,
     /// A list of listpacks.
     Quicklist = 2,
+    /// Integers, in their order.
+    Intset = 3,
 }
 
 impl Encoding {
@@ -116,6 +138,7 @@ impl Encoding {
             Self::Listpack => "listpack",
             Self::Hashtable => "hashtable",
             Self::Quicklist => "quicklist",
+            Self::Intset => "intset",
         }
     }
 }

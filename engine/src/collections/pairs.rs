@@ -1,9 +1,9 @@
-//! Fields and their values, one behind the other.
+//! Fields and their values, one behind the other; a set's members are fields without values.
 //!
 //! ```text
-//! +----------+-----------+-----------+-------+-------+
-//! | [number] | field len | value len | field | value |     numbers are varints; the first is in leaves only
-//! +----------+-----------+-----------+-------+-------+
+//! +----------+-----------+-------------+-------+---------+
+//! | [number] | field len | [value len] | field | [value] |     numbers are varints; the first is in leaves only,
+//! +----------+-----------+-------------+-------+---------+     what concerns values not in sets
 //! ```
 //!
 //! In a whole image the order is the one in which fields have come. In a leaf each says its own place in that order.
@@ -31,6 +31,15 @@ pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// What there is of each pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Layout {
+    /// Whether it says its place in their order: it is in a leaf.
+    pub is_numbered: bool,
+    /// Whether a value belongs to it.
+    pub has_values: bool,
+}
+
 /// A field, its value, and where they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pair<'a> {
@@ -47,18 +56,13 @@ pub(crate) struct Pair<'a> {
 pub(crate) struct Pairs<'a> {
     rest: &'a [u8],
     at: usize,
-    numbered: bool,
+    layout: Layout,
 }
 
 impl<'a> Pairs<'a> {
-    /// Those of a whole image.
-    pub fn plain(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, at: 0, numbered: false }
-    }
-
-    /// Those of a leaf.
-    pub fn numbered(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, at: 0, numbered: true }
+    /// Those that lie there so.
+    pub fn new(layout: Layout, bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, at: 0, layout }
     }
 
     /// The pair with a field.
@@ -72,9 +76,9 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Pair<'a>> {
         let mut rest = self.rest;
-        let number = if self.numbered { take_varint(&mut rest)? } else { 0 };
+        let number = if self.layout.is_numbered { take_varint(&mut rest)? } else { 0 };
         let field = usize::try_from(take_varint(&mut rest)?).ok()?;
-        let value = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let value = if self.layout.has_values { usize::try_from(take_varint(&mut rest)?).ok()? } else { 0 };
         let (field, rest) = rest.split_at_checked(field)?;
         let (value, rest) = rest.split_at_checked(value)?;
         let (at, len) = (self.at, self.rest.len() - rest.len());
@@ -83,22 +87,25 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// Appends a pair; without a number to a whole image.
-pub(crate) fn push_pair(out: &mut Vec<u8>, number: Option<u64>, field: &[u8], value: &[u8]) {
-    if let Some(number) = number {
+/// Appends a pair, with what the layout has of it.
+pub(crate) fn push_pair(out: &mut Vec<u8>, layout: Layout, number: u64, field: &[u8], value: &[u8]) {
+    if layout.is_numbered {
         push_varint(out, number);
     }
     push_varint(out, field.len() as u64);
-    push_varint(out, value.len() as u64);
+    if layout.has_values {
+        push_varint(out, value.len() as u64);
+    }
     out.extend_from_slice(field);
-    out.extend_from_slice(value);
+    if layout.has_values {
+        out.extend_from_slice(value);
+    }
 }
 
 /// Sets a field among such pairs; one that was there stays in its place, a new one comes last, under `number`. Returns whether it is new.
-pub(crate) fn set_pair(bytes: &mut Vec<u8>, numbered: bool, number: u64, field: &[u8], value: &[u8]) -> bool {
-    let pairs = if numbered { Pairs::numbered(bytes) } else { Pairs::plain(bytes) };
-    let Some(old) = pairs.of(field) else {
-        push_pair(bytes, numbered.then_some(number), field, value);
+pub(crate) fn set_pair(bytes: &mut Vec<u8>, layout: Layout, number: u64, field: &[u8], value: &[u8]) -> bool {
+    let Some(old) = Pairs::new(layout, bytes).of(field) else {
+        push_pair(bytes, layout, number, field, value);
         return true;
     };
     let (at, len, old_number) = (old.at, old.len, old.number);
@@ -108,7 +115,7 @@ pub(crate) fn set_pair(bytes: &mut Vec<u8>, numbered: bool, number: u64, field: 
         return false;
     }
     let mut new = Vec::with_capacity(len + value.len());
-    push_pair(&mut new, numbered.then_some(old_number), field, value);
+    push_pair(&mut new, layout, old_number, field, value);
     bytes.splice(at..at + len, new);
     false
 }
@@ -122,36 +129,37 @@ mod tests {
     proptest! {
         #[test]
         fn pairs_are_what_a_list_of_them_is(
-            changes in proptest::collection::vec((0u8..12, 0usize..300, any::<bool>()), 0..60), numbered: bool,
+            changes in proptest::collection::vec((0u8..12, 0usize..300, any::<bool>()), 0..60),
+            is_numbered: bool, has_values: bool,
         ) {
+            let layout = Layout { is_numbered, has_values };
             let (mut bytes, mut list) = (Vec::new(), Vec::<(u64, Vec<u8>, Vec<u8>)>::new());
             for (nth, (field, len, removes)) in changes.into_iter().enumerate() {
-                let (number, field, value) = (nth as u64 * 100, vec![field; usize::from(field) * 17], vec![7; len]);
+                let (number, field, value) = (nth as u64 * 100, vec![field; usize::from(field) * 17], vec![7; if has_values { len } else { 0 }]);
                 let place = list.iter().position(|pair| pair.1 == field);
                 if removes {
-                    let pairs = if numbered { Pairs::numbered(&bytes) } else { Pairs::plain(&bytes) };
-                    let found = pairs.of(&field).map(|pair| pair.at..pair.at + pair.len);
+                    let found = Pairs::new(layout, &bytes).of(&field).map(|pair| pair.at..pair.at + pair.len);
                     prop_assert_eq!(found.is_some(), place.is_some());
                     if let Some(range) = found {
                         bytes.drain(range);
                     }
                     list.retain(|pair| pair.1 != field);
                 } else {
-                    prop_assert_eq!(set_pair(&mut bytes, numbered, number, &field, &value), place.is_none());
+                    prop_assert_eq!(set_pair(&mut bytes, layout, number, &field, &value), place.is_none());
                     match place {
                         Some(place) => list[place].2 = value,
-                        None => list.push((if numbered { number } else { 0 }, field, value)),
+                        None => list.push((if is_numbered { number } else { 0 }, field, value)),
                     }
                 }
-                let pairs = if numbered { Pairs::numbered(&bytes) } else { Pairs::plain(&bytes) };
+                let pairs = Pairs::new(layout, &bytes);
                 let found: Vec<_> = pairs.map(|pair| (pair.number, pair.field.to_vec(), pair.value.to_vec())).collect();
                 prop_assert_eq!(&found, &list);
             }
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), numbered: bool) {
-            let pairs = if numbered { Pairs::numbered(&bytes) } else { Pairs::plain(&bytes) };
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), is_numbered: bool, has_values: bool) {
+            let pairs = Pairs::new(Layout { is_numbered, has_values }, &bytes);
             prop_assert!(pairs.map(|pair| pair.len).sum::<usize>() <= bytes.len());
         }
     }

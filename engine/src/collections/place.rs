@@ -71,7 +71,7 @@ impl<D: Disk> Partition<D> {
             if pairs.len() > WHOLE_BYTES && head.count > 1 {
                 return match head.kind {
                     Type::List => self.split_list(key, head, pairs, expires_at_ms),
-                    Type::ZSet | Type::Hash => self.split(key, head, pairs, expires_at_ms),
+                    Type::Hash | Type::Set | Type::ZSet => self.split(key, head, pairs, expires_at_ms),
                 };
             }
         }
@@ -94,14 +94,15 @@ impl<D: Disk> Partition<D> {
         let leaves = u32::try_from(pairs.len() as u64 / LEAF_BYTES).unwrap_or(u32::MAX).clamp(2, most.max(2));
         let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id(), tree: TreeRoot::default() };
         let mut contents = vec![Vec::new(); leaves as usize];
-        for pair in Pairs::plain(pairs) {
+        let layout = head.kind.numbered();
+        for pair in Pairs::new(head.kind.plain(), pairs) {
             let leaf = root.leaf_of(self.element_hash(pair.field));
-            push_pair(&mut contents[leaf as usize], Some(root.next), pair.field, pair.value);
+            push_pair(&mut contents[leaf as usize], layout, root.next, pair.field, pair.value);
             root.next += 1;
         }
         root.bytes = contents.iter().map(|leaf| leaf.len() as u64).sum();
         let tree = if head.kind.is_sorted() {
-            sorted_tree(Pairs::plain(pairs))
+            sorted_tree(Pairs::new(head.kind.plain(), pairs))
         } else {
             TreeDraft::new(TreeRoot::default(), false)
         };

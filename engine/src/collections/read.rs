@@ -23,15 +23,7 @@ impl<D: Disk> Partition<D> {
         if lookup.live().is_some_and(Found::is_collection) { Err(WRONG_TYPE) } else { Ok(lookup) }
     }
 
-    /// Looks a key up whose value has to be a hash, if there is one.
-    ///
-    /// # Errors
-    /// If it is none, and see [`Stop`].
-    pub(crate) fn lookup_hash(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
-        self.lookup_of(Type::Hash, key)
-    }
-
-    /// The same for a list.
+    /// Looks a key up whose value has to be a list, if there is one.
     ///
     /// # Errors
     /// If it is none, and see [`Stop`].
@@ -39,7 +31,11 @@ impl<D: Disk> Partition<D> {
         self.lookup_of(Type::List, key)
     }
 
-    fn lookup_of(&mut self, kind: Type, key: Key<'_>) -> Result<Lookup, Stop> {
+    /// Looks a key up whose value has to be of this type, if there is one.
+    ///
+    /// # Errors
+    /// If it is of another, and see [`Stop`].
+    pub(crate) fn lookup_of(&mut self, kind: Type, key: Key<'_>) -> Result<Lookup, Stop> {
         let lookup = self.lookup(key)?;
         let is_another = |found| self.head(found).is_none_or(|head| head.kind != kind);
         if lookup.live().is_some_and(is_another) { Err(WRONG_TYPE) } else { Ok(lookup) }
@@ -85,6 +81,20 @@ impl<D: Disk> Partition<D> {
         self.bring_named((0..root.leaves).map(name))
     }
 
+    /// Has all leaves of several collections brought.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn bring_roots(&mut self, roots: &[(Key<'_>, Root)]) -> Result<(), Stop> {
+        if !self.log.table().has_cold() {
+            return Ok(());
+        }
+        let names = roots.iter().flat_map(|(key, root)| {
+            (0..root.leaves).map(|number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write())
+        });
+        self.bring_named(names)
+    }
+
     /// Has the leaves brought that these elements are in.
     ///
     /// # Errors
@@ -115,7 +125,7 @@ impl<D: Disk> Partition<D> {
         show: impl FnMut(Pair<'_>),
     ) -> Result<(), Stop> {
         if let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? {
-            Pairs::numbered(self.text(leaf, &mut TextBuf::default())).for_each(show);
+            Pairs::new(root.head.kind.numbered(), self.text(leaf, &mut TextBuf::default())).for_each(show);
         }
         Ok(())
     }
@@ -150,7 +160,7 @@ impl<D: Disk> Partition<D> {
         let number = root.leaf_of(self.element_hash(element));
         let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? else { return Ok(read(None)) };
         let mut buf = TextBuf::default();
-        let pairs = Pairs::numbered(self.text(leaf, &mut buf));
+        let pairs = Pairs::new(root.head.kind.numbered(), self.text(leaf, &mut buf));
         Ok(read(pairs.of(element).map(|pair| pair.value)))
     }
 }

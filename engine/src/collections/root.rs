@@ -29,6 +29,7 @@ impl Head {
             0 => Encoding::Listpack,
             1 => Encoding::Hashtable,
             2 => Encoding::Quicklist,
+            3 => Encoding::Intset,
             _ => return None,
         };
         Some(Self { kind, encoding, count: take_varint(bytes)? })
@@ -65,7 +66,7 @@ impl<'a> Whole<'a> {
     }
 
     pub fn pairs(self) -> Pairs<'a> {
-        Pairs::plain(self.pairs)
+        Pairs::new(self.head.kind.plain(), self.pairs)
     }
 
     /// Those of a list.

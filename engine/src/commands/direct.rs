@@ -7,9 +7,10 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 
 use super::SHARED_VALUE_BYTES;
+use super::elements;
 use super::expire::time_answer;
+use super::lists;
 use super::strings::{Range, range_of};
-use super::{hashes, lists, sorted_sets};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
 use crate::group::Request;
@@ -47,6 +48,8 @@ impl PartitionReader {
             | CommandId::Hlen
             | CommandId::Hstrlen
             | CommandId::Llen
+            | CommandId::Scard
+            | CommandId::Sismember
             | CommandId::Zcard
             | CommandId::Zscore => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
@@ -86,6 +89,8 @@ impl PartitionReader {
                 | CommandId::Hlen
                 | CommandId::Hstrlen
                 | CommandId::Llen
+                | CommandId::Scard
+                | CommandId::Sismember
                 | CommandId::Zcard
                 | CommandId::Zscore
         );
@@ -121,9 +126,14 @@ impl PartitionReader {
                 let text = text_of(record, &mut buf);
                 reply.bulk(range.map_or(&[], |range| range_of(text, range)));
             }
-            CommandId::Hget | CommandId::Hexists | CommandId::Hlen | CommandId::Hstrlen => {
+            CommandId::Hget
+            | CommandId::Hexists
+            | CommandId::Hlen
+            | CommandId::Hstrlen
+            | CommandId::Scard
+            | CommandId::Sismember => {
                 let value = record.as_ref().map(|record| record.record().value());
-                if !hashes::direct(request.id, request.args, value, reply) {
+                if !elements::direct(request.id, request.args, value, reply) {
                     return Direct::Ask;
                 }
             }

@@ -6,6 +6,7 @@ mod bits;
 mod blocking;
 mod counters;
 mod direct;
+mod elements;
 mod expire;
 mod hashes;
 mod keys;
@@ -16,6 +17,7 @@ mod rename;
 mod restore;
 mod scan;
 mod set;
+mod sets;
 mod sorted_sets;
 mod strings;
 
@@ -26,6 +28,7 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 pub(crate) use scan::{BegunWalk, Walk};
 
+use crate::collections::Type;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -36,7 +39,8 @@ pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
 pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
-pub(crate) use sorted_sets::{Combination, MultiPop, check_range};
+pub(crate) use sets::{Combination, SETS};
+pub(crate) use sorted_sets::{MultiPop, SortedCombination, check_range};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
@@ -116,15 +120,15 @@ impl<D: Disk> Partition<D> {
             CommandId::Getex => self.getex(request, reply),
             CommandId::Getrange | CommandId::Substr => self.getrange(request, reply),
             CommandId::Getset => self.getset(request, reply),
-            CommandId::Hdel => self.hdel(request, reply),
-            CommandId::Hget | CommandId::Hstrlen | CommandId::Hexists => self.hget(request, reply),
+            CommandId::Hdel => self.remove_elements(request, Type::Hash, reply),
+            CommandId::Hget | CommandId::Hstrlen | CommandId::Hexists => self.ask_element(request, Type::Hash, reply),
             CommandId::Hgetall | CommandId::Hkeys | CommandId::Hvals => self.hgetall(request, reply),
             CommandId::Hincrby => self.hincrby(request, reply),
             CommandId::Hincrbyfloat => self.hincrbyfloat(request, reply),
-            CommandId::Hlen => self.hlen(request, reply),
-            CommandId::Hmget => self.hmget(request, reply),
+            CommandId::Hlen => self.count_elements(request, Type::Hash, reply),
+            CommandId::Hmget => self.ask_elements(request, Type::Hash, reply),
             CommandId::Hrandfield => self.hrandfield(request, reply),
-            CommandId::Hscan => self.hscan(request, reply),
+            CommandId::Hscan => self.element_scan(request, Type::Hash, reply),
             CommandId::Hset | CommandId::Hmset => self.hset(request, reply),
             CommandId::Hsetnx => self.hsetnx(request, reply),
             CommandId::Incr => self.incr(request, reply),
@@ -160,11 +164,28 @@ impl<D: Disk> Partition<D> {
             CommandId::Randomkey => self.randomkey(request, reply),
             CommandId::Rename | CommandId::Renamenx => self.rename(request, reply),
             CommandId::Restore => self.restore(request, reply),
+            CommandId::Sadd => self.sadd(request, reply),
             CommandId::Scan => self.scan(request, reply),
+            CommandId::Scard => self.count_elements(request, Type::Set, reply),
+            CommandId::Sdiff
+            | CommandId::Sdiffstore
+            | CommandId::Sinter
+            | CommandId::Sintercard
+            | CommandId::Sinterstore
+            | CommandId::Sunion
+            | CommandId::Sunionstore => self.combine_sets(request, reply),
             CommandId::Set => self.set_command(request, reply),
             CommandId::Setbit => self.setbit(request, reply),
             CommandId::Setnx => self.setnx(request, reply),
             CommandId::Setrange => self.setrange(request, reply),
+            CommandId::Sismember => self.ask_element(request, Type::Set, reply),
+            CommandId::Smembers => self.smembers(request, reply),
+            CommandId::Smismember => self.ask_elements(request, Type::Set, reply),
+            CommandId::Smove => self.smove(request, reply),
+            CommandId::Spop => self.spop(request, reply),
+            CommandId::Srandmember => self.srandmember(request, reply),
+            CommandId::Srem => self.remove_elements(request, Type::Set, reply),
+            CommandId::Sscan => self.element_scan(request, Type::Set, reply),
             CommandId::Strlen => self.strlen(request, reply),
             CommandId::Type => self.type_command(request, reply),
             CommandId::Zadd | CommandId::Zincrby => self.zadd(request, reply),

@@ -5,8 +5,8 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
 use super::sorted_sets::Image;
-use crate::collections::{Compact, Encoding, Head, Type, Whole, order_of, push_element, push_pair};
-use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_hash, dump_list, dump_sorted_set, listpack_len, read};
+use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of, push_element, push_pair};
+use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_sorted_set, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
@@ -74,13 +74,20 @@ impl<D: Disk> Partition<D> {
     fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
         match self.head(found) {
             None => Ok(dump(self.value(found))),
-            Some(Head { kind: Type::Hash, count, .. }) => {
-                dump_hash(count, |show| self.each_pair(key, found, |pair| show(pair.field, pair.value)))
+            Some(Head { kind: kind @ Type::List, count, .. }) => {
+                dump_elements(kind, count, |show| self.each_element(key, found, show))
             }
-            Some(Head { kind: Type::List, count, .. }) => dump_list(count, |show| self.each_element(key, found, show)),
             Some(Head { kind: Type::ZSet, count, .. }) => dump_sorted_set(count, |show| {
                 // as redis does it: the last one first
                 self.each_placed(key, found, 0..count, true, show)
+            }),
+            Some(Head { kind, count, .. }) => dump_elements(kind, count, |show| {
+                self.each_pair(key, found, |pair| {
+                    show(pair.field);
+                    if kind == Type::Hash {
+                        show(pair.value);
+                    }
+                })
             }),
         }
     }
@@ -107,21 +114,31 @@ impl<D: Disk> Partition<D> {
             // what is too far away is long ago, as for redis
             ms => Some(u64::try_from(ms.wrapping_add(self.now_ms as i64)).unwrap_or(0)),
         };
-        let text = match content {
-            Content::Text(text) => text,
-            Content::Hash(pairs) => return self.restore_image(key, old, self.hash_image(&pairs), expires_at_ms, reply),
-            Content::List(elements) => {
-                return self.restore_image(key, old, self.list_image(&elements), expires_at_ms, reply);
-            }
+        let image = match content {
+            Content::Text(text) => return self.restore_text(key, old, &text, expires_at_ms, reply),
+            Content::Hash(pairs) => self.hash_image(&pairs),
+            Content::List(elements) => self.list_image(&elements),
+            Content::Set(members, encoding) => self.set_image(&members, encoding),
             Content::SortedSet { mut members, is_listpack } => {
                 members.sort_by(|a, b| (order_of(a.1), &a.0).cmp(&(order_of(b.1), &b.0)));
                 let limits = self.limits.compact_zset;
                 let mut image = Image::new(if is_listpack { Compact { value: u64::MAX, ..limits } } else { limits });
                 members.iter().for_each(|(member, score)| image.push(member, *score));
-                return self.restore_image(key, old, image.image(), expires_at_ms, reply);
+                image.image()
             }
         };
-        let value = stored(&text);
+        self.restore_image(key, old, image, expires_at_ms, reply)
+    }
+
+    fn restore_text(
+        &mut self,
+        key: Key<'_>,
+        old: Lookup,
+        text: &[u8],
+        expires_at_ms: Option<u64>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
+        let value = stored(text);
         let mut ahead = None;
         if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) {
             self.reserve_delete(std::iter::once(key.bytes))?;
@@ -131,6 +148,29 @@ impl<D: Disk> Partition<D> {
         self.put_or_expire(key, value, expires_at_ms, old, ahead);
         reply.ok();
         Ok(())
+    }
+
+    fn hash_image(&self, fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let limits = self.limits.compact_hash;
+        let is_long = |text: &[u8]| text.len() as u64 > limits.value;
+        let is_large = fields.len() as u64 > limits.entries
+            || fields.iter().any(|(field, value)| is_long(field) || is_long(value));
+        let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
+        let mut pairs = Vec::new();
+        fields.iter().for_each(|(field, value)| push_pair(&mut pairs, Type::Hash.plain(), 0, field, value));
+        Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs)
+    }
+
+    fn set_image(&self, members: &[Vec<u8>], encoding: Option<Encoding>) -> Vec<u8> {
+        let limits = self.limits.compact_set;
+        let count = members.len() as u64;
+        let mut set = Members::new(limits.expecting(encoding.unwrap_or(Encoding::Intset), count));
+        match encoding {
+            // what was kept in a simple way stays so, however long its members are
+            Some(_) => set.list = members.iter().map(Vec::as_slice).collect(),
+            None => members.iter().for_each(|member| set.push(member, limits)),
+        }
+        set.image()
     }
 
     fn restore_image(
@@ -154,17 +194,6 @@ impl<D: Disk> Partition<D> {
         self.write_all(key, &writes);
         reply.ok();
         Ok(())
-    }
-
-    fn hash_image(&self, fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-        let limits = self.limits.compact_hash;
-        let is_long = |text: &[u8]| text.len() as u64 > limits.value;
-        let is_large = fields.len() as u64 > limits.entries
-            || fields.iter().any(|(field, value)| is_long(field) || is_long(value));
-        let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
-        let mut pairs = Vec::new();
-        fields.iter().for_each(|(field, value)| push_pair(&mut pairs, None, field, value));
-        Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs)
     }
 
     fn list_image(&self, elements: &[Vec<u8>]) -> Vec<u8> {

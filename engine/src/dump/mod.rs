@@ -8,9 +8,12 @@
 //!   5: a sorted set: how many members, then each, a string, and its score, 8 bytes le
 //!  17: a sorted set: a string which is a listpack of them
 //!   1: a list: how many elements, then each, a string
+//!   2: a set: how many members, then each, strings
 //!   4: a hash: how many fields, then each and its value, strings
+//!  11: a set: a string which is an intset of them
 //!  18: a list: how many nodes, then each: 1 and a string which is an element, or 2 and one which is a listpack of some
 //!  16: a hash: a string which is a listpack of them
+//!  20: a set: a string which is a listpack of them
 //! ```
 //!
 //! A string begins with its length, or with how else it is kept:
@@ -25,6 +28,7 @@
 //! ```
 
 mod crc64;
+mod intset;
 mod listpack;
 mod lzf;
 
@@ -36,6 +40,7 @@ use emberkv_log::Value;
 use emberkv_resp::format;
 
 use self::crc64::crc64;
+use crate::collections::{Encoding, Type};
 use crate::write::stored;
 
 /// What is written: redis has read it since 7.0, and strings have not changed since.
@@ -45,14 +50,17 @@ const NEWEST: u16 = 12;
 
 const STRING: u8 = 0;
 const LIST: u8 = 1;
+const SET: u8 = 2;
 const HASH: u8 = 4;
 const SORTED_SET: u8 = 5;
 const SORTED_SET_LISTPACK: u8 = 17;
+const SET_INTSET: u8 = 11;
 const HASH_LISTPACK: u8 = 16;
 const LIST_NODES: u8 = 18;
 /// A node of a list that is one element, and one that is a listpack.
 const PLAIN: u64 = 1;
 const PACKED: u64 = 2;
+const SET_LISTPACK: u8 = 20;
 const FOOTER_BYTES: usize = 10;
 
 /// Why a payload is not taken.
@@ -74,24 +82,10 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
             write_len(packed.len(), &mut payload);
             packed.unpack(&mut payload);
         }
-        // of collections others are asked
+        // of a collection it is `dump_elements` that is asked
         Value::Whole(_) | Value::Root(_) => write_text(b"", &mut payload),
     }
     sealed(payload)
-}
-
-/// The payload of a hash: `write` shows its fields and values, in turn.
-pub(crate) fn dump_hash<E>(
-    count: u64,
-    write: impl FnOnce(&mut dyn FnMut(&[u8], &[u8])) -> Result<(), E>,
-) -> Result<Vec<u8>, E> {
-    let mut payload = vec![HASH];
-    write_len(count as usize, &mut payload);
-    write(&mut |field, value| {
-        write_string(field, &mut payload);
-        write_string(value, &mut payload);
-    })?;
-    Ok(sealed(payload))
 }
 
 /// The payload of a sorted set: `write` shows its members and their scores.
@@ -102,23 +96,25 @@ pub(crate) fn dump_sorted_set<E>(
     let mut payload = vec![SORTED_SET];
     write_len(count as usize, &mut payload);
     write(&mut |member, score| {
-        match stored(member) {
-            Value::Int(int) => write_int(int, &mut payload),
-            _ => write_text(member, &mut payload),
-        }
+        write_string(member, &mut payload);
         payload.extend_from_slice(&score.to_le_bytes());
     })?;
     Ok(sealed(payload))
 }
 
-/// The payload of a list: `write` shows its elements, in turn.
-pub(crate) fn dump_list<E>(
+/// The payload of a collection: `write` shows its fields and values, or its elements, in turn.
+pub(crate) fn dump_elements<E>(
+    kind: Type,
     count: u64,
     write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
-    let mut payload = vec![LIST];
+    let mut payload = vec![match kind {
+        Type::List => LIST,
+        Type::Set => SET,
+        Type::Hash => HASH,
+    }];
     write_len(count as usize, &mut payload);
-    write(&mut |element| write_string(element, &mut payload))?;
+    write(&mut |text| write_string(text, &mut payload))?;
     Ok(sealed(payload))
 }
 
@@ -188,6 +184,8 @@ pub(crate) enum Content {
         /// Its members may be longer than those that redis puts into one.
         is_listpack: bool,
     },
+    /// A set: its members, and how they were kept; nothing is said if each was written by itself.
+    Set(Vec<Vec<u8>>, Option<Encoding>),
 }
 
 /// What is in a payload, if no string of it has more than `max_bytes`.
@@ -209,6 +207,11 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
         Some(STRING) => reader.string().map(Content::Text),
         Some(LIST) => reader.list().map(Content::List),
         Some(LIST_NODES) => reader.nodes().map(Content::List),
+        Some(SET) => reader.set().and_then(|members| set(members, None)),
+        Some(SET_INTSET) => reader.string().and_then(|bytes| set(intset::members(&bytes)?, Some(Encoding::Intset))),
+        Some(SET_LISTPACK) => {
+            reader.string().and_then(|bytes| set(listpack::elements(&bytes)?, Some(Encoding::Listpack)))
+        }
         Some(HASH) => reader.hash().map(Content::Hash),
         Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
         Some(SORTED_SET) => reader.sorted_set().map(|members| Content::SortedSet { members, is_listpack: false }),
@@ -250,8 +253,17 @@ fn are_members(members: &[(Vec<u8>, f64)]) -> bool {
 
 /// Whether there are any, and none twice.
 fn are_fields(pairs: &[(Vec<u8>, Vec<u8>)]) -> bool {
-    let mut seen = HashSet::with_capacity(pairs.len());
-    !pairs.is_empty() && pairs.iter().all(|(field, _)| seen.insert(field))
+    are_different(pairs.iter().map(|(field, _)| field))
+}
+
+fn set(members: Vec<Vec<u8>>, encoding: Option<Encoding>) -> Option<Content> {
+    are_different(members.iter()).then_some(Content::Set(members, encoding))
+}
+
+/// Whether there are any, and none twice.
+fn are_different<'a>(mut elements: impl ExactSizeIterator<Item = &'a Vec<u8>>) -> bool {
+    let mut seen = HashSet::with_capacity(elements.len());
+    elements.len() > 0 && elements.all(|element| seen.insert(element))
 }
 
 /// What is left of the value's bytes.
@@ -343,6 +355,16 @@ impl<'a> Reader<'a> {
         are_members(&members).then_some(members)
     }
 
+    fn set(&mut self) -> Option<Vec<Vec<u8>>> {
+        let count = self.plain_length()?;
+        // each takes a byte at least
+        let mut members = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len()));
+        for _ in 0..count {
+            members.push(self.string()?);
+        }
+        Some(members)
+    }
+
     fn string(&mut self) -> Option<Vec<u8>> {
         let int = match self.length()? {
             Length::Bytes(len) => {
@@ -404,7 +426,7 @@ mod tests {
         let payload = b"\x12\x01\x02\x12\x12\x00\x00\x00\x04\x00\x01\x01\x02\x01\x03\x01\x83abc\x04\xff\x0c\x00\xecN\x06,\x95/\x9c\xcc";
         let list = || ["1", "2", "3", "abc"].map(|text| text.as_bytes().to_vec()).to_vec();
         assert_eq!(super::read(payload, MAX), Ok(Content::List(list())));
-        let own = dump_list(4, |show| {
+        let own = dump_elements(Type::List, 4, |show| {
             list().iter().for_each(|element| show(element));
             Ok::<_, ()>(())
         });
@@ -439,6 +461,11 @@ mod tests {
             b"\x04\x00",
             b"\x04\x02\x01a\x01b\x01a\x01c",
             b"\x10\x01a",
+            b"\x02\x00",
+            b"\x02\x02\x01a\x01a",
+            b"\x02\x02\x01a",
+            b"\x0b\x08\x02\x00\x00\x00\x00\x00\x00\x00",
+            b"\x14\x01a",
             b"\x00",
             b"\x00\x02x",
             b"\x00\x80\x00\x00",

@@ -11,6 +11,7 @@ use emberkv_log::{DbId, LogPosition, SyncPolicy, Value};
 
 use super::model::{Model, Name, State};
 use super::model_hashes::{changed_within, sorted, tells_of};
+use super::model_sets::told;
 use super::requests::request;
 use super::rig::{DATABASES, Rig, change_residency, whole_text, words};
 use crate::lookup::TextBuf;
@@ -99,7 +100,7 @@ impl Life {
             return;
         }
         let old = self.model.state.clone();
-        let expected = sorted(&words[0], self.model.execute(db, words));
+        let expected = sorted(&words[0], self.model.execute(db, &told(words, &outcome.reply)));
         assert!(
             outcome.reply == expected,
             "{}\n  replied  {}\n  expected {}",

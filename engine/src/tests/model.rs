@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::model_hashes::hash_of;
 use super::model_lists::{self, list_of};
+use super::model_sets::{self, set_of};
 use super::model_sorted_sets::{self, sorted_of};
 use super::rig::MAX_VALUE_BYTES;
 
@@ -131,18 +132,19 @@ fn arity(name: &str) -> (usize, usize) {
         "hset" | "hmset" => (4, usize::MAX),
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
         other => {
-            let arity = model_lists::arity(other).or(model_sorted_sets::arity(other));
-            arity.unwrap_or_else(|| panic!("the model does not know {other}"))
+            let others = model_lists::arity(other).or(model_sets::arity(other)).or(model_sorted_sets::arity(other));
+            others.unwrap_or_else(|| panic!("the model does not know {other}"))
         }
     }
 }
 
 /// What TYPE says of a value.
 pub fn kind_of(text: &[u8]) -> &'static str {
-    match (hash_of(text), list_of(text), sorted_of(text)) {
+    match (hash_of(text), list_of(text), set_of(text)) {
+        _ if sorted_of(text).is_some() => "zset",
         (Some(_), ..) => "hash",
         (_, Some(_), _) => "list",
-        (.., Some(_)) => "zset",
+        (.., Some(_)) => "set",
         _ => "string",
     }
 }
@@ -349,6 +351,7 @@ impl Model {
             name if model_sorted_sets::arity(name).is_some() => self.sorted_sets(name, db, args),
             "lmpop" => self.lmpop(db, args),
             name if model_lists::arity(name).is_some() => self.lists(name, key(0), &args[1..]),
+            name if model_sets::arity(name).is_some() => self.sets(name, db, args),
             name if name.starts_with('h') => self.hashes(name, key(0), &args[1..]),
             "dbsize" => int(self.state.keys().filter(|key| key.0 == db).count() as i64),
             other => panic!("the model does not know {other}"),

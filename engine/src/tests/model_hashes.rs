@@ -13,30 +13,37 @@ pub type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
 /// What the text of a hash begins with; no string of these tests does.
 const MARK: &[u8] = b"\0a hash:";
 
-/// A hash as a value of the model.
-pub fn text_of(hash: &Hash) -> Arc<[u8]> {
-    let mut text = MARK.to_vec();
-    for part in hash.iter().flat_map(|(field, value)| [field, value]) {
+/// A collection as a value of the model: each part behind its length.
+pub(super) fn text_of_parts<'a>(mark: &[u8], parts: impl Iterator<Item = &'a Vec<u8>>) -> Arc<[u8]> {
+    let mut text = mark.to_vec();
+    for part in parts {
         text.extend_from_slice(&(part.len() as u32).to_le_bytes());
         text.extend_from_slice(part);
     }
     text.into()
 }
 
-/// The hash that a value of the model is, if it is one.
-pub fn hash_of(text: &[u8]) -> Option<Hash> {
-    let mut rest = text.strip_prefix(MARK)?;
-    let mut hash = Hash::new();
-    let mut part = || {
+/// The parts of a value of the model, if it is a collection with this mark.
+pub(super) fn parts_of(mark: &[u8], text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut rest = text.strip_prefix(mark)?;
+    let part = || {
         let (len, behind) = rest.split_first_chunk::<4>()?;
         let (part, behind) = behind.split_at(u32::from_le_bytes(*len) as usize);
         rest = behind;
         Some(part.to_vec())
     };
-    while let Some(field) = part() {
-        hash.insert(field, part().unwrap());
-    }
-    Some(hash)
+    Some(std::iter::from_fn(part).collect())
+}
+
+/// A hash as a value of the model.
+pub fn text_of(hash: &Hash) -> Arc<[u8]> {
+    text_of_parts(MARK, hash.iter().flat_map(|(field, value)| [field, value]))
+}
+
+/// The hash that a value of the model is, if it is one.
+pub fn hash_of(text: &[u8]) -> Option<Hash> {
+    let parts = parts_of(MARK, text)?;
+    Some(parts.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
 }
 
 impl Model {
@@ -135,7 +142,7 @@ pub fn sorted(name: &[u8], reply: Vec<u8>) -> Vec<u8> {
     let name = name.to_ascii_lowercase();
     let step = match name.as_slice() {
         b"hgetall" => 2,
-        b"hkeys" | b"hvals" => 1,
+        b"hkeys" | b"hvals" | b"smembers" | b"sinter" | b"sunion" | b"sdiff" => 1,
         _ => return reply,
     };
     let Some(mut rest) = reply.strip_prefix(b"*") else { return reply };

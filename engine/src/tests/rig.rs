@@ -12,8 +12,9 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
-use super::model_hashes::{Hash, text_of};
+use super::model_hashes::Hash;
 use super::model_lists::{List, list_text};
+use super::model_sets::text_of_pairs;
 use super::model_sorted_sets::sorted_text;
 use crate::collections::{Elements, Ends, LeafName, NODE, Pairs, Root, Type, Whole, children, push_element, score_in};
 use crate::databases::RESERVED;
@@ -434,13 +435,13 @@ pub fn whole_text(bytes: &[u8]) -> Arc<[u8]> {
         let elements: Vec<_> = whole.pairs().map(|pair| (pair.value, pair.field)).collect();
         assert!(elements.is_sorted(), "they are in order");
     }
-    pairs_text(whole.head.kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec())).collect())
+    pairs_text(whole.head.kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec())))
 }
 
-fn pairs_text(kind: Type, pairs: Hash) -> Arc<[u8]> {
+fn pairs_text(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<[u8]> {
     match kind {
-        Type::ZSet => sorted_text(&pairs.into_iter().map(|(member, score)| (member, score_in(&score))).collect()),
-        _ => text_of(&pairs),
+        Type::ZSet => sorted_text(&pairs.map(|(member, score)| (member, score_in(&score))).collect()),
+        kind => text_of_pairs(kind, pairs),
     }
 }
 
@@ -512,13 +513,14 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
     let kind = match partition.value(found) {
         Value::Root(bytes) => {
             let root = Root::read(bytes);
+            let layout = root.head.kind.numbered();
             let mut bytes = 0;
             for number in 0..root.leaves {
                 let text = &leaf_of(partition, key, root.id, number)[..];
                 bytes += text.len() as u64;
                 let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
-                assert!(Pairs::numbered(text).all(|pair| place(&pair) == number && pair.number < root.next));
-                take(Pairs::numbered(text));
+                assert!(Pairs::new(layout, text).all(|pair| place(&pair) == number && pair.number < root.next));
+                take(Pairs::new(layout, text));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
             if root.head.kind == Type::ZSet {
@@ -529,7 +531,7 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
         _ => return partition.text(found, &mut TextBuf::default()).into(),
     };
     assert_eq!(Some(hash.len() as u64), partition.head(found).map(|head| head.count));
-    pairs_text(kind, hash)
+    pairs_text(kind, hash.into_iter())
 }
 
 /// Once all is swept, each leaf has a root.

@@ -20,6 +20,7 @@
 //! carries their messages, in order between any two of them.
 
 mod coordinator;
+mod gather;
 mod lists;
 mod participant;
 mod plan;
@@ -41,7 +42,7 @@ pub(crate) use plan::ScanPlace;
 pub use plan::{Extent, Plan, Route, route};
 pub use reply::Outcome;
 pub use script::{Line, Watched};
-pub use share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Values, Vote};
+pub use share::{Action, Answer, Change, Member, Ran, Run, Seen, Share, Step, Strings, Values, Vote};
 
 /// Names a coordinator: the core that it is on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

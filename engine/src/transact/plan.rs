@@ -7,7 +7,7 @@ use emberkv_resp::{Args, Protocol, format};
 use super::script::{Line, Script};
 use super::share::{Action, Share, Strings};
 use super::staged::{Staged, is_staged};
-use crate::collections::Compact;
+use crate::collections::{Compact, CompactSet};
 use crate::commands::{PopOfMany, check_flush_mode};
 use crate::group::Request;
 use crate::slots::partition_of;
@@ -22,6 +22,8 @@ pub struct Extent {
     pub databases: usize,
     /// The longest value, in bytes (`proto-max-bulk-len`).
     pub max_value_bytes: usize,
+    /// Up to which sizes redis would keep a set in the simpler ways.
+    pub compact_set: CompactSet,
     /// Up to which size redis would keep a sorted set in the simpler way.
     pub compact_zset: Compact,
 }
@@ -53,6 +55,17 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
             Err(_) => Route::One(PartitionId(0)), // which says what is wrong
         },
         CommandId::Bitop => route_of_keys(args.from(2).iter(), partitions),
+        CommandId::Sdiff
+        | CommandId::Sdiffstore
+        | CommandId::Sinter
+        | CommandId::Sinterstore
+        | CommandId::Sunion
+        | CommandId::Sunionstore => route_of_keys(args.from(1).iter(), partitions),
+        // what names too many keys, or none, is refused by anybody
+        CommandId::Sintercard => match id.command().keys(args) {
+            Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
+            Err(_) => Route::One(PartitionId(0)),
+        },
         CommandId::Copy
         | CommandId::Blmove
         | CommandId::Brpoplpush
@@ -61,6 +74,7 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         | CommandId::Rename
         | CommandId::Renamenx
         | CommandId::Rpoplpush
+        | CommandId::Smove
         | CommandId::Zrangestore => route_of_keys([args.at(1), args.at(2)].into_iter(), partitions),
         // with wrong arguments it has no keys
         CommandId::Lmpop => match PopOfMany::parse(args) {

@@ -7,8 +7,9 @@ use emberkv_log::DbId;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol, Reply};
 
-use crate::collections::End;
+use crate::collections::{End, Type, WRONG_TYPE};
 use crate::held::Held;
+use crate::stop::Stop;
 use crate::waiting::Waiting;
 use crate::watch::Watch;
 
@@ -169,6 +170,26 @@ pub enum Step {
         /// Its arguments, the name first.
         args: OwnedArgs,
     },
+    /// Say what a collection holds.
+    Image {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// Of which types it may be.
+        kinds: &'static [Type],
+    },
+    /// Say whether a set has a member, and have it join or leave.
+    Member {
+        /// Its database.
+        db: DbId,
+        /// The key.
+        key: Box<[u8]>,
+        /// The member.
+        member: Box<[u8]>,
+        /// What becomes of it.
+        change: Change,
+    },
     /// Give a key what another one holds, or what was made of others.
     Place {
         /// Its database.
@@ -228,6 +249,45 @@ pub enum Seen {
     Elements(Strings),
 }
 
+/// What a member of a set does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It is only looked for.
+    Look,
+    /// It joins.
+    Join,
+    /// It leaves.
+    Leave,
+}
+
+/// What a key says of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Member {
+    /// There is no such key.
+    NoKey,
+    /// It holds no set.
+    WrongType,
+    /// The set does not have it.
+    Absent,
+    /// It does.
+    Present,
+}
+
+impl Member {
+    /// Whether it can be moved, by what the two sets say.
+    ///
+    /// # Errors
+    /// If one is none.
+    pub(crate) fn moves(from: Self, to: Self) -> Result<bool, Stop> {
+        match (from, to) {
+            (Self::NoKey, _) => Ok(false),
+            (Self::WrongType, _) | (_, Self::WrongType) => Err(WRONG_TYPE),
+            (Self::Absent, _) => Ok(false),
+            (Self::Present, _) => Ok(true),
+        }
+    }
+}
+
 /// What a step comes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -239,6 +299,10 @@ pub enum Answer {
     Held(Option<Held>),
     /// What a list has at an end.
     List(Seen),
+    /// What a collection holds, if it exists.
+    Image(Option<Vec<u8>>),
+    /// What a key has said of a member, before it has joined or left.
+    Member(Member),
     /// It was not executed.
     Error(Cow<'static, str>),
 }

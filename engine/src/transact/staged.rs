@@ -13,13 +13,15 @@ use emberkv_log::{DbId, PartitionId};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, OwnedArgs, Protocol, Reply};
 
+use super::gather::{gather, images};
 use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
 use super::script::Line;
-use super::share::{Action, Answer, Share, Step, Strings, Values, Vote};
-use crate::collections::{Compact, WRONG_TYPE, WRONG_TYPE_TEXT};
+use super::share::{Action, Answer, Change, Member, Share, Step, Strings, Values, Vote};
+use crate::collections::{Compact, CompactSet, WRONG_TYPE, WRONG_TYPE_TEXT};
 use crate::commands::{
-    Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, Wish, check_range,
+    Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, SortedCombination, Wish,
+    check_range,
 };
 use crate::databases::parse_swap;
 use crate::group::Request;
@@ -66,6 +68,10 @@ pub(crate) enum Staged {
     Members { id: CommandId, args: OwnedArgs, to: Option<Placed>, limits: Compact },
     /// ZMPOP: has asked how many members there are under each key.
     Pop { db: DbId, keys: Vec<(PartitionId, Box<[u8]>)>, highest: bool, count: u64 },
+    /// SINTER and its kin: has asked for the sets.
+    CombineSets { combination: Combination, to: Option<Placed>, limits: CompactSet },
+    /// SMOVE: has asked both sets for the member.
+    MoveMember { member: Box<[u8]>, from: Placed, to: Placed },
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
     /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
@@ -87,6 +93,14 @@ pub(super) fn is_staged(id: CommandId) -> bool {
             | CommandId::Rename
             | CommandId::Renamenx
             | CommandId::Rpoplpush
+            | CommandId::Sdiff
+            | CommandId::Sdiffstore
+            | CommandId::Sinter
+            | CommandId::Sintercard
+            | CommandId::Sinterstore
+            | CommandId::Smove
+            | CommandId::Sunion
+            | CommandId::Sunionstore
             | CommandId::Swapdb
             | CommandId::Zdiff
             | CommandId::Zdiffstore
@@ -103,6 +117,10 @@ pub(super) fn is_staged(id: CommandId) -> bool {
 impl Placed {
     pub fn new(db: DbId, key: &[u8], partitions: u16) -> Self {
         Self { partition: partition_of(key, partitions), db, key: key.into() }
+    }
+
+    fn member(&self, member: &[u8], change: Change) -> (PartitionId, Step) {
+        (self.partition, Step::Member { db: self.db, key: self.key.clone(), member: member.into(), change })
     }
 }
 
@@ -148,6 +166,24 @@ impl Staged {
                 let (steps, order) = read(db, args.from(3), partitions, WRONG_TYPE_TEXT);
                 (Self::Combine { operation, to, order }, steps)
             }
+            CommandId::Sdiff
+            | CommandId::Sdiffstore
+            | CommandId::Sinter
+            | CommandId::Sintercard
+            | CommandId::Sinterstore
+            | CommandId::Sunion
+            | CommandId::Sunionstore => {
+                let combination = Combination::parse(id, args)?;
+                let to = combination.destination(args).map(|to| Placed::new(db, to, partitions));
+                let steps = gather(db, combination.sources(args).iter(), SETS, partitions);
+                (Self::CombineSets { combination, to, limits: extent.compact_set }, steps)
+            }
+            CommandId::Smove => {
+                let (from, to) = (Placed::new(db, args.at(1), partitions), Placed::new(db, args.at(2), partitions));
+                let member: Box<[u8]> = args.at(3).into();
+                let steps = [&from, &to].map(|set| set.member(&member, Change::Look)).to_vec();
+                (Self::MoveMember { member, from, to }, steps)
+            }
             CommandId::Lcs => {
                 let options = Lcs::parse(args)?;
                 let (steps, order) = read(db, args.to(3).from(1), partitions, NOT_STRINGS);
@@ -166,7 +202,7 @@ impl Staged {
             | CommandId::Zinterstore
             | CommandId::Zunion
             | CommandId::Zunionstore => {
-                let combination = Combination::parse(id, args)?;
+                let combination = SortedCombination::parse(id, args)?;
                 let to = combination.to.map(|to| Placed::new(db, to, partitions));
                 let fetch = |key: &[u8]| (partition_of(key, partitions), Step::Fetch { db, key: key.into() });
                 let steps = combination.keys.iter().map(fetch).collect();
@@ -251,7 +287,7 @@ impl Staged {
             }
             Self::Members { id, args, to, limits } => {
                 let inputs: Vec<_> = answers.into_iter().map(held).collect();
-                let result = Combination::parse(id, args.args())?.answer(&inputs, limits, reply)?;
+                let result = SortedCombination::parse(id, args.args())?.answer(&inputs, limits, reply)?;
                 Ok(to.map_or_else(Steps::new, |to| store(to, result, reply)))
             }
             Self::Store { to } => {
@@ -259,6 +295,32 @@ impl Staged {
                 Ok(store(to, result, reply))
             }
             Self::Pop { db, keys, highest, count } => pop(db, keys, highest, count, &answers, reply),
+            Self::CombineSets { combination, to, limits } => {
+                let images = images(answers);
+                let combined = combination.of(&images, limits);
+                let Some(to) = to else {
+                    combined.answer(reply);
+                    return Ok(Steps::new());
+                };
+                let stored = combined.image();
+                reply.integer(stored.as_ref().map_or(0, |(_, count)| *count) as i64);
+                let step = match stored {
+                    Some((image, _)) => {
+                        Step::Place { db: to.db, key: to.key, held: Held::whole(image, None), grows: true }
+                    }
+                    None => delete(to.db, &to.key),
+                };
+                Ok(vec![(to.partition, step)])
+            }
+            Self::MoveMember { member, from, to } => {
+                let [Answer::Member(there), Answer::Member(other)] = answers[..] else {
+                    unreachable!("it has asked two sets")
+                };
+                let moves = Member::moves(there, other)?;
+                reply.integer(i64::from(moves));
+                let steps = [from.member(&member, Change::Leave), to.member(&member, Change::Join)];
+                Ok(if moves { steps.to_vec() } else { Steps::new() })
+            }
             Self::Common { options, order, max_bytes } => {
                 let shares = values(answers);
                 let texts = texts(&order, &shares);

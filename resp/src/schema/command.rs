@@ -89,6 +89,8 @@ pub enum Group {
     List,
     /// Hashes.
     Hash,
+    /// Sets.
+    Set,
     /// Sorted sets.
     SortedSet,
     /// Transactions of clients.
@@ -111,6 +113,7 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::List => "list",
             Self::Hash => "hash",
+            Self::Set => "set",
             Self::SortedSet => "sorted-set",
             Self::Transactions => "transactions",
             Self::Connection => "connection",

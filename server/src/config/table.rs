@@ -231,6 +231,15 @@ directives! {
         ListMaxListpackSize list_max_listpack_size: i32 = -2, "list-max-listpack-size" | "list-max-ziplist-size", Runtime,
             Number::<i32>::new(i32::MIN.into(), i32::MAX.into()),
             "up to so many elements, or from -1 to -5 up to 4kb to 64kb, OBJECT ENCODING calls a list a listpack";
+        SetMaxIntsetEntries set_max_intset_entries: i64 = 512, "set-max-intset-entries", Runtime,
+            Number::<i64>::new(0, i64::MAX).unsigned(),
+            "up to so many members OBJECT ENCODING calls a set of integers an intset, and they are replied in their order";
+        SetMaxListpackEntries set_max_listpack_entries: i64 = 128, "set-max-listpack-entries", Runtime,
+            Number::<i64>::new(0, i64::MAX).unsigned(),
+            "up to so many members OBJECT ENCODING calls another set a listpack, and they are replied in the order in which they came";
+        SetMaxListpackValue set_max_listpack_value: i64 = 64, "set-max-listpack-value", Runtime,
+            Number::<i64>::new(0, i64::MAX).unsigned(),
+            "the same for the length of each member";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use emberkv_engine::transact::{Coordinator, Effect, Extent};
+use emberkv_engine::{Compact, CompactSet};
 use emberkv_log::{LogPosition, Progress};
 use emberkv_resp::Limits;
 use emberkv_resp::schema::Names;
@@ -163,9 +164,24 @@ fn compact_zset(config: &Config) -> emberkv_engine::Compact {
 }
 
 /// What has to be known of the data set to take commands apart.
+/// Up to which sizes redis would keep sets in the simpler ways.
+fn compact_set(config: &Config) -> CompactSet {
+    let listpack = Compact {
+        entries: config.set_max_listpack_entries.unsigned_abs(),
+        value: config.set_max_listpack_value.unsigned_abs(),
+    };
+    CompactSet { integers: config.set_max_intset_entries.unsigned_abs(), listpack }
+}
+
 pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
     let max_value_bytes = usize::try_from(max_bulk_len(config)).unwrap_or(usize::MAX);
-    Extent { partitions, databases: config.databases as usize, max_value_bytes, compact_zset: compact_zset(config) }
+    Extent {
+        partitions,
+        databases: config.databases as usize,
+        max_value_bytes,
+        compact_set: compact_set(config),
+        compact_zset: compact_zset(config),
+    }
 }
 
 /// How the server ends.
@@ -196,12 +212,13 @@ impl Shard {
                 0 => usize::MAX,
                 bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
             },
-            compact_hash: emberkv_engine::Compact {
+            compact_hash: Compact {
                 entries: self.config.hash_max_listpack_entries.unsigned_abs(),
                 value: self.config.hash_max_listpack_value,
             },
             compact_zset: compact_zset(&self.config),
             list_fill: emberkv_engine::ListFill(self.config.list_max_listpack_size),
+            compact_set: compact_set(&self.config),
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;

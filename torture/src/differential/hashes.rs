@@ -2,28 +2,20 @@
 //! fields must be equal; in order, while redis keeps one.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::contest::{Contest, Mismatch, Pair};
 use super::random::args;
+use super::rounds::{Args, Game, Note, encoding, is_of_type, scan};
 use super::script::Compare;
 use crate::rng::Rng;
 use crate::value::escape;
-use crate::{Error, Result, Value};
-
-/// Steps between two comparisons of all hashes.
-const STEPS_PER_COMPARISON: u64 = 150;
-/// Steps between two restarts.
-const STEPS_PER_RESTART: u64 = 1_000;
-/// Enough to see what is wrong.
-const MAX_MISMATCHES: usize = 20;
-/// How long an orderly end may take.
-const END_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::{Result, Value};
 
 /// The last two are strings at first.
 const KEYS: [&[u8]; 7] = [b"small", b"{s}mall", b"middle", b"large", b"{l}arge", b"string", b""];
 
-type Args = Vec<Vec<u8>>;
+/// The limits by which redis chooses an encoding: its own, or these.
+const LIMITS: [&str; 4] = ["--hash-max-listpack-entries", "64", "--hash-max-listpack-value", "32"];
 
 impl Contest {
     /// Runs `steps` random commands on hashes in one protocol. The same seed draws the same commands.
@@ -31,47 +23,35 @@ impl Contest {
     /// # Errors
     /// When a server does not start, or dies.
     pub fn run_hashes(&self, seed: u64, steps: u64, protocol: u8) -> Result<Vec<Mismatch>> {
-        // the limits by which redis chooses an encoding: its own, or lower ones
-        let limits = ["--hash-max-listpack-entries", "64", "--hash-max-listpack-value", "32"].map(str::to_owned);
-        // with `everysec` redis puts its writes off while a sync is slow, and a kill takes what it has answered
-        let mut args = ["--appendfsync", "no"].map(str::to_owned).to_vec();
-        if protocol == 3 {
-            args.extend(limits);
+        self.run_rounds(&mut Draw { rng: Rng::new(seed) }, &LIMITS, seed, steps, protocol)
+    }
+}
+
+impl Game for Draw {
+    fn command(&mut self) -> Args {
+        self.draw()
+    }
+
+    fn play(&mut self, pair: &mut Pair, command: &Args) -> Result<Option<[String; 2]>> {
+        let compare = compare_of(pair, command)?;
+        let replies = pair.ask("main", command)?;
+        Ok(pair.judge("main", &compare, &replies))
+    }
+
+    fn compare(&mut self, pair: &mut Pair, note: Note<'_>) -> Result<()> {
+        compare_hashes(pair, note)
+    }
+
+    fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    fn spoil(&mut self, command: &mut Args) {
+        if self.rng.percent(50) && command.len() > 1 {
+            command.pop();
+        } else {
+            command.push(self.number());
         }
-        let mut pair = self.start(&args, protocol)?;
-        let mut draw = Draw { rng: Rng::new(seed) };
-        let mut mismatches = Vec::new();
-        for step in 0..steps {
-            let mut command = draw.command();
-            if draw.rng.percent(6) {
-                draw.spoil(&mut command);
-            }
-            let compare = compare_of(&mut pair, &command)?;
-            let shown = command.iter().map(|arg| format!("\"{}\"", escape(&arg[..arg.len().min(60)])));
-            let shown = shown.collect::<Vec<_>>().join(" ");
-            let mut note = |place: String, said: [String; 2]| {
-                let [subject, referee] = said;
-                mismatches.push(Mismatch { place, protocol, step: shown.clone(), subject, referee });
-            };
-            let replies = pair.ask("main", &command)?;
-            if let Some(said) = pair.judge("main", &compare, &replies) {
-                note(format!("seed {seed}, step {step}"), said);
-            }
-            if (step + 1) % STEPS_PER_COMPARISON == 0 || step + 1 == steps {
-                compare_hashes(&mut pair, |what, said| note(format!("seed {seed}, step {step}: {what}"), said))?;
-            }
-            pair.both_alive(&shown)?;
-            if (step + 1) % STEPS_PER_RESTART == 0 {
-                pair.restart(draw.rng.percent(70), END_TIMEOUT)?;
-                compare_hashes(&mut pair, |what, said| {
-                    note(format!("seed {seed}, after a restart at step {step}: {what}"), said);
-                })?;
-            }
-            if mismatches.len() >= MAX_MISMATCHES {
-                break;
-            }
-        }
-        Ok(mismatches)
     }
 }
 
@@ -85,29 +65,22 @@ fn compare_of(pair: &mut Pair, command: &Args) -> Result<Compare> {
         b"hscan" if command.len() > 1 && is_in_any_order(pair, &command[1])? => Compare::Ignore,
         b"dump" | b"memory" => Compare::Ignore,
         // how strings are kept is compared elsewhere
-        b"object" if command.len() == 3 && !is_hash(pair, &command[2])? => Compare::Ignore,
+        b"object" if command.len() == 3 && !is_of_type(pair, &command[2], "hash")? => Compare::Ignore,
         _ => Compare::Exact,
     })
 }
 
 /// Whether redis keeps a hash by its fields' hashes.
 fn is_in_any_order(pair: &mut Pair, key: &[u8]) -> Result<bool> {
-    let [_, referee] = pair.connection("main")?;
-    let encoding = referee.command(&[&b"OBJECT"[..], b"ENCODING", key])?;
-    Ok(encoding.text() == Some(b"hashtable"))
-}
-
-fn is_hash(pair: &mut Pair, key: &[u8]) -> Result<bool> {
-    let [_, referee] = pair.connection("main")?;
-    Ok(referee.command(&[&b"TYPE"[..], key])?.text() == Some(b"hash"))
+    Ok(encoding(pair, key)? == b"hashtable")
 }
 
 /// Compares all that there is of each hash: by HGETALL, by a whole HSCAN, in both directions by DUMP and RESTORE.
-fn compare_hashes(pair: &mut Pair, mut note: impl FnMut(String, [String; 2])) -> Result<()> {
+fn compare_hashes(pair: &mut Pair, note: Note<'_>) -> Result<()> {
     for key in KEYS {
         let shown = escape(key);
         let words: [&[&[u8]]; 3] = [&[b"TYPE", key], &[b"HLEN", key], &[b"OBJECT", b"ENCODING", key]];
-        for words in &words[..if is_hash(pair, key)? { 3 } else { 2 }] {
+        for words in &words[..if is_of_type(pair, key, "hash")? { 3 } else { 2 }] {
             let command: Args = words.iter().map(|word| word.to_vec()).collect();
             let replies = pair.ask("main", &command)?;
             if let Some(said) = pair.judge("main", &Compare::Exact, &replies) {
@@ -124,7 +97,8 @@ fn compare_hashes(pair: &mut Pair, mut note: impl FnMut(String, [String; 2])) ->
             continue;
         }
         let all = fields(&subject.command(&[&b"HGETALL"[..], key])?);
-        let scanned = scan(subject, key)?;
+        let mut scanned = Fields::new();
+        scan(subject, b"HSCAN", key, |batch| scanned.extend(fields(batch)))?;
         if scanned != all {
             note(format!("HSCAN of {shown}"), [format!("{scanned:?}"), format!("{all:?}")]);
         }
@@ -152,29 +126,12 @@ fn fields(reply: &Value) -> Fields {
     }
 }
 
-/// All fields that a whole HSCAN yields.
-fn scan(client: &mut crate::Client, key: &[u8]) -> Result<Fields> {
-    let mut found = Fields::new();
-    let mut cursor = b"0".to_vec();
-    loop {
-        let reply = client.command(&[&b"HSCAN"[..], key, &cursor, b"COUNT", b"7"])?;
-        let Some([next, batch]) = reply.items() else {
-            return Err(Error::Protocol(format!("HSCAN was answered {reply:?}")));
-        };
-        found.extend(fields(batch));
-        cursor = next.text().unwrap_or(b"0").to_vec();
-        if cursor == b"0" {
-            return Ok(found);
-        }
-    }
-}
-
 struct Draw {
     rng: Rng,
 }
 
 impl Draw {
-    fn command(&mut self) -> Args {
+    fn draw(&mut self) -> Args {
         let key = self.key();
         match self.rng.below(39) {
             0..12 => {
@@ -252,14 +209,6 @@ impl Draw {
                 let (a, b) = (self.field(&key), self.field(&key));
                 args("MGET", [key, a, b])
             }
-        }
-    }
-
-    fn spoil(&mut self, command: &mut Args) {
-        if self.rng.percent(50) && command.len() > 1 {
-            command.pop();
-        } else {
-            command.push(self.number());
         }
     }
 

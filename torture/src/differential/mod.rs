@@ -7,7 +7,9 @@ mod differences;
 mod hashes;
 mod lists;
 mod random;
+mod rounds;
 mod script;
+mod sets;
 mod sorted_sets;
 
 pub use compare::agree;

@@ -184,6 +184,10 @@ fn show(value: &Content, expiry_ms: Option<i64>) -> String {
                 .map(|(field, value)| format!("{} {}", escape(field), escape(&value[..value.len().min(12)])));
             format!("a hash of {} ({})", fields.len(), pairs.collect::<Vec<_>>().join(", "))
         }
+        Content::Set(members) => {
+            let shown = members.iter().map(|member| escape(member));
+            format!("a set of {} ({})", members.len(), shown.collect::<Vec<_>>().join(", "))
+        }
     };
     match expiry_ms {
         Some(ms) => format!("{shown} until {ms}"),

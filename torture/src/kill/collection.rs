@@ -1,6 +1,6 @@
 //! What the keys of the workload hold, and the commands on values that have elements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Expected;
 use crate::rng::Rng;
@@ -16,10 +16,12 @@ pub enum Content {
     Text(Bytes),
     /// A hash.
     Hash(BTreeMap<Bytes, Bytes>),
+    /// A set.
+    Set(BTreeSet<Bytes>),
 }
 
 /// The kinds of values that have elements; a key's name begins with its kind, though RENAME and COPY may bring another one there.
-pub const KINDS: [&str; 1] = ["hash"];
+pub const KINDS: [&str; 2] = ["hash", "set"];
 /// Other names for elements than these there are not: so commands meet, and a value is large at times and small at times.
 const NAMES: u64 = 300;
 
@@ -36,6 +38,14 @@ pub enum Change {
     HGet(Bytes),
     /// HLEN.
     HLen,
+    /// SADD.
+    SAdd(Vec<Bytes>),
+    /// SREM.
+    SRem(Vec<Bytes>),
+    /// SISMEMBER.
+    SIsMember(Bytes),
+    /// SPOP of all that there are: which go is no matter of chance then.
+    SPop,
 }
 
 fn int(number: usize) -> Expected {
@@ -57,6 +67,7 @@ impl Content {
         match self {
             Self::Text(_) => false,
             Self::Hash(fields) => fields.is_empty(),
+            Self::Set(members) => members.is_empty(),
         }
     }
 
@@ -83,6 +94,15 @@ impl Content {
                 }
                 Ok(Some(Self::Hash(fields)))
             }
+            Some(b"set") => {
+                let reply = client.command(&[&b"SMEMBERS"[..], key])?;
+                let all = list(&reply)?;
+                let members: BTreeSet<_> = all.iter().cloned().collect();
+                if members.len() < all.len() {
+                    return Err(nonsense(&reply));
+                }
+                Ok(Some(Self::Set(members)))
+            }
             _ => Err(Error::Protocol(format!("a value of the type {kind:?}"))),
         }
     }
@@ -108,6 +128,14 @@ impl Change {
             ("hash", 70..85) => Self::HIncrBy(number(rng), *rng.pick(&[1, -1, 1_000_003])),
             ("hash", 85..95) => Self::HGet(name(rng)),
             ("hash", _) => Self::HLen,
+            // of numbers alone a set is kept in another way
+            ("set", 0..10) => {
+                Self::SAdd((0..rng.between(1, 12)).map(|_| rng.below(NAMES).to_string().into()).collect())
+            }
+            ("set", 10..55) => Self::SAdd(names(rng, 30)),
+            ("set", 55..85) => Self::SRem(names(rng, 12)),
+            ("set", 85..98) => Self::SIsMember(name(rng)),
+            ("set", _) => Self::SPop,
             _ => unreachable!("there is no kind {kind}"),
         }
     }
@@ -126,6 +154,10 @@ impl Change {
             Self::HIncrBy(field, by) => with("HINCRBY", &[field.clone(), by.to_string().into_bytes()]),
             Self::HGet(field) => with("HGET", std::slice::from_ref(field)),
             Self::HLen => command("HLEN"),
+            Self::SAdd(members) => with("SADD", members),
+            Self::SRem(members) => with("SREM", members),
+            Self::SIsMember(member) => with("SISMEMBER", std::slice::from_ref(member)),
+            Self::SPop => with("SPOP", &[b"1000000".to_vec()]),
         }
     }
 
@@ -143,6 +175,7 @@ impl Change {
             Self::HSet(_) | Self::HDel(_) | Self::HIncrBy(..) | Self::HGet(_) | Self::HLen => {
                 Content::Hash(BTreeMap::new())
             }
+            Self::SAdd(_) | Self::SRem(_) | Self::SIsMember(_) | Self::SPop => Content::Set(BTreeSet::new()),
         };
         match (self, content.get_or_insert(made)) {
             (Self::HSet(pairs), Content::Hash(fields)) => {
@@ -160,6 +193,14 @@ impl Change {
             }
             (Self::HGet(field), Content::Hash(fields)) => optional(fields.get(field)),
             (Self::HLen, Content::Hash(fields)) => int(fields.len()),
+            (Self::SAdd(names), Content::Set(members)) => {
+                int(names.iter().filter(|name| members.insert((*name).clone())).count())
+            }
+            (Self::SRem(names), Content::Set(members)) => {
+                int(names.iter().filter(|name| members.remove(*name)).count())
+            }
+            (Self::SIsMember(name), Content::Set(members)) => int(usize::from(members.contains(name))),
+            (Self::SPop, Content::Set(members)) => Expected::Members(std::mem::take(members)),
             _ => Expected::Error,
         }
     }
@@ -179,6 +220,17 @@ mod tests {
         assert_eq!(Change::HDel(vec![field("b"), field("a")]).apply(&mut content), int(1));
         assert_eq!(content, None);
         assert_eq!(Change::HLen.apply(&mut content), int(0));
+        assert_eq!(content, None);
+    }
+
+    #[test]
+    fn what_is_popped_is_all_in_any_order() {
+        let mut content = None;
+        let [a, b] = ["a", "b"].map(|name| name.as_bytes().to_vec());
+        assert_eq!(Change::SAdd(vec![a.clone(), b.clone(), a.clone()]).apply(&mut content), int(2));
+        let popped = Change::SPop.apply(&mut content);
+        let reply = |members: [&Bytes; 2]| Value::Array(members.map(|member| Value::Bulk(member.clone())).to_vec());
+        assert!(popped.allows(&reply([&b, &a])) && !popped.allows(&reply([&b, &b])));
         assert_eq!(content, None);
     }
 

@@ -1,6 +1,6 @@
 //! What a key must be: the plain model of the commands that the workload uses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::collection::Content;
 use super::op::{Op, Ttl};
@@ -65,6 +65,8 @@ pub enum Expected {
     Error,
     /// It depends on whether a key has expired in between.
     Anything,
+    /// These strings, in any order.
+    Members(BTreeSet<Vec<u8>>),
     /// A list, each of them as it says.
     Each(Vec<Expected>),
 }
@@ -77,6 +79,12 @@ impl Expected {
             Self::Exactly(value) => value == reply,
             Self::Error => matches!(reply, Value::Error(_)),
             Self::Anything => !matches!(reply, Value::Error(_)),
+            Self::Members(members) => reply.items().is_some_and(|items| {
+                let found: BTreeSet<_> = items.iter().filter_map(Value::text).collect();
+                items.len() == members.len()
+                    && found.len() == members.len()
+                    && found.iter().all(|m| members.contains(*m))
+            }),
             Self::Each(each) => reply.items().is_some_and(|items| {
                 items.len() == each.len() && each.iter().zip(items).all(|(expected, item)| expected.allows(item))
             }),

@@ -4,6 +4,7 @@ use emberkv_log::disk::Disk;
 
 use super::read::is_before;
 use super::score::{mark, order_of, score_in};
+use crate::collections::Type;
 use crate::collections::draft::{Draft, Form};
 use crate::collections::elements::Elements;
 use crate::collections::pairs::{Pairs, push_pair};
@@ -15,10 +16,10 @@ use crate::stop::Stop;
 
 /// Puts a member where it belongs among pairs that it is not in.
 fn insert(pairs: &mut Vec<u8>, member: &[u8], element: &[u8]) {
-    let next = Pairs::plain(pairs).find(|pair| !is_before(pair, element));
+    let next = Pairs::new(Type::ZSet.plain(), pairs).find(|pair| !is_before(pair, element));
     let at = next.map_or(pairs.len(), |pair| pair.at);
     let mut new = Vec::with_capacity(member.len() + 20);
-    push_pair(&mut new, None, member, parts(element).0);
+    push_pair(&mut new, Type::ZSet.plain(), 0, member, parts(element).0);
     pairs.splice(at..at, new);
 }
 
@@ -48,10 +49,10 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn draft_score(&mut self, key: Key<'_>, draft: &mut Draft, member: &[u8]) -> Result<Option<f64>, Stop> {
         let score = |pairs: Pairs<'_>| pairs.of(member).map(|pair| score_in(pair.value));
         Ok(match &mut draft.form {
-            Form::Whole(pairs) => score(Pairs::plain(pairs)),
+            Form::Whole(pairs) => score(Pairs::new(Type::ZSet.plain(), pairs)),
             Form::Split { root, leaves, .. } => {
                 let number = root.leaf_of(self.element_hash(member));
-                score(Pairs::numbered(&self.draft_leaf(key, root.id, leaves, number)?.0))
+                score(Pairs::new(Type::ZSet.numbered(), &self.draft_leaf(key, root.id, leaves, number)?.0))
             }
         })
     }
@@ -100,7 +101,7 @@ impl<D: Disk> Partition<D> {
         }
         let was_there = match &mut draft.form {
             Form::Whole(pairs) => {
-                let range = Pairs::plain(pairs).of(member).map(|pair| pair.at..pair.at + pair.len);
+                let range = Pairs::new(Type::ZSet.plain(), pairs).of(member).map(|pair| pair.at..pair.at + pair.len);
                 range.map(|range| drop(pairs.drain(range))).is_some()
             }
             Form::Split { .. } => false,
@@ -129,7 +130,7 @@ impl<D: Disk> Partition<D> {
         }
         match &mut draft.form {
             Form::Whole(pairs) => {
-                let gone = Pairs::plain(pairs).skip(places.start as usize).take(len as usize);
+                let gone = Pairs::new(Type::ZSet.plain(), pairs).skip(places.start as usize).take(len as usize);
                 let range = gone.fold(None::<std::ops::Range<usize>>, |range, pair| {
                     let end = pair.at + pair.len;
                     Some(range.map_or(pair.at..end, |range| range.start..end))

@@ -2,8 +2,4 @@
 
 mod random;
 mod read;
-mod scan;
 mod write;
-
-pub(super) use random::Drawing;
-pub(super) use read::direct;

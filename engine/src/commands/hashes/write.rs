@@ -20,7 +20,7 @@ impl<D: Disk> Partition<D> {
             return Err(Stop::Error(arity_error(request.id.command().name).into()));
         }
         let key = self.key(request.db, request.args.at(1));
-        let found = self.lookup_hash(key)?.live();
+        let found = self.lookup_of(Type::Hash, key)?.live();
         let limits = self.limits.compact_hash;
         if let Some(root) = found.and_then(|found| self.root(found)) {
             self.bring_elements(key, root, pairs.iter().step_by(2))?;
@@ -46,7 +46,7 @@ impl<D: Disk> Partition<D> {
     pub(in crate::commands) fn hsetnx(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let (field, value) = (request.args.at(2), request.args.at(3));
         let key = self.key(request.db, request.args.at(1));
-        let found = self.lookup_hash(key)?.live();
+        let found = self.lookup_of(Type::Hash, key)?.live();
         let is_there = match found {
             Some(found) => self.element(key, found, field, |value| value.is_some())?,
             None => false,
@@ -69,30 +69,10 @@ impl<D: Disk> Partition<D> {
         self.commit(key, draft, Purpose::Grow)
     }
 
-    pub(in crate::commands) fn hdel(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let key = self.key(request.db, request.args.at(1));
-        let Some(found) = self.lookup_hash(key)?.live() else {
-            reply.integer(0);
-            return Ok(());
-        };
-        if let Some(root) = self.root(found) {
-            self.bring_elements(key, root, request.args.from(2).iter())?;
-        }
-        let mut draft = self.draft(Type::Hash, Some(found));
-        let mut deleted = 0;
-        for field in request.args.from(2).iter() {
-            deleted += i64::from(self.draft_remove(key, &mut draft, field)?);
-        }
-        // what stays is written anew: also while memory is short
-        self.commit(key, draft, Purpose::Keep)?;
-        reply.integer(deleted);
-        Ok(())
-    }
-
     pub(in crate::commands) fn hincrby(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let by = format::parse_integer(request.args.at(3)).ok_or(Stop::NOT_AN_INTEGER)?;
         let (key, field) = (self.key(request.db, request.args.at(1)), request.args.at(2));
-        let old = match self.lookup_hash(key)?.live() {
+        let old = match self.lookup_of(Type::Hash, key)?.live() {
             Some(found) => self.element(key, found, field, |value| value.map(canonical_int))?,
             None => None,
         };
@@ -113,7 +93,7 @@ impl<D: Disk> Partition<D> {
             return Err(Stop::error("ERR value is NaN or Infinity"));
         }
         let (key, field) = (self.key(request.db, request.args.at(1)), request.args.at(2));
-        let old = match self.lookup_hash(key)?.live() {
+        let old = match self.lookup_of(Type::Hash, key)?.live() {
             Some(found) => self.element(key, found, field, |value| value.map(Operand::parse))?,
             None => None,
         };

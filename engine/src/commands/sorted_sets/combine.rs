@@ -60,7 +60,7 @@ fn or_zero(score: f64) -> f64 {
 
 /// A command of those, as far as it says which its keys are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Combination<'a> {
+pub(crate) struct SortedCombination<'a> {
     id: CommandId,
     /// Where the result is put.
     pub to: Option<&'a [u8]>,
@@ -89,11 +89,12 @@ fn members(input: Option<&Held>) -> Result<Members<'_>, Stop> {
     let whole = Whole::read(image);
     match whole.head.kind {
         Type::ZSet => Ok(whole.pairs().map(|pair| (pair.field, score_in(pair.value))).collect()),
+        Type::Set => Ok(whole.pairs().map(|pair| (pair.field, 1.0)).collect()),
         _ => Err(WRONG_TYPE),
     }
 }
 
-impl<'a> Combination<'a> {
+impl<'a> SortedCombination<'a> {
     /// Reads a command up to its last key.
     ///
     /// # Errors
@@ -223,7 +224,7 @@ impl<'a> Combination<'a> {
 impl<D: Disk> Partition<D> {
     /// ZUNION, ZINTER, ZDIFF, ZUNIONSTORE, ZINTERSTORE, ZDIFFSTORE, ZINTERCARD.
     pub(in crate::commands) fn zcombine(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let combination = Combination::parse(request.id, request.args)?;
+        let combination = SortedCombination::parse(request.id, request.args)?;
         let to = combination.to.map(|to| self.key(request.db, to));
         let keys: Vec<_> = combination.keys.iter().map(|key| self.key(request.db, key)).collect();
         // a lookup that removes an expired key moves others in the index: removals first, then the reads

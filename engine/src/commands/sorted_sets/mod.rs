@@ -22,7 +22,7 @@ use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::transact::Strings;
 
-pub(crate) use combine::Combination;
+pub(crate) use combine::SortedCombination;
 pub(crate) use pop::MultiPop;
 pub(crate) use range::check_range;
 pub(super) use read::direct;
@@ -66,7 +66,7 @@ impl Image {
     }
 
     pub fn push(&mut self, member: &[u8], score: f64) {
-        push_pair(&mut self.pairs, None, member, &order_of(score).to_be_bytes());
+        push_pair(&mut self.pairs, Type::ZSet.plain(), 0, member, &order_of(score).to_be_bytes());
         self.head.count += 1;
         if member.len() as u64 > self.limits.value || self.head.count > self.limits.entries {
             self.head.encoding = Encoding::Hashtable;

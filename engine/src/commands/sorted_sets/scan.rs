@@ -4,7 +4,7 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::{Reply, format};
 
 use super::numbers::seventeen_digits;
-use crate::collections::{Encoding, score_in};
+use crate::collections::{Encoding, Type, score_in};
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -13,7 +13,7 @@ impl<D: Disk> Partition<D> {
     pub(in crate::commands) fn zscan(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let cursor = Self::parse_scan(request)?;
         let (key, found) = self.read_sorted(request, 1)?;
-        let (next, pairs) = self.scan_pairs(request, key, found, cursor)?;
+        let (next, pairs) = self.scan_pairs(request, Type::ZSet, key, found, cursor)?;
         // redis keeps the text of a score in a listpack, and writes that of others in another way than elsewhere
         let is_small = found.and_then(|found| self.head(found)).is_some_and(|head| head.encoding == Encoding::Listpack);
         reply.array(2);

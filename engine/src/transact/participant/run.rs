@@ -153,6 +153,15 @@ impl<D: Disk> Partition<D> {
                 let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
                 self.selected(request).map(Answer::Held).or_else(refused)
             }
+            Step::Image { db, key, kinds } => {
+                let key = self.key(self.physical(*db), key);
+                let images = self.images(&[key], kinds);
+                images.map(|mut images| Answer::Image(images.pop().flatten())).or_else(refused)
+            }
+            Step::Member { db, key, member, change } => {
+                let there = self.member_step(self.physical(*db), key, member, *change);
+                there.map(Answer::Member).or_else(refused)
+            }
             Step::Place { grows: true, .. } if self.spill.is_full => refused(Stop::OUT_OF_MEMORY),
             Step::Place { db, key, held, .. } => {
                 let key = self.key(self.physical(*db), key);

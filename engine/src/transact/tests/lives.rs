@@ -105,13 +105,40 @@ fn list_line(choices: &mut Choices, n: u64, heavy: bool) -> String {
     }
 }
 
+/// Mostly one of those that are sets.
+fn set_key(choices: &mut Choices) -> String {
+    if choices.one_in(8) { key(choices) } else { format!("s{}", choices.below(4)) }
+}
+
+/// A command on a set, or on several; large ones are split. What is said of their elements has an order here.
+fn set_line(choices: &mut Choices) -> String {
+    let key = set_key(choices);
+    let many = if choices.one_in(4) { 5 + choices.below(60) } else { 1 + choices.below(3) };
+    let (of, integers) = (if key.ends_with(['1', '3']) { 150 } else { 8 }, key.ends_with(['0', '1']));
+    let members = (0..many).map(|_| choices.below(of));
+    let members: Vec<_> = members.map(|m| if integers { m.to_string() } else { format!("member{m}") }).collect();
+    match choices.below(16) {
+        0..6 => format!("SADD {key} {}", members.join(" ")),
+        6..8 => format!("SREM {key} {}", members.join(" ")),
+        8 => format!("SMISMEMBER {key} {}", members.join(" ")),
+        9..12 => format!("SMOVE {key} {} {}", set_key(choices), members[0]),
+        12..14 => {
+            let name = ["SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"][choices.below(3) as usize];
+            format!("{name} {} {key} {}", set_key(choices), set_key(choices))
+        }
+        14 => format!("SINTERCARD 2 {key} {}", set_key(choices)),
+        _ => format!("SCARD {key}"),
+    }
+}
+
 /// One of those that go by what they find under several keys, or in two databases.
 fn several(choices: &mut Choices) -> String {
     let (a, b) = (key(choices), key(choices));
     let (a, b) = match choices.below(6) {
         0 => (hash_key(choices), hash_key(choices)),
         1 => (list_key(choices), list_key(choices)),
-        2 => (sorted_key(choices), sorted_key(choices)),
+        2 => (set_key(choices), set_key(choices)),
+        3 => (sorted_key(choices), sorted_key(choices)),
         _ => (a, b),
     };
     let db = choices.below(2);
@@ -144,8 +171,12 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
         return script(choices, n, heavy);
     }
     if choices.one_in(4) {
-        let line = [hash_line, list_line, sorted_line][choices.below(3) as usize];
-        return words(&line(choices, n, heavy));
+        return words(&match choices.below(4) {
+            0 => hash_line(choices, n, heavy),
+            1 => list_line(choices, n, heavy),
+            2 => sorted_line(choices, n, heavy),
+            _ => set_line(choices),
+        });
     }
     let line = match choices.below(100) {
         0..25 => format!("MSET {}", pairs(choices)),
@@ -176,10 +207,11 @@ fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     let mut all = words("multi");
     for i in 0..1 + choices.below(5) {
         let unique = n * 100 + i;
-        let line = match choices.below(35) {
+        let line = match choices.below(38) {
             24..29 => hash_line(choices, unique, heavy),
-            32.. => list_line(choices, unique, heavy),
-            29 => format!("DEL {} {}", hash_key(choices), sorted_key(choices)),
+            32..35 => list_line(choices, unique, heavy),
+            35.. => set_line(choices),
+            29 => format!("DEL {} {} {}", hash_key(choices), set_key(choices), sorted_key(choices)),
             30 | 31 => sorted_line(choices, unique, heavy),
             0..4 => format!("SET {} {}", key(choices), value(choices, unique, heavy)),
             4..7 => format!("APPEND {} {unique}", key(choices)),

@@ -152,9 +152,6 @@ pub(super) static BLOCKS: &[Block] = &[
         "emberkv chooses the encoding of collections itself",
         &[
             row("list-compress-depth", Runtime, Int(0, I32), "0"),
-            row("set-max-intset-entries", Runtime, Unsigned, "512"),
-            row("set-max-listpack-entries", Runtime, Unsigned, "128"),
-            row("set-max-listpack-value", Runtime, Unsigned, "64"),
             row("hll-sparse-max-bytes", Runtime, ANY_SIZE, "3000"),
             row("stream-node-max-bytes", Runtime, ANY_SIZE, "4096"),
             row("stream-node-max-entries", Runtime, Int(0, I64), "100"),

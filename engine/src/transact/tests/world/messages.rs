@@ -265,6 +265,6 @@ fn is_broken(message: &ToCoordinator) -> bool {
     ran.answers.iter().any(|answer| match answer {
         Answer::Reply(bytes) => bytes.starts_with(b"-MISCONF"),
         Answer::Error(text) => text.starts_with("MISCONF"),
-        Answer::Vote(_) | Answer::Held(_) | Answer::List(_) => false,
+        Answer::Vote(_) | Answer::Held(_) | Answer::Image(_) | Answer::Member(_) | Answer::List(_) => false,
     })
 }

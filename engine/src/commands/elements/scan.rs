@@ -1,11 +1,10 @@
-//! HSCAN. Its cursor is a place in the order of hashes, their lowest bit first: a leaf holds a range of it however many leaves there are, so a
-//! field that is there all the time is shown, whatever comes and goes meanwhile.
+//! HSCAN and SSCAN. A cursor is a place in the order of hashes, their lowest bit first: a leaf holds a range of it however many leaves there are, so
+//! what is there all the time is shown, whatever comes and goes meanwhile.
 
 use emberkv_log::disk::Disk;
-use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format, glob};
 
-use crate::collections::{Encoding, Root, bits_of};
+use crate::collections::{Encoding, Root, Type, bits_of};
 use crate::group::Request;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -22,8 +21,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, is_hash: bool) -> Result<Self, Stop> {
-        let mut options = Self { pattern: None, count: 10, values: true };
+    fn parse(args: Args<'a>, kind: Type) -> Result<Self, Stop> {
+        let mut options = Self { pattern: None, count: 10, values: kind != Type::Set };
         let mut rest = args.iter();
         while let Some(name) = rest.next() {
             let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
@@ -33,7 +32,7 @@ impl<'a> Options<'a> {
             } else if is(b"MATCH") && rest.len() > 0 {
                 options.pattern = rest.next().filter(|pattern| *pattern != b"*");
             } else if is(b"NOVALUES") {
-                if !is_hash {
+                if kind != Type::Hash {
                     return Err(Stop::error("ERR NOVALUES option can only be used in HSCAN"));
                 }
                 options.values = false;
@@ -68,14 +67,20 @@ fn step(root: Root, place: u64) -> (u32, u64) {
 }
 
 impl<D: Disk> Partition<D> {
-    pub(in crate::commands) fn hscan(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    /// Shows some elements of a collection of this type.
+    pub(in crate::commands) fn element_scan(
+        &mut self,
+        request: Request<'_>,
+        kind: Type,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
         let cursor = Self::parse_scan(request)?;
-        let (key, found) = self.read_hash(request)?;
-        let (next, pairs) = self.scan_pairs(request, key, found, cursor)?;
+        let (key, found) = self.read_collection(request, kind)?;
+        let (next, shown) = self.scan_pairs(request, kind, key, found, cursor)?;
         reply.array(2);
         reply.bulk_integer(next as i64);
-        reply.array(pairs.len());
-        pairs.iter().for_each(|text| reply.bulk(text));
+        reply.array(shown.len());
+        shown.iter().for_each(|text| reply.bulk(text));
         Ok(())
     }
 
@@ -88,13 +93,14 @@ impl<D: Disk> Partition<D> {
     pub(in crate::commands) fn scan_pairs(
         &mut self,
         request: Request<'_>,
+        kind: Type,
         key: Key<'_>,
         found: Option<Found>,
         cursor: u64,
     ) -> Result<(u64, Strings), Stop> {
         let mut pairs = Strings::default();
         let Some(found) = found else { return Ok((0, pairs)) };
-        let options = Options::parse(request.args.from(3), request.id == CommandId::Hscan)?;
+        let options = Options::parse(request.args.from(3), kind)?;
         let Some(root) = self.root(found).filter(|root| root.head.encoding == Encoding::Hashtable) else {
             // what redis keeps in one piece it shows in one, whatever the cursor
             self.each_pair(key, found, |pair| options.take(pair.field, pair.value, &mut pairs))?;
@@ -121,7 +127,7 @@ impl<D: Disk> Partition<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collections::{Head, Type};
+    use crate::collections::Head;
 
     fn root(leaves: u32) -> Root {
         let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1 };
