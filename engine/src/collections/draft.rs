@@ -195,7 +195,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn draft_sort(&mut self, key: Key<'_>, draft: &mut Draft) -> Result<usize, Stop> {
         let (all, layout) = match &mut draft.form {
             Form::Whole(pairs) => (std::mem::take(pairs), draft.head.kind.plain()),
-            Form::Split { root, old, leaves } => {
+            Form::Split { root, old, leaves, .. } => {
                 if old.is_some() {
                     self.bring_leaves(key, *root)?;
                 }
