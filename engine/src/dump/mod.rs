@@ -111,6 +111,8 @@ pub(crate) fn dump_elements<E>(
     let mut payload = vec![match kind {
         Type::List => LIST,
         Type::Set => SET,
+        // its scores are no strings: see `dump_sorted_set`
+        Type::ZSet => SORTED_SET,
         Type::Hash => HASH,
     }];
     write_len(count as usize, &mut payload);
