@@ -50,6 +50,7 @@
 
 mod args;
 mod cell;
+mod collections;
 mod disturb;
 mod error;
 mod fixed;
@@ -112,6 +113,9 @@ fn bench(args: &Args) -> Result<(), BenchError> {
     }
     if args.hit_ratio {
         return finish(args, (hit_ratio::run(&bench)?, String::new()));
+    }
+    if args.collections {
+        return finish(args, (collections::run(&bench)?, String::new()));
     }
     if !args.disturb.is_empty() {
         return finish(args, disturb::run(&mut bench)?);

@@ -43,6 +43,7 @@ fn the_page_has_the_sums_over_all_cores() {
     assert_eq!(get(port, "/health"), ("HTTP/1.1 200 OK".into(), "ok\n".into()));
     assert_eq!(get(port, "/ready"), ("HTTP/1.1 200 OK".into(), "ready\n".into()));
     assert_eq!(get(port, "/nosuch").0, "HTTP/1.1 404 Not Found");
+    must(&mut clients[0], "SAVE");
     let (status, page) = get(port, "/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(sample(&page, "emberkv_command_seconds_count{command=\"set\"}"), 100.0);
@@ -53,6 +54,8 @@ fn the_page_has_the_sums_over_all_cores() {
     let of_core = |core: u8| sample(&page, &format!("emberkv_core_command_seconds_count{{core=\"{core}\"}}"));
     assert!(of_core(0) + of_core(1) >= 201.0);
     assert!(sample(&page, "emberkv_memory_bytes{kind=\"clients\"}") > 0.0);
+    assert!(sample(&page, "emberkv_checkpoint_age_seconds{partition=\"1\"}") >= 0.0);
+    assert_eq!(sample(&page, "emberkv_checkpoint_missing_changes"), 0.0);
     let connections = |core: u8| sample(&page, &format!("emberkv_connections{{core=\"{core}\"}}"));
     assert!(connections(0) + connections(1) >= 2.0);
     // every line is a comment or a sample of a metric that was announced

@@ -110,3 +110,49 @@ fn redis_pys_listeners_on_two_cores() {
         assert!(said.ends_with("done\n"), "{said}");
     });
 }
+
+/// Also with synced writes, where what is told waits for the disk.
+#[test]
+fn what_becomes_of_keys_is_told_on_all_cores_in_order() {
+    for policy in ["everysec", "always"] {
+        on_two_cores("pubsub-events", &["--notify-keyspace-events", "EA", "--appendfsync", policy], |server| {
+            let mut listeners: Vec<Client> = (0..4).map(|_| listener(server, "PSUBSCRIBE __keyevent@*")).collect();
+            let mut writers: Vec<Client> = (0..4).map(|_| server.connect().unwrap()).collect();
+            for i in 0..20 {
+                for (number, writer) in writers.iter_mut().enumerate() {
+                    let key = |what: &str| format!("{number}:{what}:{i}");
+                    must(writer, &format!("SET {} 1", key("a")));
+                    must(writer, &format!("MSET {} 1 {} 2 {} 3", key("b"), key("c"), key("d")));
+                    must(writer, "MULTI");
+                    must(writer, &format!("INCR {}", key("a")));
+                    must(writer, &format!("APPEND {} x", key("b")));
+                    must(writer, "EXEC");
+                    must(writer, &format!("RENAME {} {}", key("c"), key("e")));
+                    must(writer, &format!("DEL {} {} {}", key("a"), key("b"), key("d")));
+                    must(writer, &format!("PEXPIRE {} 1", key("e")));
+                }
+            }
+            for client in &mut listeners {
+                let mut seen: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+                let mut ended = 0;
+                while ended < 80 {
+                    let message = words(client.read().unwrap());
+                    let (event, key) = (message[2].trim_start_matches("__keyevent@0__:"), &message[3]);
+                    ended += usize::from(event == "expired");
+                    seen.entry(key.clone()).or_default().push(event.to_owned());
+                }
+                assert_eq!(seen.len(), 4 * 20 * 5);
+                for (key, events) in seen {
+                    let wanted: &[&str] = match key.split(':').nth(1).unwrap() {
+                        "a" => &["set", "incrby", "del"],
+                        "b" => &["set", "append", "del"],
+                        "c" => &["set", "rename_from"],
+                        "d" => &["set", "del"],
+                        _ => &["rename_to", "expire", "expired"],
+                    };
+                    assert_eq!(events, wanted, "{key}");
+                }
+            }
+        });
+    }
+}

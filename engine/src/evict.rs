@@ -16,6 +16,7 @@ use emberkv_resp::schema::{CommandId, Flags};
 
 use crate::compact::Slice;
 use crate::databases::RESERVED;
+use crate::events::Cause;
 use crate::history::History;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -171,8 +172,8 @@ impl<D: Disk> Partition<D> {
     }
 
     /// TOUCH, which is noted whoever says it.
-    pub(crate) fn count_touch(&mut self, lookup: Lookup) {
-        self.count_look(lookup);
+    pub(crate) fn count_touch(&mut self, key: Key<'_>, lookup: Lookup) {
+        self.count_look(key, lookup);
         if let Some(found) = lookup.live() {
             self.note_visit(found.slot);
         }
@@ -317,11 +318,17 @@ impl<D: Disk> Partition<D> {
         let tombstone = key.bytes.len() as u64 + 12;
         self.log.reserve(tombstone, Purpose::Shrink).map_err(Slice::refused)?;
         let depends = self.depends;
+        self.events.cause = self.cause_of_eviction(found.expires_at_ms);
         self.delete(key, found);
         self.depends = depends; // it is no command's effect
         self.count_evicted(found.expires_at_ms);
         failpoint::pass(Point::EvictTombstone);
         Ok(())
+    }
+
+    /// Of what has expired already it is not said that it had to give way.
+    fn cause_of_eviction(&self, expires_at_ms: Option<u64>) -> Cause {
+        if expires_at_ms.is_some_and(|ms| ms <= self.now_ms) { Cause::Expiry } else { Cause::Eviction }
     }
 
     fn count_evicted(&mut self, expires_at_ms: Option<u64>) {
@@ -353,8 +360,10 @@ impl<D: Disk> Partition<D> {
             let record = self.log.table().record(address);
             let (db, expires_at_ms) = (record.db(), record.expires_at_ms());
             let found = Found::of(slot, address, &record);
-            if !self.watchers.is_empty() {
-                self.watchers.touch(self.databases.logical(db), record.key());
+            if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
+                let key = record.key().to_vec();
+                self.events.cause = self.cause_of_eviction(expires_at_ms);
+                self.note_gone(Key { db, bytes: &key, fingerprint });
             }
             self.drop_entry(db, found);
             self.count_evicted(expires_at_ms);

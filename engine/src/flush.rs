@@ -36,6 +36,7 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn flush(&mut self, db: Option<DbId>) -> Result<(), Stop> {
         if let Some(overlay) = &mut self.overlay {
             overlay.flush(db);
+            self.invalidate_all();
             return Ok(());
         }
         let floor = self.floor(db);
@@ -67,6 +68,7 @@ impl<D: Disk> Partition<D> {
     /// If the system has no memory for an empty index.
     pub(crate) fn apply_floor(&mut self, db: Option<DbId>, address: Address) {
         self.touch_watched(db);
+        self.invalidate_all();
         self.saver.flushed();
         let position = self.log.table().position(address);
         if let Some(db) = db {

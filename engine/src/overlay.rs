@@ -12,6 +12,7 @@ use emberkv_resp::glob;
 
 use crate::collections::{LeafName, Root};
 use crate::databases::{Databases, RESERVED};
+use crate::events::{Cause, Told};
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -39,6 +40,8 @@ pub(crate) struct Overlay {
     flushed_all: bool,
     /// Which database is which, if that has changed.
     pub databases: Option<Databases>,
+    /// What is told of keys when it counts.
+    pub told: Told,
 }
 
 impl Overlay {
@@ -235,6 +238,8 @@ impl<D: Disk> Partition<D> {
 
     /// Carries effects out as ordinary changes, all into one frame. Room for them was reserved.
     pub(crate) fn apply(&mut self, overlay: &Overlay, effects: &Effects) {
+        self.events.cause = Cause::Known;
+        self.tell(&overlay.told);
         for entry in effects.entries(overlay) {
             match entry {
                 Entry::Floor { db } => {

@@ -12,6 +12,7 @@ use crate::collections::{Compact, CompactSet, ListFill, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
 use crate::databases::Databases;
+use crate::events::Events;
 use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
@@ -23,6 +24,7 @@ use crate::replay::Replay;
 use crate::serve::Served;
 use crate::spill::Spill;
 use crate::stats::{DbStats, Stats};
+use crate::tracking::Tracking;
 use crate::transact::Transactions;
 use crate::waiters::Waiters;
 use crate::watch::Watchers;
@@ -107,6 +109,8 @@ pub struct Partition<D: Disk> {
     /// While commands of a transaction are executed: what they have changed so far.
     pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) watchers: Watchers,
+    pub(crate) events: Events,
+    pub(crate) tracking: Tracking,
     /// Clients that wait for elements, and the replies of those that have got one.
     pub(crate) waiters: Waiters,
     pub(crate) served: Vec<Served>,

@@ -162,6 +162,8 @@ impl Replay {
             random: log.dataset() | 1,
             overlay: None,
             watchers: crate::watch::Watchers::default(),
+            events: crate::events::Events::default(),
+            tracking: crate::tracking::Tracking::default(),
             waiters: crate::waiters::Waiters::default(),
             served: Vec::new(),
             compaction: Compaction::new(log.tail(), self.now_ms),

@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use emberkv_log::DbId;
 use emberkv_log::disk::Disk;
 
-use crate::lookup::Key;
 use crate::partition::Partition;
 
 /// What a connection watches for. Whoever has it dropped, the owners forget it in time.
@@ -86,14 +85,6 @@ impl Watchers {
 }
 
 impl<D: Disk> Partition<D> {
-    /// A key is changed.
-    #[inline]
-    pub(crate) fn touch(&mut self, key: Key<'_>) {
-        if !self.watchers.is_empty() {
-            self.watchers.touch(self.databases.logical(key.db), key.bytes);
-        }
-    }
-
     /// One database is emptied, or all: keys that exist are changed by that, others are not.
     pub(crate) fn touch_watched(&mut self, db: Option<DbId>) {
         if self.watchers.is_empty() {

@@ -6,6 +6,8 @@ use emberkv_log::failpoint::{self, Point};
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, Appended, DbId, Entry, Large, Packed, Piece, Purpose, Value, canonical_int};
 
+use crate::collections::type_name;
+use crate::events::Cause;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -118,12 +120,22 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn put(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>, old: Lookup) {
-        if let Some(overlay) = &mut self.overlay {
-            return overlay.put(key, value, expires_at_ms);
+        if self.overlay.is_some() {
+            return self.put_over(key, value, expires_at_ms, old);
         }
         let new = self.append_put(key.db, key.bytes, value, expires_at_ms);
         self.wait_for_write();
         self.refer(key, new.address, expires_at_ms, old);
+    }
+
+    /// The same, while a transaction is executed.
+    fn put_over(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>, old: Lookup) {
+        if self.events.is_on | self.tracking.is_on {
+            self.note_event_of_put(key, type_name(value), expires_at_ms, old);
+        }
+        if let Some(overlay) = &mut self.overlay {
+            overlay.put(key, value, expires_at_ms);
+        }
     }
 
     /// Appends a put, packed if its value is long enough for that. Space was reserved, as if it were not.
@@ -159,7 +171,9 @@ impl<D: Disk> Partition<D> {
     /// If the index needs memory and there is none: the log is ahead of it then, and the truth.
     #[inline]
     pub(crate) fn refer(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
-        self.touch(key);
+        if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
+            self.note_put(key, address, expires_at_ms, old);
+        }
         self.note_for_waiters(key.db, key.bytes);
         self.saver.changed();
         if let Lookup::Live(found) | Lookup::Stale(found) = old
@@ -226,6 +240,9 @@ impl<D: Disk> Partition<D> {
 
     /// Deletes a key: a tombstone, and no entry any more. Space was reserved.
     pub(crate) fn delete(&mut self, key: Key<'_>, found: Found) {
+        if self.overlay.is_some() {
+            self.note_event_of_gone(key);
+        }
         if let Some(overlay) = &mut self.overlay {
             return overlay.delete(key);
         }
@@ -247,11 +264,13 @@ impl<D: Disk> Partition<D> {
 
     /// Takes a key's entry out of the index. Its record lies above the floor.
     pub(crate) fn unlink(&mut self, key: Key<'_>, found: Found) {
-        self.touch(key);
+        if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
+            self.note_gone(key);
+        }
         self.drop_entry(key.db, found);
     }
 
-    /// The same, when whoever watches the key knows.
+    /// The same, when whoever asks what becomes of the key knows.
     pub(crate) fn drop_entry(&mut self, db: DbId, found: Found) {
         if found.is_root() {
             self.root_goes(found.address, None);
@@ -279,7 +298,9 @@ impl<D: Disk> Partition<D> {
         if self.reserve_delete(std::iter::once(key.bytes)).is_err() {
             return false;
         }
+        let cause = std::mem::replace(&mut self.events.cause, Cause::Expiry);
         self.delete(key, found);
+        self.events.cause = cause;
         failpoint::pass(Point::ExpireAppended);
         self.stats.expired += 1;
         true

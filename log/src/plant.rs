@@ -170,6 +170,8 @@ plants! {
     X8Names,
     /// FLUSHALL leaves databases swapped.
     X8Flush,
+    /// Whoever will keep what it reads is noted when its command comes, before the keys are its.
+    N1Reader,
     /// Records of one change of a collection may be in two frames.
     O1,
     /// A root is not written when the number of elements has changed.

@@ -24,6 +24,7 @@ use crate::commands::{allowed_clients, sync_policy, users_at_start};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
 use crate::core::budget;
 use crate::core::cron::Cron;
+use crate::core::events::Untold;
 use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
 use crate::core::table::Connections;
 use crate::core::{
@@ -344,6 +345,9 @@ impl Seed {
             saves: Saves::default(),
             migrations: 0,
             expires_actively: true,
+            untold: Untold::default(),
+            tells_misses: false,
+            trackers: Vec::new(),
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),

@@ -15,6 +15,7 @@ use super::root::{Head, Root, Whole, partner_of_last};
 use super::sets::int_of;
 use super::tree::{NODE, TreeDraft};
 use super::{Compact, Encoding, LEAF_BYTES, Type, WHOLE_AGAIN_BYTES, WHOLE_BYTES};
+use crate::events::{Cause, EventClass};
 use crate::held::Held;
 use crate::lookup::{Found, Key, TextBuf};
 use crate::partition::Partition;
@@ -282,9 +283,10 @@ impl<D: Disk> Partition<D> {
         }
         // a tombstone has at most 12 bytes beside its key
         let more = rest.as_ref().map_or(first.bytes.len() as u64 + 12, |rest| rest.size(first));
+        let comes = if grown.changes > 0 { Cause::Named(EventClass::Set, "sadd") } else { Cause::Known };
         let writes = self.draft_writes(second, grown)?;
         self.reserve_writes(second, &writes, more, purpose)?;
-        self.write_all(second, &writes);
+        self.name_event(EventClass::Set, "srem");
         match rest {
             Some(rest) => self.write_all(first, &rest),
             None => {
@@ -293,6 +295,8 @@ impl<D: Disk> Partition<D> {
                 }
             }
         }
+        self.events.cause = comes;
+        self.write_all(second, &writes);
         Ok(())
     }
 

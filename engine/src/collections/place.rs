@@ -175,7 +175,9 @@ impl<D: Disk> Partition<D> {
                 if let Some(found) = self.peek(key).live() {
                     self.visit(found.slot);
                 }
-                self.touch(key);
+                if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
+                    self.note_changed(key);
+                }
             }
         }
     }

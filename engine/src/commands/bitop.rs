@@ -114,7 +114,7 @@ impl<D: Disk> Partition<D> {
         self.lookup(to)?;
         for key in &keys {
             let lookup = self.lookup_string(*key)?;
-            self.count_read(lookup);
+            self.count_read(*key, lookup);
         }
         let mut buffers: Vec<_> = keys.iter().map(|_| TextBuf::default()).collect();
         let texts = keys.iter().zip(&mut buffers).map(|(key, buffer)| match self.peek(*key).live() {

@@ -133,7 +133,7 @@ impl<D: Disk> Partition<D> {
         let offset = self.bit_offset(request.args)?;
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_string(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let mut buf = TextBuf::default();
         let byte = lookup.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
         reply.integer(i64::from(byte.unwrap_or(0) >> (7 - offset % 8) & 1));
@@ -147,7 +147,7 @@ impl<D: Disk> Partition<D> {
         let range = Range::parse(request.args.from(2), false)?;
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_string(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let mut buf = TextBuf::default();
         let text = lookup.live().map_or(&[][..], |found| self.text(found, &mut buf));
         let bits = range.of(text.len()).filter(|_| !range.is_backwards());
@@ -163,7 +163,7 @@ impl<D: Disk> Partition<D> {
         let range = Range::parse(request.args.from(3), true)?;
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_string(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let Some(found) = lookup.live() else {
             // as if it were all zeros, without an end
             reply.integer(if wanted { -1 } else { 0 });
@@ -185,11 +185,14 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let old = self.lookup_string(key)?;
         if !may_write {
-            self.count_read(old);
+            self.count_read(key, old);
         }
         let mut buf = TextBuf::default();
         let text = old.live().map_or(&[][..], |found| self.text(found, &mut buf));
         let done = super::bitfield::run(&operations, text);
+        if may_write && done.written.is_none() && old.live().is_none() {
+            self.note_miss(key); // it only reads
+        }
         if let Some((offset, bytes)) = done.written {
             self.overwrite(key, old, offset, &bytes)?;
         }

@@ -7,6 +7,7 @@ use emberkv_resp::{Args, Output, OwnedArgs, Reply};
 
 use crate::collections::{End, Type, WRONG_TYPE};
 use crate::commands::{Moving, PopOfMany};
+use crate::events::Cause;
 use crate::group::Request;
 use crate::long_double::Operand;
 use crate::partition::Partition;
@@ -158,6 +159,7 @@ impl<D: Disk> Partition<D> {
     /// Takes from the first of those keys that are here and exist. Returns whether there was one, and a reply is written.
     pub(crate) fn pop_first(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<bool, Stop> {
         let wish = Wish::parse(request.id, request.args, self.now_ms)?;
+        self.events.cause = Cause::Command(request.id);
         for bytes in wish.keys.iter() {
             if partition_of(bytes, self.partitions) != self.id() {
                 continue; // its owner looks at it

@@ -102,7 +102,11 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn ttl(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let expiry = self.lookup(key)?.live().map(|found| found.expires_at_ms);
+        let lookup = self.lookup(key)?;
+        if lookup.live().is_none() {
+            self.note_miss(key);
+        }
+        let expiry = lookup.live().map(|found| found.expires_at_ms);
         reply.integer(time_answer(request.id, expiry, self.now_ms));
         Ok(())
     }

@@ -48,8 +48,8 @@ impl<D: Disk> Partition<D> {
             let key = self.key(request.db, bytes);
             let lookup = self.lookup(key)?;
             match request.id {
-                CommandId::Touch => self.count_touch(lookup),
-                _ => self.count_look(lookup),
+                CommandId::Touch => self.count_touch(key, lookup),
+                _ => self.count_look(key, lookup),
             }
             found += i64::from(lookup.live().is_some());
         }
@@ -60,6 +60,9 @@ impl<D: Disk> Partition<D> {
     pub(super) fn type_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let found = self.lookup(key)?.live();
+        if found.is_none() {
+            self.note_miss(key);
+        }
         reply.simple(found.map_or("none", |found| type_name(self.value(found))));
         Ok(())
     }

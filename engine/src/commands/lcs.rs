@@ -3,9 +3,8 @@
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
-use crate::collections::WRONG_TYPE;
 use crate::group::Request;
-use crate::lookup::TextBuf;
+use crate::lookup::{Found, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -158,17 +157,17 @@ impl Lcs {
 /// What LCS says of another kind of value.
 pub(crate) const NOT_STRINGS: &str = "ERR The specified keys must contain string values";
 
-fn not_strings(stop: Stop) -> Stop {
-    if stop == WRONG_TYPE { Stop::error(NOT_STRINGS) } else { stop }
-}
-
 impl<D: Disk> Partition<D> {
     pub(super) fn lcs(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let options = Lcs::parse(request.args)?;
         let keys = [1, 2].map(|i| self.key(request.db, request.args.at(i)));
         for key in keys {
-            let lookup = self.lookup_string(key).map_err(not_strings)?;
-            self.count_read(lookup);
+            // the second is asked for whatever the first one is
+            let lookup = self.lookup(key)?;
+            self.count_read(key, lookup);
+        }
+        if keys.iter().any(|key| self.peek(*key).live().is_some_and(Found::is_collection)) {
+            return Err(Stop::error(NOT_STRINGS));
         }
         let mut buffers = [TextBuf::default(), TextBuf::default()];
         let [first, second] = &mut buffers;

@@ -29,6 +29,7 @@ use emberkv_resp::schema::CommandId;
 pub(crate) use scan::{BegunWalk, Walk};
 
 use crate::collections::Type;
+use crate::events::Cause;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -84,6 +85,7 @@ impl<D: Disk> Partition<D> {
             self.bring_for(request)?;
         }
         self.whose = request.whose;
+        self.events.cause = Cause::Command(request.id);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn object(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(2));
         let lookup = self.lookup(key)?;
-        self.count_look(lookup);
+        self.count_unsaid(lookup);
         let Some(found) = lookup.live() else {
             reply.null();
             return Ok(());

@@ -122,7 +122,11 @@ impl<D: Disk> Partition<D> {
         let options = CopyOptions::parse(request.args, self.logical(request.db), self.limits.databases)?;
         let to_db = self.physical(options.db);
         let (from, to) = (self.key(request.db, request.args.at(1)), self.key(to_db, request.args.at(2)));
-        let copies = self.lookup(from)?.live().is_some() && (self.lookup(to)?.live().is_none() || options.replace);
+        let is_there = self.lookup(from)?.live().is_some();
+        if !is_there {
+            self.note_miss(from);
+        }
+        let copies = is_there && (self.lookup(to)?.live().is_none() || options.replace);
         if copies {
             self.duplicate(from, to)?;
         }

@@ -63,7 +63,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn dump_command(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         match lookup.live() {
             Some(found) => reply.bulk(&self.payload(key, found)?),
             None => reply.null(),

@@ -3,6 +3,7 @@
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
+use crate::events::Cause;
 use crate::group::Request;
 use crate::lookup::{Lookup, TextBuf};
 use crate::partition::Partition;
@@ -140,6 +141,7 @@ impl<D: Disk> Partition<D> {
             return Err(Stop::OUT_OF_MEMORY); // whatever its options would do
         }
         let options = parse(request.args.from(3), Allowed::Set)?;
+        self.events.keeps_expiry = options.expiry == Expiry::Keep;
         let at = match options.expiry {
             Expiry::At(timing, number) => Some(timing.future(number, self.now_ms, "set")?),
             Expiry::None | Expiry::Keep | Expiry::Persist => None,
@@ -175,7 +177,7 @@ impl<D: Disk> Partition<D> {
             _ => reply.null(),
         }
         if options.get {
-            self.count_read(old);
+            self.count_read(key, old);
         }
         if wanted {
             self.put_or_expire(key, value, expires_at_ms, old, ahead);
@@ -210,7 +212,7 @@ impl<D: Disk> Partition<D> {
         let value = stored(request.args.at(2));
         let old = self.lookup_string(key)?;
         let ahead = self.reserve_put(key, value, None, None)?;
-        self.reply_optional(old, reply)?;
+        self.reply_optional(key, old, reply)?;
         self.put_reserved(key, value, None, old, ahead);
         Ok(())
     }
@@ -221,7 +223,7 @@ impl<D: Disk> Partition<D> {
         if old.live().is_some() {
             self.reserve_delete(std::iter::once(key.bytes))?;
         }
-        self.reply_optional(old, reply)?;
+        self.reply_optional(key, old, reply)?;
         if let Some(found) = old.live() {
             self.delete(key, found);
         }
@@ -250,7 +252,7 @@ impl<D: Disk> Partition<D> {
         let key = self.key(request.db, request.args.at(1));
         let old = self.lookup_string(key)?;
         let Some(found) = old.live() else {
-            return self.reply_optional(old, reply);
+            return self.reply_optional(key, old, reply);
         };
         let new_expiry = match options.expiry {
             Expiry::At(timing, number) => Some(Some(timing.future(number, self.now_ms, "getex")?)),
@@ -258,10 +260,10 @@ impl<D: Disk> Partition<D> {
             Expiry::None | Expiry::Keep | Expiry::Persist => None,
         };
         let Some(expires_at_ms) = new_expiry else {
-            return self.reply_optional(old, reply);
+            return self.reply_optional(key, old, reply);
         };
         let ahead = self.reserve_again(key, found, expires_at_ms)?;
-        self.reply_optional(old, reply)?;
+        self.reply_optional(key, old, reply)?;
         self.put_again(key, found, expires_at_ms, ahead);
         Ok(())
     }
@@ -275,6 +277,10 @@ impl<D: Disk> Partition<D> {
         old: Lookup,
         ahead: Option<emberkv_log::Appended>,
     ) {
+        let is_past = expires_at_ms.is_some_and(|ms| ms <= self.now_ms);
+        if is_past && self.events.is_on && self.note_set_expired(key, expires_at_ms, old) {
+            self.events.cause = Cause::Known;
+        }
         match (expires_at_ms, old.live()) {
             (Some(ms), Some(found)) if ms <= self.now_ms => self.delete(key, found),
             (Some(ms), None) if ms <= self.now_ms => {}

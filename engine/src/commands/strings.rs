@@ -66,8 +66,8 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// If it is no string: nothing is written.
     #[inline]
-    pub(super) fn reply_optional(&mut self, lookup: Lookup, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        self.count_read(lookup);
+    pub(super) fn reply_optional(&mut self, key: Key<'_>, lookup: Lookup, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        self.count_read(key, lookup);
         match lookup.live() {
             Some(found) => self.reply_value(found, reply)?,
             None => reply.null(),
@@ -76,8 +76,8 @@ impl<D: Disk> Partition<D> {
     }
 
     #[inline]
-    pub(crate) fn count_read(&mut self, lookup: Lookup) {
-        self.count_look(lookup);
+    pub(crate) fn count_read(&mut self, key: Key<'_>, lookup: Lookup) {
+        self.count_look(key, lookup);
         if let Some(found) = lookup.live() {
             self.visit(found.slot);
         }
@@ -85,7 +85,16 @@ impl<D: Disk> Partition<D> {
 
     /// The same for commands that ask about a key and not for its value: no policy is to spare it for that.
     #[inline]
-    pub(crate) fn count_look(&mut self, lookup: Lookup) {
+    pub(crate) fn count_look(&mut self, key: Key<'_>, lookup: Lookup) {
+        self.count_unsaid(lookup);
+        if lookup.live().is_none() && self.events.is_on {
+            self.note_miss(key);
+        }
+    }
+
+    /// The same for those of whose misses nobody is told.
+    #[inline]
+    pub(crate) fn count_unsaid(&mut self, lookup: Lookup) {
         if lookup.live().is_some() {
             self.stats.hits += 1;
         } else {
@@ -97,7 +106,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn get(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup(key)?;
-        self.reply_optional(lookup, reply)
+        self.reply_optional(key, lookup, reply)
     }
 
     pub(super) fn mget(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -115,7 +124,7 @@ impl<D: Disk> Partition<D> {
         reply.array(lookups.len());
         for (key, _) in lookups {
             let lookup = self.peek(key);
-            if self.reply_optional(lookup, reply).is_err() {
+            if self.reply_optional(key, lookup, reply).is_err() {
                 reply.null(); // it is no string
             }
         }
@@ -169,7 +178,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn strlen(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_string(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let len = lookup.live().map_or(0, |found| self.text_len(found));
         reply.integer(len as i64);
         Ok(())
@@ -236,7 +245,7 @@ impl<D: Disk> Partition<D> {
         let range = Range::parse(request.args)?;
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_string(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         let Some(found) = lookup.live() else {
             reply.bulk(b"");
             return Ok(());

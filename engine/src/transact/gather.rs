@@ -44,7 +44,7 @@ impl<D: Disk> Partition<D> {
         // a lookup that removes an expired key moves others in the index: removals first, then the reads
         for key in keys {
             let lookup = self.lookup(*key)?;
-            self.count_read(lookup);
+            self.count_read(*key, lookup);
             let is_another = |found| self.head(found).is_none_or(|head| !kinds.contains(&head.kind));
             if lookup.live().is_some_and(is_another) {
                 return Err(WRONG_TYPE);

@@ -42,7 +42,7 @@ pub(crate) use plan::ScanPlace;
 pub use plan::{Extent, Plan, Route, route};
 pub use reply::Outcome;
 pub use script::{Line, Watched};
-pub use share::{Action, Answer, Change, Member, Ran, Run, Seen, Share, Step, Strings, Values, Vote};
+pub use share::{Action, Answer, Change, Member, Ran, Run, Seen, Share, Step, Strings, Task, Values, Vote};
 
 /// Names a coordinator: the core that it is on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -71,7 +71,7 @@ pub enum ToOwner {
         /// The transaction.
         ticket: TxId,
         /// The steps.
-        steps: Vec<Step>,
+        steps: Vec<Task>,
     },
     /// Append the part.
     Write {

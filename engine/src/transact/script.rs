@@ -19,13 +19,14 @@ use emberkv_resp::{Args, Output, OwnedArgs, Protocol, Reply};
 
 use super::plan::{Extent, Merge, Plan, Route, route};
 use super::reply::Outcome;
-use super::share::{Action, Answer, Run, Share, Step};
+use super::share::{Action, Answer, Run, Share, Step, Task};
 use super::staged::Staged;
 use crate::commands::Wish;
 use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
 use crate::names::names;
 use crate::stop::Stop;
+use crate::tracking::Reader;
 use crate::waiting::Waiting;
 use crate::watch::Watch;
 
@@ -94,7 +95,7 @@ enum End {
 impl Script {
     /// A step for the owner of a partition; its answer is this share of the line's.
     fn ask(&mut self, steps: &mut Steps, partition: PartitionId, line: usize, share: usize, step: Step) {
-        steps.entry(partition).or_default().push(step);
+        steps.entry(partition).or_default().push(Task { id: self.lines[line].id, step });
         self.asked.entry(partition).or_default().push(Ask { line, share });
     }
 
@@ -218,7 +219,7 @@ impl Script {
 }
 
 /// What each owner has to do next.
-pub(crate) type Steps = BTreeMap<PartitionId, Vec<Step>>;
+pub(crate) type Steps = BTreeMap<PartitionId, Vec<Task>>;
 
 impl Plan {
     /// A plan for commands that are executed together, if none of the watched keys has changed.
@@ -227,7 +228,7 @@ impl Plan {
     }
 
     /// A plan for one command, whose second stage depends on its first.
-    pub(super) fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
+    pub fn single(line: Line, protocol: Protocol, extent: Extent) -> Self {
         Self::of_lines(vec![line], None, protocol, extent, None, true)
     }
 
@@ -271,6 +272,7 @@ impl Plan {
             watched: Vec::new(),
             watch: None,
             alone: false,
+            reader: None,
         };
         // behind a SWAPDB a key may be of any database that it names
         let swaps = lines.iter().filter(|line| line.id == CommandId::Swapdb);
@@ -324,6 +326,17 @@ impl Plan {
         let shares =
             runs.into_iter().map(|(partition, run)| (partition, Share { db, action: Action::Run(Box::new(run)) }));
         Self { shares: shares.collect(), merge: Merge::Script, script: Some(script), untouched: false }
+    }
+
+    /// The same; somebody is going to keep what it reads.
+    #[must_use]
+    pub fn for_reader(mut self, reader: Reader) -> Self {
+        for (_, share) in &mut self.shares {
+            if let Action::Run(run) = &mut share.action {
+                run.reader = Some(reader);
+            }
+        }
+        self
     }
 
     /// A plan for watching keys from now on.

@@ -10,6 +10,7 @@ use emberkv_resp::{OwnedArgs, Protocol, Reply};
 use crate::collections::{End, Type, WRONG_TYPE};
 use crate::held::Held;
 use crate::stop::Stop;
+use crate::tracking::Reader;
 use crate::waiting::Waiting;
 use crate::watch::Watch;
 
@@ -114,7 +115,7 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
     /// What is to be done first; more may follow, see [`super::ToOwner::Run`].
-    pub steps: Vec<Step>,
+    pub steps: Vec<Task>,
     /// How the replies are written.
     pub protocol: Protocol,
     /// The keys that it may touch.
@@ -127,6 +128,17 @@ pub struct Run {
     pub watch: Option<Watch>,
     /// Whether no other partition has a share.
     pub alone: bool,
+    /// Who is going to keep what it reads.
+    pub reader: Option<Reader>,
+}
+
+/// A step, and whose it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Task {
+    /// The command.
+    pub id: CommandId,
+    /// What is to be done for it.
+    pub step: Step,
 }
 
 /// What a script has to do in one partition.

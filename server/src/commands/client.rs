@@ -36,6 +36,9 @@ impl Connection {
             (self.monitors, 'O'),
             (self.listening.is_some(), 'P'),
             (self.blocked.is_some(), 'b'),
+            (self.tracking.is_some(), 't'),
+            (self.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),
+            (self.tracking.as_ref().is_some_and(|tracking| tracking.broadcasts()), 'B'),
             (self.is_unix, 'U'),
             (self.no_evict, 'e'),
             (self.no_touch, 'T'),
@@ -69,7 +72,11 @@ impl Connection {
             .as_bytes(),
         );
         line.extend_from_slice(&self.user.name);
-        line.extend_from_slice(format!(" redir=-1 resp={} lib-name=", self.protocol.version()).as_bytes());
+        let redirect = self
+            .tracking
+            .as_ref()
+            .map_or(-1, |tracking| tracking.redirect.as_ref().map_or(0, |redirect| redirect.client as i64));
+        line.extend_from_slice(format!(" redir={redirect} resp={} lib-name=", self.protocol.version()).as_bytes());
         line.extend_from_slice(&self.library);
         line.extend_from_slice(b" lib-ver=");
         line.extend_from_slice(&self.library_version);

@@ -150,6 +150,7 @@ impl Shard {
     pub(super) fn reset(&mut self, conn: ConnId) -> Outcome {
         self.unsubscribe_all(conn);
         self.end_monitor(conn);
+        self.set_tracking(conn, None);
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.db = DbId(0);
             connection.protocol = Protocol::Resp2;

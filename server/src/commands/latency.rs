@@ -61,7 +61,7 @@ impl Shard {
             }
             AboutLatency::Histogram(ids) => {
                 let is_asked = |(id, _): &(CommandId, Row)| ids.as_ref().is_none_or(|ids| ids.contains(id));
-                Told::Times(self.meter.rows().into_iter().filter(is_asked).collect())
+                Told::Times(self.meter.rows(true).into_iter().filter(is_asked).collect())
             }
             _ => Told::Latency(Box::new(self.meter.latency.clone())),
         }

@@ -13,16 +13,18 @@ mod monitor;
 mod pubsub;
 mod reply;
 mod slowlog;
+mod tracking;
 
 pub(crate) use acl::users_at_start;
 pub(crate) use client::Clients;
 pub(crate) use config::{allowed_clients, sync_policy};
 pub(crate) use debug::{NOT_ALLOWED, reply_object};
-pub(crate) use info::{Snapshot, metrics_text};
+pub(crate) use info::{Snapshot, metrics_text, shows_times};
 pub(crate) use kill::{Killed, reply_killed};
 pub(crate) use latency::AboutLatency;
 pub(crate) use pubsub::{AboutChannels, reply_channels, reply_published};
 pub(crate) use slowlog::AboutSlowLog;
+pub(crate) use tracking::NO_CLIENT;
 
 use std::sync::atomic::Ordering;
 
@@ -81,11 +83,9 @@ impl Shard {
             }
             CommandId::Bgsave => self.bgsave(conn, args),
             CommandId::ClientGetname => self.client_getname(conn),
-            CommandId::ClientGetredir => {
-                // nothing is tracked, so nothing is redirected
-                self.with_reply(conn, |reply| reply.integer(-1));
-                Ok(())
-            }
+            CommandId::ClientCaching => self.client_caching(conn, args),
+            CommandId::ClientGetredir => self.client_getredir(conn),
+            CommandId::ClientTracking => self.client_tracking(conn, args),
             CommandId::ClientKill => self.client_kill(conn, args),
             CommandId::ClientNoEvict => self.client_no_evict(conn, args),
             CommandId::ClientNoTouch => self.client_no_touch(conn, args),

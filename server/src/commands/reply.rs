@@ -1,4 +1,4 @@
-//! CLIENT REPLY, PAUSE, UNPAUSE, UNBLOCK, NO-TOUCH, TRACKINGINFO.
+//! CLIENT REPLY, PAUSE, UNPAUSE, UNBLOCK, NO-TOUCH.
 
 use emberkv_resp::{Args, format};
 
@@ -71,21 +71,6 @@ impl Shard {
             connection.no_touch = is_on;
         }
         self.with_reply(conn, |reply| reply.ok());
-        Ok(())
-    }
-
-    /// CLIENT TRACKINGINFO: nothing is tracked.
-    pub(super) fn client_trackinginfo(&mut self, conn: ConnId) -> Outcome {
-        self.with_reply(conn, |reply| {
-            reply.map(3);
-            reply.bulk(b"flags");
-            reply.set(1);
-            reply.bulk(b"off");
-            reply.bulk(b"redirect");
-            reply.integer(-1);
-            reply.bulk(b"prefixes");
-            reply.array(0);
-        });
         Ok(())
     }
 }

@@ -24,7 +24,8 @@ pub use load::{LoadError, Loaded, Loader, Place, Warning, load};
 pub use table::{Config, Field};
 pub use values::{
     AclChannels, AppendFsync, AuthClients, BindAddress, BindHost, CertificateUser, EvictionPolicy, Guard, IoDriver,
-    LogFormat, LogLevel, OutputLimit, OutputLimits, Protocols, Reason, Renames, SavePoint, Secret, UserLine,
+    KeyspaceEvents, LogFormat, LogLevel, OutputLimit, OutputLimits, Protocols, Reason, Renames, SavePoint, Secret,
+    UserLine,
 };
 
 pub(crate) use rewrite::rewrite;

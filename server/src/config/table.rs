@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use super::foreign::Given;
 use super::values::{
     ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, AclChannels, Addresses, AppendFsync, AuthClients, BindAddress,
-    BufferLimits, CERTIFICATE_USER, CertificateUser, Codec, CpuList, EVICTION_POLICY, EvictionPolicy, Folder, GIB,
-    GUARD, Guard, IO_DRIVER, IoDriver, LOG_FORMAT, LOG_LEVEL, LogFormat, LogLevel, MIB, Memory, Number, Octal,
-    OptionalPath, OutputLimits, Password, ProtocolNames, Protocols, Put, Reason, RenameLines, Renames, SaveLine,
-    SavePoint, Secret, UserLine, UserLines, YesNo, every_address, stock_save_points,
+    BufferLimits, CERTIFICATE_USER, CertificateUser, Codec, CpuList, EVICTION_POLICY, EventClasses, EvictionPolicy,
+    Folder, GIB, GUARD, Guard, IO_DRIVER, IoDriver, KeyspaceEvents, LOG_FORMAT, LOG_LEVEL, LogFormat, LogLevel, MIB,
+    Memory, Number, Octal, OptionalPath, OutputLimits, Password, ProtocolNames, Protocols, Put, Reason, RenameLines,
+    Renames, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo, every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -271,6 +271,12 @@ directives! {
             "milliseconds from which on LATENCY has a sample of a command, 0 for none";
         LatencyTracking latency_tracking: bool = true, "latency-tracking", Runtime, YesNo,
             "keep a histogram of each command's times, for LATENCY HISTOGRAM and INFO latencystats";
+        NotifyKeyspaceEvents notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::default(),
+            "notify-keyspace-events", Runtime, EventClasses,
+            "which events of keys are published, by redis's letters";
+        TrackingTableMaxKeys tracking_table_max_keys: i64 = 1_000_000, "tracking-table-max-keys", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "keys whose readers are remembered for client-side caching, 0 for no limit";
         Hz hz: u32 = 10, "hz", Runtime, Number::<u32>::new(0, INT).clamped(1, 500),
             "how often a second timeouts and other background work are looked at";
     }

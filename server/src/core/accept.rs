@@ -118,6 +118,7 @@ impl Shard {
     pub fn forget(&mut self, conn: ConnId) {
         self.unsubscribe_all(conn);
         self.end_monitor(conn);
+        self.set_tracking(conn, None);
         self.leave_block(conn);
         if self.connections.remove(conn).is_some() {
             self.peers.remove_client(self.me);

@@ -14,6 +14,7 @@ use crate::core::look::Silence;
 use crate::core::multi::{Multi, Watching};
 use crate::core::pieces::Pieces;
 use crate::core::subscriptions::Listening;
+use crate::core::tracking::Tracking;
 use crate::tls::Tls;
 
 /// Why a connection is not served for the moment. What it has sent stays in its query buffer.
@@ -90,6 +91,8 @@ pub(crate) struct Connection {
     pub no_touch: bool,
     /// It is shown what all clients ask for.
     pub monitors: bool,
+    /// It keeps what it reads, and hears of what changes. To be changed by [`Shard::set_tracking`](crate::core::shard::Shard::set_tracking) alone.
+    pub tracking: Option<Box<Tracking>>,
     /// Which replies it does not want. To be changed by [`Connection::set_silence`] alone.
     pub silence: Silence,
     /// What it listens to.
@@ -127,6 +130,8 @@ pub(crate) struct Connection {
     pub watching: Option<Box<Watching>>,
     /// What EXEC has begun.
     pub executing: Option<Box<Multi>>,
+    /// What is no reply and has come meanwhile: EXEC's is not to be torn apart.
+    pub aside: Output,
     /// By which this core knows its command that may wait.
     pub blocked: Option<u64>,
     /// The run that the next of those may join.
@@ -169,6 +174,7 @@ impl Connection {
             no_evict: false,
             no_touch: false,
             monitors: false,
+            tracking: None,
             silence: Silence::No,
             listening: None,
             only_listens: false,
@@ -190,6 +196,7 @@ impl Connection {
             multi: None,
             watching: None,
             executing: None,
+            aside: Output::new(),
             blocked: None,
             open: None,
             ready: Output::new(),
@@ -224,7 +231,7 @@ impl Connection {
     pub fn settle_access(&mut self, users: &Users, looks: bool) {
         self.access = if !self.authenticated && !users.default().is_open() {
             Access::None
-        } else if self.user.is_unrestricted() && !looks && self.silence != Silence::Next {
+        } else if self.user.is_unrestricted() && !looks && self.silence != Silence::Next && self.tracking.is_none() {
             Access::Full
         } else {
             Access::Checked

@@ -56,6 +56,7 @@ impl Cron {
             for own in shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
                 own.partition.log_mut().tick();
             }
+            shard.settle_tracking();
             shard.check_save_points();
             shard.close_idle(driver);
             shard.check_output_limits();

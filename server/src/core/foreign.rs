@@ -91,8 +91,9 @@ impl Shard {
         let is_away = connection.away.requests > 0;
         #[cfg(feature = "sim")]
         let is_away = is_away && !emberkv_log::plant::is(emberkv_log::plant::Plant::D1);
-        // (what its client reads is not noted: the owner knows how)
-        if is_away || connection.no_touch || !PartitionReader::answers(request) {
+        // (what its client reads is not noted: the owner knows how; of a miss the owner tells; and what is kept is read under its lock, N1)
+        let owner_knows = connection.no_touch || self.tells_misses || connection.tracking.is_some();
+        if is_away || owner_knows || !PartitionReader::answers(request) {
             return false;
         }
         if std::mem::take(&mut self.has_written) {

@@ -9,14 +9,15 @@ use emberkv_resp::{Output, OwnedArgs, Protocol, Reply};
 
 use crate::acl::Users;
 use crate::commands::{
-    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, Snapshot, reply_channels, reply_killed, reply_object,
-    reply_published,
+    AboutChannels, AboutLatency, AboutSlowLog, Clients, Killed, NO_CLIENT, Snapshot, reply_channels, reply_killed,
+    reply_object, reply_published, shows_times,
 };
 use crate::config::Config;
 use crate::core::look::Pause;
 use crate::core::message::{CoreId, Message};
 use crate::core::shard::Shard;
 use crate::core::subscriptions::Kind;
+use crate::core::tracking::Place;
 use crate::driver::ConnId;
 use crate::meter::{Event, Latency, Row, Slow};
 
@@ -75,6 +76,8 @@ pub(crate) enum Question {
     Object { db: DbId, args: OwnedArgs },
     /// DEBUG SET-ACTIVE-EXPIRE.
     ActiveExpire(bool),
+    /// CLIENT TRACKING ON; where the connection is that is told in place of the one that asks.
+    Track { redirect: Option<u64> },
 }
 
 /// What a core answers.
@@ -102,6 +105,8 @@ pub(crate) enum Told {
     Saves(Result<(), &'static str>),
     /// What there is to say of a key, if there is one, or why that can't be said.
     Object(Result<Option<String>, &'static str>),
+    /// Where a connection is, if it is here.
+    Found(Option<Place>),
     Done,
 }
 
@@ -145,6 +150,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(conn) else { return };
             let (protocol, mut output) = (connection.protocol, std::mem::take(&mut connection.output));
             let own = self.tell(&question);
+            self.tracks(conn, &question, std::slice::from_ref(&own));
             self.reply_gathered(protocol, &question, vec![own], &mut output);
             if let Some(connection) = self.connections.get_mut(conn) {
                 output.append(&mut connection.output);
@@ -205,7 +211,8 @@ impl Shard {
 
     fn tell(&mut self, question: &Question) -> Told {
         match question {
-            Question::Info(_) | Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot())),
+            Question::MemoryStats | Question::MemoryDoctor => Told::Info(Box::new(self.snapshot(false))),
+            Question::Info(sections) => Told::Info(Box::new(self.snapshot(shows_times(sections)))),
             Question::Clients(clients) => Told::Clients(self.describe_clients(clients)),
             Question::Config { config, users, version, .. } => {
                 self.take_over(config, users, *version);
@@ -237,6 +244,10 @@ impl Shard {
                 self.expires_actively = *is_on;
                 Told::Done
             }
+            Question::Track { redirect } => {
+                self.settle_tracking();
+                Told::Found(redirect.and_then(|client| self.find_client(client)))
+            }
             Question::Purge => {
                 self.purge();
                 Told::Done
@@ -262,12 +273,27 @@ impl Shard {
         if !asks {
             return;
         }
+        self.tracks(open.conn, &open.question, &open.told);
         let mut output = Output::new();
         self.reply_gathered(open.protocol, &open.question, open.told, &mut output);
         if let Some(connection) = self.connections.get_mut(open.conn) {
             connection.pieces.answer(open.piece, output);
         }
         self.touch(open.conn);
+    }
+
+    fn find_client(&self, client: u64) -> Option<Place> {
+        let is = |conn: &ConnId| self.connections.get(*conn).is_some_and(|other| other.id == client);
+        self.connections.ids().into_iter().find(is).map(|conn| Place { core: self.me, conn, client })
+    }
+
+    /// All cores know that a connection tracks.
+    fn tracks(&mut self, conn: ConnId, question: &Question, told: &[Told]) {
+        let Question::Track { redirect: Some(_) } = question else { return };
+        match found(told) {
+            Some(place) => self.redirect(conn, place),
+            None => self.untry_tracking(conn),
+        }
     }
 
     fn reply_gathered(&self, protocol: Protocol, question: &Question, told: Vec<Told>, output: &mut Output) {
@@ -308,6 +334,10 @@ impl Shard {
             Question::MemoryStats => self.reply_memory_stats(&snapshots(told), &mut reply),
             Question::MemoryDoctor => reply.verbatim(*b"txt", self.doctor(&snapshots(told)).as_bytes()),
             Question::Object { .. } => reply_object(&told, &mut reply),
+            Question::Track { redirect } => match found(&told) {
+                None if redirect.is_some() => reply.error(NO_CLIENT),
+                _ => reply.ok(),
+            },
             Question::Unblock { .. } => {
                 let is_unblocked = told.iter().any(|told| matches!(told, Told::Unblocked(true)));
                 reply.integer(i64::from(is_unblocked));
@@ -326,6 +356,10 @@ impl Shard {
             | Question::Settle => reply.ok(),
         }
     }
+}
+
+fn found(told: &[Told]) -> Option<Place> {
+    told.iter().find_map(|told| if let Told::Found(place) = told { *place } else { None })
 }
 
 /// What all cores have told of themselves, by their numbers.

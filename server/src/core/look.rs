@@ -7,7 +7,7 @@ use emberkv_resp::schema::{Command, CommandId, Flags};
 use crate::core::connection::{Access, Connection, Fate, Stall};
 use crate::core::pieces::Spares;
 use crate::core::pipeline::{Next, Parsed};
-use crate::core::shard::Shard;
+use crate::core::shard::{Data, Shard};
 use crate::driver::ConnId;
 
 /// Which replies a connection gets.
@@ -64,6 +64,31 @@ impl Connection {
         }
     }
 
+    /// Writes what is no reply behind the replies to what was asked so far, those that have not come yet too.
+    pub fn write_aside(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Self)) {
+        if self.executing.is_some() {
+            let replies = std::mem::take(&mut self.output);
+            write(self);
+            let mut written = std::mem::replace(&mut self.output, replies);
+            self.aside.append(&mut written);
+            return;
+        }
+        self.drop_if_silent();
+        write(self);
+        if self.silence.is_on() {
+            let output = std::mem::replace(&mut self.output, spares.take());
+            self.pieces.stage(output, self.depends.take());
+        }
+    }
+
+    /// EXEC has ended: what has come meanwhile goes behind its reply.
+    pub fn end_executing(&mut self, spares: &mut Spares) {
+        if !self.aside.is_empty() {
+            let mut aside = std::mem::take(&mut self.aside);
+            self.write_aside(spares, |connection| connection.output.append(&mut aside));
+        }
+    }
+
     /// To be called between two commands.
     pub fn set_silence(&mut self, silence: Silence, spares: &mut Spares) {
         self.stage_output(spares);
@@ -107,6 +132,7 @@ impl Shard {
         let command = parsed.command.filter(|command| connection.may(command, args));
         let db = connection.db;
         let result = match command {
+            Some(command) if self.keeps(conn, command) => self.read_to_keep(conn, command, args),
             Some(_) => self.execute_permitted(conn, parsed, args),
             None => self.execute_slowly(conn, parsed, args).map(|()| Next::GoesOn),
         };
@@ -118,6 +144,13 @@ impl Shard {
             }
         }
         if let Some(connection) = self.connections.get_mut(conn) {
+            if let Some(tracking) = &mut connection.tracking
+                && connection.multi.is_none()
+                && is_done
+                && command.is_none_or(|command| !command.name.starts_with("client"))
+            {
+                tracking.caching = false; // it was of this one
+            }
             connection.settle_access(&self.users, self.looks);
         }
         if let Some(command) = command
@@ -127,6 +160,10 @@ impl Shard {
             self.show_to_monitors(conn, db, command, args);
         }
         result
+    }
+
+    fn keeps(&self, conn: ConnId, command: &Command) -> bool {
+        matches!(self.data, Data::Ready(_)) && self.connections.get(conn).is_some_and(|other| other.keeps(command))
     }
 
     /// Clients' commands wait from now on; what is longer or stricter already stays so.

@@ -20,6 +20,7 @@ use crate::core::migrate::Delivered;
 use crate::core::owned::Owned;
 use crate::core::parcel::Parcel;
 use crate::core::shard::Shutdown;
+use crate::core::tracking::Notice;
 use crate::housekeeping::Answer;
 
 /// Names a core: its place among all.
@@ -72,6 +73,10 @@ pub(crate) enum Message {
     Errand(Box<Done>),
     /// Whether commands are looked at may have changed.
     Settle,
+    /// What has become of a key, for those who listen.
+    Publish { channel: Bytes, message: Bytes },
+    /// What is not to be kept any longer.
+    Notices(Vec<Notice>),
     /// A line for those who monitor.
     Show(Bytes),
     /// From the first core: a checkpoint is due.

@@ -14,6 +14,7 @@ mod depends;
 pub(crate) mod direct;
 mod ending;
 mod errands;
+pub(crate) mod events;
 mod expected;
 mod foreign;
 mod gather;
@@ -39,6 +40,7 @@ mod several;
 pub(crate) mod shard;
 mod subscriptions;
 pub(crate) mod table;
+pub(crate) mod tracking;
 mod turn;
 mod visitors;
 

@@ -269,8 +269,16 @@ impl Shard {
             return Ok(());
         }
         let watch = watching.as_ref().map(|watching| (&watching.watch, &watching.keys[..]));
-        let plan = Plan::script(lines, watch, protocol, extent);
+        let mut plan = Plan::script(lines, watch, protocol, extent);
+        let me = self.me;
+        // what comes into force on the way is taken to be in force from the beginning: one that hears too much loses nothing
+        let begins =
+            |queued: &Queued| matches!(queued.command.id, CommandId::ClientCaching | CommandId::ClientTracking);
+        let begins = multi.lines.iter().any(begins);
         if let Some(connection) = self.connections.get_mut(conn) {
+            if begins || connection.tracking.as_ref().is_some_and(|tracking| tracking.keeps()) {
+                plan = plan.for_reader(connection.reader(me, conn));
+            }
             connection.executing = Some(multi);
         }
         self.meter.count(command.id);

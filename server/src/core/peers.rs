@@ -63,6 +63,9 @@ struct Peer {
     subscriptions: AtomicUsize,
     /// How many of its connections monitor.
     monitors: AtomicUsize,
+    /// How many keep what they read, and how many of them hear of other keys too.
+    trackers: AtomicUsize,
+    broadcasts: AtomicUsize,
 }
 
 impl Peers {
@@ -77,6 +80,8 @@ impl Peers {
             is_stuck: AtomicBool::new(false),
             subscriptions: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
+            trackers: AtomicUsize::new(0),
+            broadcasts: AtomicUsize::new(0),
         };
         Self {
             cores: wakers.into_iter().map(peer).collect(),
@@ -202,6 +207,33 @@ impl Peers {
 
     pub fn remove_client(&self, core: CoreId) {
         self.cores[core.index()].clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection of a core tracks from now on, or no more; and hears of keys that it has not read.
+    pub fn count_tracker(&self, core: CoreId, is: bool, was: bool, hears: bool, heard: bool) {
+        let peer = &self.cores[core.index()];
+        for (count, is, was) in [(&peer.trackers, is, was), (&peer.broadcasts, hears, heard)] {
+            match (is, was) {
+                (true, false) => count.fetch_add(1, Ordering::SeqCst),
+                (false, true) => count.fetch_sub(1, Ordering::SeqCst),
+                _ => continue,
+            };
+        }
+    }
+
+    /// Whether a connection of any core tracks.
+    pub fn has_trackers(&self) -> bool {
+        self.cores.iter().any(|peer| peer.trackers.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Whether a connection of any core hears of keys that it has not read.
+    pub fn has_broadcasts(&self) -> bool {
+        self.all().any(|core| self.broadcasts(core))
+    }
+
+    /// Whether one of this core does.
+    pub fn broadcasts(&self, core: CoreId) -> bool {
+        self.cores[core.index()].broadcasts.load(Ordering::SeqCst) > 0
     }
 
     /// Clients of all cores.

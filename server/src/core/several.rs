@@ -148,6 +148,9 @@ impl Shard {
         // owner in the order of tickets (X1). A panic on any thread ends the process, so the lock is never poisoned
         let turn = peers.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = owned.horizon.draw();
+        if let Some(tracking) = self.connections.get_mut(asks.conn).and_then(|other| other.tracking.as_mut()) {
+            tracking.remember(ticket);
+        }
         self.coordinator.begin(ticket, asks, plan, |partition, message| {
             stats.wakes += u64::from(calls.send(peers, map.owner(partition.0), Message::ToOwner(partition, message)));
         });
@@ -245,6 +248,9 @@ impl Shard {
                     let Some(connection) = self.connections.get_mut(conn) else { continue };
                     if let Some(multi) = connection.executing.take() {
                         self.executed(conn, piece, &multi, outcome);
+                        if let Some(connection) = self.connections.get_mut(conn) {
+                            connection.end_executing(&mut self.spares);
+                        }
                     } else {
                         let mut output = Output::new();
                         outcome.write(&mut Reply::new(&mut output, connection.protocol));

@@ -17,6 +17,7 @@ use crate::core::blocking::Blocks;
 use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
+use crate::core::events::Untold;
 use crate::core::gather::Gathers;
 use crate::core::look::Pause;
 use crate::core::message::{CoreId, Message};
@@ -140,6 +141,12 @@ pub(crate) struct Shard {
     pub migrations: usize,
     /// Whether what has expired is removed though nobody asks for it.
     pub expires_actively: bool,
+    /// What has become of keys, and is not published yet.
+    pub untold: Untold,
+    /// Whether somebody is told of reads of what is not there.
+    pub tells_misses: bool,
+    /// Connections that keep what they read.
+    pub trackers: Vec<ConnId>,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,
@@ -223,6 +230,10 @@ impl Shard {
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;
         let eviction = eviction_policy(self.config.maxmemory_policy);
+        let events = self.config.notify_keyspace_events;
+        let has_events = events.is_on();
+        self.tells_misses = has_events && events.contains(b'm');
+        self.settle_tracking();
         let (maxmemory, log_max_size) = (self.config.maxmemory, self.config.log_max_size);
         let spills = maxmemory > 0 && self.config.maxmemory_policy == EvictionPolicy::Spill;
         for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
@@ -235,6 +246,7 @@ impl Shard {
             let share = maxmemory / u64::from(own.partition.partitions());
             own.partition.set_memory_budget(spills.then_some(share));
             own.partition.set_checkpoint_interval(interval);
+            own.partition.set_events(has_events);
         }
     }
 

@@ -230,13 +230,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(conn).filter(|other| other.fate == Fate::Open) else {
                 continue;
             };
-            connection.drop_if_silent();
-            letter.write(connection);
-            if connection.silence.is_on() {
-                // a message is no reply
-                let output = std::mem::replace(&mut connection.output, self.spares.take());
-                connection.pieces.stage(output, connection.depends.take());
-            }
+            connection.write_aside(&mut self.spares, |connection| letter.write(connection));
             receivers += 1;
             self.touch(conn);
         }

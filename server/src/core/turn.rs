@@ -21,6 +21,7 @@ use crate::core::message::{CoreId, Message};
 use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
+use crate::core::subscriptions::Kind;
 use crate::driver::{ConnId, Driver, Event, Received, Wait};
 use crate::housekeeping::Housekeeping;
 
@@ -166,6 +167,8 @@ impl<D: Driver> Core<D> {
                 has_left || self.shard.away.held_until.is_some()
             };
             assert!(has_left, "a parcel stays behind");
+            self.shard.tell_events();
+            self.shard.tell_invalid();
             self.shard.hand_out_served();
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
@@ -189,7 +192,7 @@ impl<D: Driver> Core<D> {
     /// Takes what other threads have said.
     fn take_messages(&mut self) -> io::Result<Option<Ended>> {
         #[cfg(feature = "sim")]
-        if self.shard.up_ms % 5 > 0 && emberkv_log::plant::is(emberkv_log::plant::Plant::D8) {
+        if !self.shard.up_ms.is_multiple_of(5) && emberkv_log::plant::is(emberkv_log::plant::Plant::D8) {
             return Ok(None);
         }
         let mut messages = std::mem::take(&mut self.shard.messages);
@@ -212,10 +215,14 @@ impl<D: Driver> Core<D> {
                 Message::Sleep(time) => std::thread::sleep(time),
                 Message::Measure(asker) => {
                     // it may not wait any more
-                    let _ = asker.try_send(Box::new(self.shard.snapshot()));
+                    let _ = asker.try_send(Box::new(self.shard.snapshot(true)));
                 }
                 Message::Told { gather, told } => self.shard.told(gather, told),
                 Message::TakeOver { config, users, version } => self.shard.take_over(&config, &users, version),
+                Message::Publish { channel, message } => {
+                    self.shard.deliver(Kind::Channel, &channel, &message);
+                }
+                Message::Notices(notices) => self.shard.noticed(notices),
                 Message::Settle => self.shard.settle_all(),
                 Message::Show(line) => self.shard.show(&line),
                 Message::Errand(done) => self.shard.errand_done(*done),

@@ -186,11 +186,12 @@ impl Meter {
         self.rows[id as usize].failed += 1;
     }
 
-    /// The commands that were called, or were to be.
-    pub fn rows(&self) -> Vec<(CommandId, Row)> {
+    /// The commands that were called, or were to be; with their times if `with_times`: that is some kilobytes for each.
+    pub fn rows(&self, with_times: bool) -> Vec<(CommandId, Row)> {
         let known = all().iter().zip(&self.rows);
         let known = known.filter(|(_, row)| row.calls + row.rejected + row.failed > 0);
-        known.map(|(command, row)| (command.id, row.clone())).collect()
+        let copy = |row: &Row| Row { times: if with_times { row.times.clone() } else { None }, ..*row };
+        known.map(|(command, row)| (command.id, copy(row))).collect()
     }
 
     /// CONFIG RESETSTAT.
@@ -264,7 +265,7 @@ mod tests {
     }
 
     fn row(meter: &Meter, id: CommandId) -> Row {
-        meter.rows().into_iter().find(|(known, _)| *known == id).map(|(_, row)| row).unwrap_or_default()
+        meter.rows(true).into_iter().find(|(known, _)| *known == id).map(|(_, row)| row).unwrap_or_default()
     }
 
     #[test]
@@ -306,6 +307,6 @@ mod tests {
         assert_eq!((row(&meter, CommandId::Get).rejected, row(&meter, CommandId::Incr).failed), (1, 1));
         assert_eq!((meter.errors.total, meter.errors.by_code().len()), (3, 2));
         meter.reset();
-        assert!(meter.rows().is_empty() && meter.errors.total == 0);
+        assert!(meter.rows(true).is_empty() && meter.errors.total == 0);
     }
 }

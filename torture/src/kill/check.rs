@@ -175,20 +175,7 @@ fn told(op: &Op, number: usize) -> String {
 }
 
 fn show(value: &Content, expiry_ms: Option<i64>) -> String {
-    let shown = match value {
-        Content::Text(text) if text.len() > 60 => format!("\"{}...\" ({} bytes)", escape(&text[..60]), text.len()),
-        Content::Text(text) => format!("\"{}\"", escape(text)),
-        Content::Hash(fields) => {
-            let pairs = fields
-                .iter()
-                .map(|(field, value)| format!("{} {}", escape(field), escape(&value[..value.len().min(12)])));
-            format!("a hash of {} ({})", fields.len(), pairs.collect::<Vec<_>>().join(", "))
-        }
-        Content::Set(members) => {
-            let shown = members.iter().map(|member| escape(member));
-            format!("a set of {} ({})", members.len(), shown.collect::<Vec<_>>().join(", "))
-        }
-    };
+    let shown = value.show();
     match expiry_ms {
         Some(ms) => format!("{shown} until {ms}"),
         None => shown,

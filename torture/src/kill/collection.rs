@@ -1,13 +1,12 @@
-//! What the keys of the workload hold, and the commands on values that have elements.
+//! What the keys of the workload hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::Expected;
-use crate::rng::Rng;
-use crate::{Client, Error, Result, Value};
+use crate::value::escape;
+use crate::{Client, Error, Result};
 
 /// Some bytes.
-type Bytes = Vec<u8>;
+pub type Bytes = Vec<u8>;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,42 +17,10 @@ pub enum Content {
     Hash(BTreeMap<Bytes, Bytes>),
     /// A set.
     Set(BTreeSet<Bytes>),
-}
-
-/// The kinds of values that have elements; a key's name begins with its kind, though RENAME and COPY may bring another one there.
-pub const KINDS: [&str; 2] = ["hash", "set"];
-/// Other names for elements than these there are not: so commands meet, and a value is large at times and small at times.
-const NAMES: u64 = 300;
-
-/// A command on one key whose value has elements.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// HSET.
-    HSet(Vec<(Bytes, Bytes)>),
-    /// HDEL.
-    HDel(Vec<Bytes>),
-    /// HINCRBY.
-    HIncrBy(Bytes, i64),
-    /// HGET.
-    HGet(Bytes),
-    /// HLEN.
-    HLen,
-    /// SADD.
-    SAdd(Vec<Bytes>),
-    /// SREM.
-    SRem(Vec<Bytes>),
-    /// SISMEMBER.
-    SIsMember(Bytes),
-    /// SPOP of all that there are: which go is no matter of chance then.
-    SPop,
-}
-
-fn int(number: usize) -> Expected {
-    Expected::Exactly(Value::Integer(number as i64))
-}
-
-fn optional(bytes: Option<&Bytes>) -> Expected {
-    Expected::Exactly(bytes.map_or(Value::Null, |bytes| Value::Bulk(bytes.clone())))
+    /// A list.
+    List(Vec<Bytes>),
+    /// A sorted set, in its order.
+    Sorted(Vec<(i64, Bytes)>),
 }
 
 impl Content {
@@ -63,11 +30,15 @@ impl Content {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether it has no elements, so that it is not there; a string may be empty.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
         match self {
             Self::Text(_) => false,
             Self::Hash(fields) => fields.is_empty(),
             Self::Set(members) => members.is_empty(),
+            Self::List(elements) => elements.is_empty(),
+            Self::Sorted(members) => members.is_empty(),
         }
     }
 
@@ -77,167 +48,62 @@ impl Content {
     /// When the server does not answer, or answers nonsense.
     pub fn read(client: &mut Client, key: &[u8]) -> Result<Option<Self>> {
         let kind = client.command(&[&b"TYPE"[..], key])?;
-        let nonsense = |reply: &Value| Error::Protocol(format!("what is read of a {kind:?} was answered {reply:?}"));
-        let list = |reply: &Value| -> Result<Vec<Bytes>> {
-            let items = reply.items().ok_or_else(|| nonsense(reply))?;
-            items.iter().map(|item| item.text().map(<[u8]>::to_vec).ok_or_else(|| nonsense(reply))).collect()
+        let words: &[&[u8]] = match kind.text() {
+            Some(b"none") => return Ok(None),
+            Some(b"hash") => &[b"HGETALL", key],
+            Some(b"set") => &[b"SMEMBERS", key],
+            Some(b"list") => &[b"LRANGE", key, b"0", b"-1"],
+            Some(b"zset") => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
+            _ => return Err(Error::Protocol(format!("{} has the type {kind:?}", escape(key)))),
         };
-        match kind.text() {
-            Some(b"none") => Ok(None),
+        let reply = client.command(words)?;
+        let nonsense = || Error::Protocol(format!("what {} holds, a {kind:?}, was answered {reply:?}", escape(key)));
+        let items = reply.items().ok_or_else(nonsense)?.iter();
+        let all: Option<Vec<Bytes>> = items.map(|item| item.text().map(<[u8]>::to_vec)).collect();
+        let all = all.ok_or_else(nonsense)?;
+        let pairs = || all.as_chunks::<2>().0.iter().cloned();
+        let count = all.len();
+        let (content, is_whole) = match kind.text() {
             Some(b"hash") => {
-                let reply = client.command(&[&b"HGETALL"[..], key])?;
-                let all = list(&reply)?;
-                let (pairs, rest) = all.as_chunks::<2>();
-                let fields: BTreeMap<_, _> = pairs.iter().cloned().map(|[field, value]| (field, value)).collect();
-                if !rest.is_empty() || fields.len() < pairs.len() {
-                    return Err(nonsense(&reply));
-                }
-                Ok(Some(Self::Hash(fields)))
+                let fields: BTreeMap<_, _> = pairs().map(|[field, value]| (field, value)).collect();
+                let is_whole = 2 * fields.len() == count;
+                (Self::Hash(fields), is_whole)
             }
             Some(b"set") => {
-                let reply = client.command(&[&b"SMEMBERS"[..], key])?;
-                let all = list(&reply)?;
-                let members: BTreeSet<_> = all.iter().cloned().collect();
-                if members.len() < all.len() {
-                    return Err(nonsense(&reply));
-                }
-                Ok(Some(Self::Set(members)))
+                let members: BTreeSet<_> = all.into_iter().collect();
+                let is_whole = members.len() == count;
+                (Self::Set(members), is_whole)
             }
-            _ => Err(Error::Protocol(format!("a value of the type {kind:?}"))),
-        }
-    }
-}
-
-impl Change {
-    /// Draws one for a key of a kind.
-    ///
-    /// # Panics
-    /// If there is no such kind.
-    pub fn draw(rng: &mut Rng, kind: &str, mut value: impl FnMut(&mut Rng, u64) -> Bytes) -> Self {
-        let name = |rng: &mut Rng| format!("e{}", rng.below(NAMES)).into_bytes();
-        // of numbers only, which nothing else is written to
-        let number = |rng: &mut Rng| format!("n{}", rng.below(20)).into_bytes();
-        let names = |rng: &mut Rng, most| (0..rng.between(1, most)).map(|_| name(rng)).collect::<Vec<_>>();
-        let some = [20, 20, 60, 300, 2000];
-        match (kind, rng.below(100)) {
-            ("hash", 0..45) => {
-                let longest = *rng.pick(&some);
-                Self::HSet((0..rng.between(1, 12)).map(|_| (name(rng), value(rng, longest))).collect())
+            Some(b"list") => (Self::List(all), true),
+            _ => {
+                let score = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+                let members: Option<Vec<_>> = pairs().map(|[member, text]| Some((score(&text)?, member))).collect();
+                let members = members.ok_or_else(nonsense)?;
+                let is_whole = 2 * members.len() == count;
+                (Self::Sorted(members), is_whole)
             }
-            ("hash", 45..70) => Self::HDel(names(rng, 12)),
-            ("hash", 70..85) => Self::HIncrBy(number(rng), *rng.pick(&[1, -1, 1_000_003])),
-            ("hash", 85..95) => Self::HGet(name(rng)),
-            ("hash", _) => Self::HLen,
-            // of numbers alone a set is kept in another way
-            ("set", 0..10) => {
-                Self::SAdd((0..rng.between(1, 12)).map(|_| rng.below(NAMES).to_string().into()).collect())
-            }
-            ("set", 10..55) => Self::SAdd(names(rng, 30)),
-            ("set", 55..85) => Self::SRem(names(rng, 12)),
-            ("set", 85..98) => Self::SIsMember(name(rng)),
-            ("set", _) => Self::SPop,
-            _ => unreachable!("there is no kind {kind}"),
-        }
-    }
-
-    /// The words of the command.
-    #[must_use]
-    pub fn args(&self, key: &[u8]) -> Vec<Bytes> {
-        let command = |name: &str| vec![name.as_bytes().to_vec(), key.to_vec()];
-        let with = |name, words: &[Bytes]| [command(name), words.to_vec()].concat();
-        match self {
-            Self::HSet(pairs) => {
-                let words = pairs.iter().flat_map(|(field, value)| [field.clone(), value.clone()]);
-                command("HSET").into_iter().chain(words).collect()
-            }
-            Self::HDel(fields) => with("HDEL", fields),
-            Self::HIncrBy(field, by) => with("HINCRBY", &[field.clone(), by.to_string().into_bytes()]),
-            Self::HGet(field) => with("HGET", std::slice::from_ref(field)),
-            Self::HLen => command("HLEN"),
-            Self::SAdd(members) => with("SADD", members),
-            Self::SRem(members) => with("SREM", members),
-            Self::SIsMember(member) => with("SISMEMBER", std::slice::from_ref(member)),
-            Self::SPop => with("SPOP", &[b"1000000".to_vec()]),
-        }
-    }
-
-    /// Does the same to what a key holds; the reply that is due. What has no elements any more is gone.
-    pub fn apply(&self, content: &mut Option<Content>) -> Expected {
-        let reply = self.apply_to(content);
-        if content.as_ref().is_some_and(Content::is_empty) {
-            *content = None;
-        }
-        reply
-    }
-
-    fn apply_to(&self, content: &mut Option<Content>) -> Expected {
-        let made = match self {
-            Self::HSet(_) | Self::HDel(_) | Self::HIncrBy(..) | Self::HGet(_) | Self::HLen => {
-                Content::Hash(BTreeMap::new())
-            }
-            Self::SAdd(_) | Self::SRem(_) | Self::SIsMember(_) | Self::SPop => Content::Set(BTreeSet::new()),
         };
-        match (self, content.get_or_insert(made)) {
-            (Self::HSet(pairs), Content::Hash(fields)) => {
-                let is_new = |(field, value): &&(Bytes, Bytes)| fields.insert(field.clone(), value.clone()).is_none();
-                int(pairs.iter().filter(is_new).count())
-            }
-            (Self::HDel(names), Content::Hash(fields)) => {
-                int(names.iter().filter(|name| fields.remove(*name).is_some()).count())
-            }
-            (Self::HIncrBy(field, by), Content::Hash(fields)) => {
-                let old =
-                    fields.get(field).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0i64);
-                fields.insert(field.clone(), (old + by).to_string().into_bytes());
-                Expected::Exactly(Value::Integer(old + by))
-            }
-            (Self::HGet(field), Content::Hash(fields)) => optional(fields.get(field)),
-            (Self::HLen, Content::Hash(fields)) => int(fields.len()),
-            (Self::SAdd(names), Content::Set(members)) => {
-                int(names.iter().filter(|name| members.insert((*name).clone())).count())
-            }
-            (Self::SRem(names), Content::Set(members)) => {
-                int(names.iter().filter(|name| members.remove(*name)).count())
-            }
-            (Self::SIsMember(name), Content::Set(members)) => int(usize::from(members.contains(name))),
-            (Self::SPop, Content::Set(members)) => Expected::Members(std::mem::take(members)),
-            _ => Expected::Error,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_without_fields_is_gone() {
-        let mut content = None;
-        let field = |name: &str| name.as_bytes().to_vec();
-        let set = Change::HSet(vec![(field("a"), field("1")), (field("a"), field("2"))]);
-        assert_eq!(set.apply(&mut content), int(1));
-        assert_eq!(Change::HGet(field("a")).apply(&mut content), optional(Some(&field("2"))));
-        assert_eq!(Change::HDel(vec![field("b"), field("a")]).apply(&mut content), int(1));
-        assert_eq!(content, None);
-        assert_eq!(Change::HLen.apply(&mut content), int(0));
-        assert_eq!(content, None);
+        if is_whole { Ok(Some(content)) } else { Err(nonsense()) }
     }
 
-    #[test]
-    fn what_is_popped_is_all_in_any_order() {
-        let mut content = None;
-        let [a, b] = ["a", "b"].map(|name| name.as_bytes().to_vec());
-        assert_eq!(Change::SAdd(vec![a.clone(), b.clone(), a.clone()]).apply(&mut content), int(2));
-        let popped = Change::SPop.apply(&mut content);
-        let reply = |members: [&Bytes; 2]| Value::Array(members.map(|member| Value::Bulk(member.clone())).to_vec());
-        assert!(popped.allows(&reply([&b, &a])) && !popped.allows(&reply([&b, &b])));
-        assert_eq!(content, None);
-    }
-
-    #[test]
-    fn another_type_stays_as_it_is() {
-        let mut content = Some(Content::Text(b"x".to_vec()));
-        assert_eq!(Change::HLen.apply(&mut content), Expected::Error);
-        assert_eq!(content, Some(Content::Text(b"x".to_vec())));
+    /// For people, not too long.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let short = |bytes: &Bytes| escape(&bytes[..bytes.len().min(12)]);
+        let (kind, elements): (_, Vec<_>) = match self {
+            Self::Text(text) if text.len() > 60 => {
+                return format!("\"{}...\" ({} bytes)", escape(&text[..60]), text.len());
+            }
+            Self::Text(text) => return format!("\"{}\"", escape(text)),
+            Self::Hash(fields) => {
+                ("hash", fields.iter().map(|(field, value)| format!("{} {}", short(field), short(value))).collect())
+            }
+            Self::Set(members) => ("set", members.iter().map(short).collect()),
+            Self::List(elements) => ("list", elements.iter().map(short).collect()),
+            Self::Sorted(members) => {
+                ("sorted set", members.iter().map(|(score, member)| format!("{} {score}", short(member))).collect())
+            }
+        };
+        format!("a {kind} of {} ({})", elements.len(), elements.join(", "))
     }
 }

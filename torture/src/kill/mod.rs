@@ -8,6 +8,7 @@
 //! machine.
 
 mod cache;
+mod change;
 mod check;
 mod collection;
 mod companion;

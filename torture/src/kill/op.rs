@@ -1,6 +1,6 @@
 //! The commands of the workload, and how they are drawn.
 
-use super::collection::{Change, KINDS};
+use super::change::{Change, KINDS};
 use super::model::Key;
 use crate::rng::Rng;
 

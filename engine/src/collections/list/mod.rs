@@ -31,6 +31,18 @@ pub enum End {
     Back,
 }
 
+impl End {
+    /// What a push to it is told as.
+    pub(crate) fn pushed(self) -> &'static str {
+        if self == Self::Front { "lpush" } else { "rpush" }
+    }
+
+    /// What a pop from it is told as.
+    pub(crate) fn popped(self) -> &'static str {
+        if self == Self::Front { "lpop" } else { "rpop" }
+    }
+}
+
 /// The elements at an end of a split list, one behind the other.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Run {

@@ -57,7 +57,7 @@ impl<D: Disk> Partition<D> {
     ) -> Result<(Key<'a>, Option<Found>), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_of(kind, key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         Ok((key, lookup.live()))
     }
 

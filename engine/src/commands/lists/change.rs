@@ -119,6 +119,8 @@ impl<D: Disk> Partition<D> {
                 self.list_keep(key, &mut draft, position, count)?;
                 draft.fit_less(self.limits.list_fill);
                 self.list_commit(key, draft, Purpose::Keep)?;
+            } else {
+                self.note_same(key);
             }
         }
         reply.ok();

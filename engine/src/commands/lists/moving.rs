@@ -6,6 +6,7 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format};
 
 use crate::collections::{Elements, End};
+use crate::events::EventClass;
 use crate::group::Request;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -107,7 +108,11 @@ impl<D: Disk> Partition<D> {
             self.list_push(key, &mut draft, moving.to, element)?;
         }
         draft.fit_less(fill);
+        self.name_event(EventClass::List, moving.to.pushed());
         self.list_commit(key, draft, Purpose::Grow)?;
+        // it changes once, and that is told as two things
+        self.name_event(EventClass::List, moving.from.popped());
+        self.note_same(key);
         Ok(taken)
     }
 
@@ -133,7 +138,9 @@ impl<D: Disk> Partition<D> {
         // each with the other's size, so that there is room for both
         self.reserve_list(from, &left, right.size(to), Purpose::Grow)?;
         self.reserve_list(to, &right, left.size(from), Purpose::Grow)?;
+        self.name_event(EventClass::List, moving.to.pushed());
         self.write_list(to, &right);
+        self.name_event(EventClass::List, moving.from.popped());
         self.write_list(from, &left);
         Ok(taken)
     }

@@ -6,6 +6,7 @@ use emberkv_resp::schema::{CommandId, arity_error};
 use emberkv_resp::{Reply, format};
 
 use crate::collections::{Elements, End};
+use crate::events::EventClass;
 use crate::group::Request;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -66,6 +67,7 @@ impl<D: Disk> Partition<D> {
         let mut draft = self.list_draft(Some(found));
         let bytes = self.list_take_end(key, &mut draft, end, count)?;
         draft.fit_less(self.limits.list_fill);
+        self.name_event(EventClass::List, end.popped());
         // what stays is written anew: also while memory is short
         self.list_commit(key, draft, Purpose::Keep)?;
         Ok(Popped { bytes, end })

@@ -6,6 +6,7 @@ use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 
 use crate::collections::End;
+use crate::events::EventClass;
 use crate::group::Request;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -49,6 +50,7 @@ impl<D: Disk> Partition<D> {
             self.list_push(key, &mut draft, end, element)?;
         }
         let count = draft.head.count;
+        self.name_event(EventClass::List, end.pushed());
         self.list_commit(key, draft, Purpose::Grow)?;
         Ok(count)
     }

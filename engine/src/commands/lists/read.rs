@@ -46,7 +46,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn read_list<'a>(&mut self, request: Request<'a>) -> Result<(Key<'a>, Option<Found>), Stop> {
         let key = self.key(request.db, request.args.at(1));
         let lookup = self.lookup_list(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         Ok((key, lookup.live()))
     }
 

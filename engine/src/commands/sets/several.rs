@@ -6,6 +6,7 @@ use emberkv_resp::Reply;
 
 use super::combine::Combination;
 use crate::collections::Type;
+use crate::events::EventClass;
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::Key;
@@ -101,6 +102,7 @@ impl<D: Disk> Partition<D> {
         }
         let found = self.peek(key).live();
         let mut draft = self.draft(Type::Set, found);
+        self.name_event(EventClass::Set, if change == Change::Leave { "srem" } else { "sadd" });
         if change == Change::Leave {
             self.draft_remove(key, &mut draft, member)?;
         } else {

@@ -172,6 +172,10 @@ impl<D: Disk> Partition<D> {
         untouched: bool,
         share: Share,
     ) {
+        #[cfg(any(test, feature = "sim"))]
+        if let Action::Run(run) = &share.action {
+            self.note_reader_early(run);
+        }
         let wants = match &share.action {
             Action::Put { pairs, .. } => Wants::keys(pairs.iter().step_by(2).map(|key| self.key_hash(share.db, key))),
             Action::Delete(keys) | Action::Count(keys) | Action::Touch(keys) | Action::Get { keys, .. } => {
@@ -256,7 +260,7 @@ impl<D: Disk> Partition<D> {
                 Err(Refusal::Wait) => Err(Stop::Wait),
                 // with or without a mark it is committed; in a log that takes no writes nothing depends on the mark
                 Ok(()) | Err(Refusal::ReadOnly(_) | Refusal::NoSpace(_) | Refusal::NoMemory) => {
-                    self.publish_part(&open);
+                    self.publish_part(ticket, &open);
                     open.records.clear();
                     return self.leave(open);
                 }

@@ -4,9 +4,11 @@ use emberkv_log::disk::Disk;
 use emberkv_log::failpoint::{self, Point};
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
-use emberkv_log::{Entry, LogPosition, MARK_BYTES, PartitionId, Refusal, TxId};
+use emberkv_log::{Entry, LogPosition, MARK_BYTES, PartitionId, Refusal, TxId, Whose};
+use emberkv_resp::schema::CommandId;
 
 use super::{Open, Step};
+use crate::events::Cause;
 use crate::lookup::{Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -63,7 +65,7 @@ impl<D: Disk> Partition<D> {
                 position = LogPosition(0);
             }
             if plant::is(Plant::X3Publish) {
-                self.publish_part(open);
+                self.publish_part(ticket, open);
                 open.records.clear();
                 open.found.clear();
             }
@@ -73,10 +75,12 @@ impl<D: Disk> Partition<D> {
     }
 
     /// The part counts: the index refers to it.
-    pub(super) fn publish_part(&mut self, open: &Open) {
+    pub(super) fn publish_part(&mut self, ticket: TxId, open: &Open) {
+        self.whose = Whose { client: 0, request: ticket.0 };
         let db = open.db;
         match &open.share.action {
             Action::Put { pairs, .. } => {
+                self.events.cause = Cause::Command(CommandId::Mset);
                 // the misses of all keys overlap
                 let keys = || pairs.iter().step_by(2);
                 let fingerprints: Vec<_> = keys().map(|key| self.prefetch_physical(db, key)).collect();
@@ -88,6 +92,7 @@ impl<D: Disk> Partition<D> {
                 }
             }
             Action::Delete(keys) => {
+                self.events.cause = Cause::Command(CommandId::Del);
                 self.note_delete_before(open.end);
                 for i in &open.found {
                     let key = self.key(db, keys.at(*i));
@@ -99,6 +104,7 @@ impl<D: Disk> Partition<D> {
             }
             Action::Run(_) => self.publish_effects(open),
             _ => {
+                self.events.cause = Cause::Command(CommandId::Flushall);
                 for record in &open.records {
                     let floor = self.log.table().record(record.address).entry();
                     if let Some(Entry::Floor { db }) = floor {

@@ -11,13 +11,15 @@ use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
 use crate::collections::{End, Head, Type};
+use crate::events::Cause;
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::Key;
 use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::stop::Stop;
-use crate::transact::share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Vote};
+use crate::tracking::is_tracked;
+use crate::transact::share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Task, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
 
@@ -65,9 +67,19 @@ impl<D: Disk> Partition<D> {
                 return Ok(Vote::Changed);
             }
         }
+        if open.overlay.is_none() && run.reader.is_some() {
+            for (db, key) in &run.keys {
+                self.lookup(self.key(self.physical(*db), key))?; // whoever reads one that has expired reads that it is gone
+            }
+        }
         self.execute_steps(ticket, open, run)?;
-        let overlay = open.overlay.take().unwrap_or_default();
+        let mut overlay = open.overlay.take().unwrap_or_default();
         let effects = self.effects(&overlay);
+        if effects.is_empty() {
+            // what came and went again is told too, and nothing will be published
+            let told = std::mem::take(&mut overlay.told);
+            self.tell(&told);
+        }
         let held = self.make_room(open, run.alone, &overlay, &effects);
         (open.overlay, open.effects) = (Some(overlay), effects);
         held?;
@@ -95,8 +107,8 @@ impl<D: Disk> Partition<D> {
         let whose = std::mem::replace(&mut self.whose, Whose { client: 0, request: ticket.0 });
         self.overlay = Some(open.overlay.take().unwrap_or_default());
         let mut result = Ok(());
-        while let Some(step) = run.steps.get(open.next_step) {
-            match self.execute_step(open, step, run) {
+        while let Some(task) = run.steps.get(open.next_step) {
+            match self.execute_step(open, task, run) {
                 Ok(answer) => open.answers.push(answer),
                 Err(stop) => {
                     result = Err(stop);
@@ -112,8 +124,14 @@ impl<D: Disk> Partition<D> {
         result
     }
 
-    fn execute_step(&mut self, open: &mut Open, step: &Step, run: &Run) -> Result<Answer, Stop> {
-        match step {
+    fn execute_step(&mut self, open: &mut Open, task: &Task, run: &Run) -> Result<Answer, Stop> {
+        self.events.cause = Cause::Command(task.id);
+        if let Some(reader) = run.reader.filter(|_| is_tracked(task.id))
+            && let Step::Image { key, .. } | Step::Fetch { key, .. } = &task.step
+        {
+            self.note_key(key, reader);
+        }
+        match &task.step {
             Step::Command { id, db, args } => {
                 let mut output = Output::new();
                 let mut reply = Reply::new(&mut output, run.protocol);
@@ -124,6 +142,9 @@ impl<D: Disk> Partition<D> {
                     Ok(()) => {}
                     Err(Stop::Error(text)) => reply.error(&text),
                     Err(stop) => return Err(stop),
+                }
+                if let Some(reader) = run.reader {
+                    self.note_reader(Request { db: *db, ..request }, reader);
                 }
                 Ok(Answer::Reply(output.to_vec()))
             }
@@ -148,7 +169,12 @@ impl<D: Disk> Partition<D> {
                 Ok(Answer::Reply(Vec::new()))
             }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
-            Step::Fetch { db, key } => self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused),
+            Step::Fetch { db, key } => {
+                if matches!(task.id, CommandId::Rename | CommandId::Renamenx) {
+                    self.events.cause = Cause::Known; // it is going to be written: no miss
+                }
+                self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused)
+            }
             Step::Select { id, db, args } => {
                 let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
                 self.selected(request).map(Answer::Held).or_else(refused)
@@ -191,6 +217,12 @@ impl<D: Disk> Partition<D> {
             // the other partitions of this MSET may have room for theirs: nothing of the transaction is done then
             Step::Share(Share { action: Action::Put { .. }, .. }) if self.spill.is_full => Err(Stop::OUT_OF_MEMORY),
             Step::Share(share) => {
+                if matches!(share.action, Action::Count(_)) && task.id != CommandId::Exists {
+                    self.events.cause = Cause::Known; // whether a key is there that is to be written: no miss
+                }
+                if let Some(reader) = run.reader.filter(|_| is_tracked(task.id)) {
+                    self.note_reader_of(&share.action, reader);
+                }
                 self.execute_share(open, self.physical(share.db), &share.action).map(Answer::Vote).or_else(refused)
             }
         }
@@ -199,7 +231,7 @@ impl<D: Disk> Partition<D> {
     /// What a key holds.
     fn fetch(&mut self, key: Key<'_>) -> Result<Option<Held>, Stop> {
         let lookup = self.lookup(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         lookup.live().map(|found| self.held(key, found)).transpose()
     }
 
@@ -260,6 +292,8 @@ impl<D: Disk> Partition<D> {
     /// The part counts.
     pub(super) fn publish_effects(&mut self, open: &Open) {
         let Some(overlay) = &open.overlay else { return };
+        self.events.cause = Cause::Known;
+        self.tell(&overlay.told);
         for (entry, record) in open.effects.entries(overlay).zip(&open.records) {
             match entry {
                 Entry::Floor { db } => {

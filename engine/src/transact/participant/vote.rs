@@ -6,10 +6,12 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, MARK_BYTES, Purpose, TxId, Value};
+use emberkv_resp::schema::CommandId;
 
 use super::{Open, Step};
 use crate::commands::SHARED_VALUE_BYTES;
 use crate::databases::RESERVED;
+use crate::events::Cause;
 use crate::lookup::TextBuf;
 use crate::partition::Partition;
 use crate::published::WriteCounters;
@@ -71,7 +73,10 @@ impl<D: Disk> Partition<D> {
                 let floor = Entry::Floor { db: None };
                 self.hold(open, floor.encoded_len() as u64, Purpose::Free).map(|()| Vote::Ready)
             }
-            reads => self.look_only(db, reads),
+            reads => {
+                self.events.cause = Cause::Command(CommandId::Mget);
+                self.look_only(db, reads)
+            }
         };
         open.share.action = share;
         vote
@@ -160,11 +165,12 @@ impl<D: Disk> Partition<D> {
     fn count_keys(&mut self, db: DbId, keys: &Strings, is_touch: bool) -> Result<Vote, Stop> {
         let mut count = 0;
         for key in keys.iter() {
-            let lookup = self.lookup(self.key(db, key))?;
+            let key = self.key(db, key);
+            let lookup = self.lookup(key)?;
             if is_touch {
-                self.count_touch(lookup)
+                self.count_touch(key, lookup)
             } else {
-                self.count_look(lookup)
+                self.count_look(key, lookup)
             }
             count += u64::from(lookup.live().is_some());
         }
@@ -176,8 +182,9 @@ impl<D: Disk> Partition<D> {
         fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
         let mut values = Values::default();
         for key in keys.iter() {
-            let lookup = self.lookup(self.key(db, key))?;
-            self.count_read(lookup);
+            let key = self.key(db, key);
+            let lookup = self.lookup(key)?;
+            self.count_read(key, lookup);
             match lookup.live().map(|found| (found, self.value(found))) {
                 None => values.push_nil(),
                 Some((_, Value::Whole(_) | Value::Root(_))) => match else_error {

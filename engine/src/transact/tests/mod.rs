@@ -5,5 +5,6 @@ mod crash;
 mod lives;
 mod partitions;
 mod swap;
+mod tracking;
 mod watch;
 mod world;

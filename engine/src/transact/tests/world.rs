@@ -109,6 +109,8 @@ pub struct World {
     executed: u64,
     /// Whether LOCKs may overtake one another: what X1 forbids.
     pub scrambled: bool,
+    /// Who is going to keep what scripts read.
+    pub reader: Option<crate::Reader>,
 }
 
 /// What a start finds on the disk.
@@ -160,6 +162,7 @@ impl World {
             finished: 0,
             executed: 0,
             scrambled: false,
+            reader: None,
         };
         world.restarted(opened);
         world
@@ -217,6 +220,10 @@ impl World {
             }
             Err(_) if self.coordinators[core].is_full() => return false,
             Err(plan) => *plan,
+        };
+        let plan = match self.reader {
+            Some(reader) => plan.for_reader(reader),
+            None => plan,
         };
         // one critical section
         let ticket = self.partitions[0].log().horizon().draw();

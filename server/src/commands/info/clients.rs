@@ -13,7 +13,7 @@ pub(super) fn write(text: &mut String, shard: &Shard, cores: &[Snapshot]) {
         "client_recent_max_input_buffer": cores.iter().map(|core| core.longest_input).max().unwrap_or(0),
         "client_recent_max_output_buffer": cores.iter().map(|core| core.longest_output).max().unwrap_or(0),
         "blocked_clients": sum(cores, |core| core.waiting),
-        "tracking_clients": 0,
+        "tracking_clients": sum(cores, |core| core.tracking),
         "pubsub_clients": sum(cores, |core| core.listening),
         "watching_clients": 0,
         "clients_in_timeout_table": sum(cores, |core| core.in_timeout_table),

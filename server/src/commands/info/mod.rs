@@ -71,6 +71,11 @@ const SECTIONS: [Section; 14] = [
     Section { heading: "Cores", shown: Shown::WithAll, write: cores::write },
 ];
 
+/// Whether these sections of INFO show how long commands take.
+pub(crate) fn shows_times(sections: &[String]) -> bool {
+    sections.iter().any(|name| ["latencystats", "all", "everything"].contains(&&**name))
+}
+
 impl Shard {
     pub(super) fn info(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
         let sections = args.from(1).iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();

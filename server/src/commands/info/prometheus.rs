@@ -111,6 +111,25 @@ fn log(page: &mut Page, cores: &[Snapshot]) {
     page.single("log_dead_bytes", "gauge", "Bytes that compaction could free.", {
         total(cores, |partition| partition.debt.dead_bytes())
     });
+    page.metric(
+        "checkpoint_age_seconds",
+        "gauge",
+        "Since a partition's last checkpoint, if one was taken since the start.",
+    );
+    for core in cores {
+        for partition in core.partitions.iter().flatten() {
+            if let Some(last_ms) = partition.checkpoint.last_ms {
+                let age_ms = core.now_ms.saturating_sub(last_ms);
+                page.sample(
+                    "checkpoint_age_seconds",
+                    &format!("partition=\"{}\"", partition.number),
+                    age_ms as f64 / 1000.0,
+                );
+            }
+        }
+    }
+    let changes = total(cores, |partition| partition.checkpoint.changes);
+    page.single("checkpoint_missing_changes", "gauge", "Changes of keys that are in no checkpoint.", changes);
     page.single("compaction_copied_bytes_total", "counter", "Bytes that compaction has moved.", {
         total(cores, |partition| partition.compaction.copied_bytes)
     });

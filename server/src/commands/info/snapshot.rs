@@ -35,6 +35,13 @@ pub(crate) struct Snapshot {
     /// What is at other cores.
     pub away: usize,
     pub busy_ms: u64,
+    /// How many connections track, and by which prefixes some of them.
+    pub tracking: usize,
+    pub prefixes: Vec<Bytes>,
+    /// Of how many keys readers are remembered, and how many.
+    pub tracked: (usize, usize),
+    /// When it told.
+    pub now_ms: u64,
     /// `None`: they are being loaded.
     pub partitions: Option<Vec<PartitionSnapshot>>,
 }
@@ -84,7 +91,8 @@ impl Snapshot {
 
 impl Shard {
     /// What INFO tells of this core.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// `with_times`: how long commands take as well.
+    pub(crate) fn snapshot(&self, with_times: bool) -> Snapshot {
         let databases = self.config.databases;
         let partitions = match &self.data {
             Data::Loading { .. } => None,
@@ -139,7 +147,11 @@ impl Shard {
             errors: self.meter.errors.clone(),
             names: Kind::ALL.map(|kind| self.subscriptions.names(kind)),
             listening: self.connections.iter().filter(|connection| connection.listening.is_some()).count(),
-            commands: self.meter.rows(),
+            commands: self.meter.rows(with_times),
+            tracking: self.trackers.len(),
+            prefixes: self.tracked_prefixes(),
+            tracked: self.tracked(),
+            now_ms: self.now_ms,
             away: self.away.load.requests,
             busy_ms: process::thread_cpu_ms(),
             partitions,

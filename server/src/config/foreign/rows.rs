@@ -162,13 +162,6 @@ pub(super) static BLOCKS: &[Block] = &[
         &[row("latency-tracking-info-percentiles", Runtime, List, "50 99 99.9")],
     ),
     ignored(
-        "this version sends no keyspace events and does not track keys for clients",
-        &[
-            row("notify-keyspace-events", Runtime, Text, ""),
-            row("tracking-table-max-keys", Runtime, Unsigned, "1000000"),
-        ],
-    ),
-    ignored(
         "client-query-buffer-limit and client-output-buffer-limit bound each client",
         &[row("maxmemory-clients", Runtime, SizeOrPercent, "0")],
     ),

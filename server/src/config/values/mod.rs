@@ -3,6 +3,7 @@
 mod bind;
 mod choice;
 mod cpus;
+mod events;
 mod memory;
 mod number;
 mod output_limits;
@@ -20,6 +21,7 @@ pub use bind::{BindAddress, BindHost};
 pub use choice::{
     AclChannels, AppendFsync, AuthClients, CertificateUser, EvictionPolicy, Guard, IoDriver, LogFormat, LogLevel,
 };
+pub use events::KeyspaceEvents;
 pub use output_limits::{OutputLimit, OutputLimits};
 pub use protocols::Protocols;
 pub use renames::Renames;
@@ -33,6 +35,7 @@ pub(super) use choice::{
     LOG_LEVEL, YesNo, one_of,
 };
 pub(super) use cpus::CpuList;
+pub(super) use events::EventClasses;
 pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
