@@ -10,6 +10,7 @@ use super::SHARED_VALUE_BYTES;
 use super::elements;
 use super::expire::time_answer;
 use super::lists;
+use super::sorted_sets;
 use super::strings::{Range, range_of};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};

@@ -233,7 +233,7 @@ impl<D: Disk> Partition<D> {
         }
         for key in &keys {
             let lookup = self.lookup(*key)?;
-            self.count_read(lookup);
+            self.count_read(*key, lookup);
         }
         let mut inputs = Vec::with_capacity(keys.len());
         for key in &keys {

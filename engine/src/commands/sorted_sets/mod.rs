@@ -124,7 +124,7 @@ impl<D: Disk> Partition<D> {
     fn read_sorted<'a>(&mut self, request: Request<'a>, at: usize) -> Result<(Key<'a>, Option<Found>), Stop> {
         let key = self.key(request.db, request.args.at(at));
         let lookup = self.lookup_sorted(key)?;
-        self.count_read(lookup);
+        self.count_read(key, lookup);
         Ok((key, lookup.live()))
     }
 
