@@ -97,9 +97,14 @@ impl<D: Disk> Partition<D> {
             CommandId::Bitfield | CommandId::BitfieldRo => self.bitfield(request, reply),
             CommandId::Bitop => self.bitop(request, reply),
             CommandId::Bitpos => self.bitpos(request, reply),
-            CommandId::Blmove | CommandId::Blmpop | CommandId::Blpop | CommandId::Brpop | CommandId::Brpoplpush => {
-                self.pop_now(request, reply)
-            }
+            CommandId::Blmove
+            | CommandId::Blmpop
+            | CommandId::Blpop
+            | CommandId::Brpop
+            | CommandId::Brpoplpush
+            | CommandId::Bzmpop
+            | CommandId::Bzpopmax
+            | CommandId::Bzpopmin => self.pop_now(request, reply),
             CommandId::Copy => self.copy(request, reply),
             CommandId::Dbsize => self.dbsize(request, reply),
             CommandId::Decr => self.decr(request, reply),

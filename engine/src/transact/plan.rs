@@ -49,8 +49,10 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
             route_of_keys(args.from(1).iter(), partitions)
         }
-        CommandId::Blpop | CommandId::Brpop => route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions),
-        CommandId::Blmpop => match id.command().keys(args) {
+        CommandId::Blpop | CommandId::Brpop | CommandId::Bzpopmax | CommandId::Bzpopmin => {
+            route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions)
+        }
+        CommandId::Blmpop | CommandId::Bzmpop => match id.command().keys(args) {
             Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
             Err(_) => Route::One(PartitionId(0)), // which says what is wrong
         },

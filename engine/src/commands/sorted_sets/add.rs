@@ -8,6 +8,7 @@ use emberkv_resp::{Args, Reply};
 use super::NOT_A_FLOAT;
 use super::numbers::parse_score;
 use crate::collections::Type;
+use crate::events::EventClass;
 use crate::group::Request;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -117,6 +118,9 @@ impl<D: Disk> Partition<D> {
         let limits = self.limits.compact_zset;
         if let Some(root) = found.and_then(|found| self.root(found)) {
             self.bring_elements(key, root, members.clone())?;
+        }
+        if options.adds {
+            self.name_event(EventClass::SortedSet, "zincr");
         }
         let mut draft = self.draft(Type::ZSet, found);
         // as redis guesses, before it has looked which of them are new

@@ -5,6 +5,7 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format};
 
 use super::{Members, Shape};
+use crate::events::EventClass;
 use crate::group::Request;
 use crate::lookup::Key;
 use crate::partition::Partition;
@@ -59,6 +60,7 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn pop_members(&mut self, key: Key<'_>, highest: bool, count: u64) -> Result<Members, Stop> {
         let mut popped = Members::default();
         let Some(found) = self.lookup_sorted(key)?.live() else { return Ok(popped) };
+        self.name_event(EventClass::SortedSet, if highest { "zpopmax" } else { "zpopmin" });
         let size = self.member_count(Some(found));
         let count = count.min(size);
         let places = if highest { size - count..size } else { 0..count };
@@ -84,6 +86,20 @@ impl<D: Disk> Partition<D> {
         let shape = if request.args.get(2).is_some() { Shape::of(true, reply) } else { Shape::Flat };
         shape.begin(popped.len(), reply);
         popped.iter().for_each(|(member, score)| shape.show(member, score, reply));
+        Ok(())
+    }
+
+    /// BZPOPMIN, BZPOPMAX: takes one, and tells the key too.
+    pub(in crate::commands) fn pop_member(
+        &mut self,
+        key: Key<'_>,
+        highest: bool,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
+        let popped = self.pop_members(key, highest, 1)?;
+        reply.array(3);
+        reply.bulk(key.bytes);
+        popped.iter().for_each(|(member, score)| Shape::Flat.show(member, score, reply));
         Ok(())
     }
 
