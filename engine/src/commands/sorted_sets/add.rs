@@ -67,7 +67,7 @@ impl Options {
         if new && old {
             return Err(Stop::error("ERR XX and NX options at the same time are not compatible"));
         }
-        if greater && new || less && new || greater && less {
+        if (greater || less) && new || greater && less {
             return Err(Stop::error("ERR GT, LT, and/or NX options at the same time are not compatible"));
         }
         if adds && words > 2 {
