@@ -5,13 +5,14 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "strings",
     "bitmaps",
     "lists",
     "blocking",
     "hashes",
     "sets",
+    "sorted_sets",
     "keys",
     "transactions",
     "connection",

@@ -156,6 +156,13 @@ const SCENES: &[&str] = &[
     "a> BLMOVE s d LEFT RIGHT 0 | p CLIENT UNBLOCK #a | a< | p RPUSH s 1 | p LRANGE s 0 -1 | b> BLMOVE q d LEFT LEFT 0 | b! | p RPUSH q 1 | p LLEN q",
     "a MULTI | a BLMOVE s d LEFT RIGHT 0 | a BRPOPLPUSH s d 0 | a RPUSH s 1 2 | a BLMOVE s d LEFT RIGHT 0 | a BRPOPLPUSH s d x | a BLMOVE s d LEFT y 0 | a BRPOPLPUSH s d 0 | a EXEC | p LRANGE d 0 -1",
     "a> BLMOVE s d LEFT RIGHT 0 | p MULTI | p RPUSH s 1 2 | p LPOP s | p EXEC | a< | p LRANGE d 0 -1",
+    // sorted sets
+    "p ZADD z2 1.5 a 2 b 3 c 4 d | a BZPOPMIN z1 z2 0 | a BZPOPMAX z1 z2 0 | a BZMPOP 0 2 z1 z2 MIN COUNT 5 | a BZPOPMIN z2 0.01 | a BZMPOP 0.01 1 z2 MAX | p EXISTS z2",
+    "a> BZPOPMIN z1 z2 0 | b> BZPOPMAX z2 0 | c> BZMPOP 0 2 z2 z1 MIN COUNT 2 | p ZADD z2 1 a 2 b 3 c 4 d 5 e | a< | b< | c< | p ZRANGE z2 0 -1 WITHSCORES",
+    "a> BZPOPMIN z 0 | b> BLPOP z 0 | p RPUSH z 1 | b< | a? | p ZADD z 7 x | a< | b> BLPOP z 0 | p ZINCRBY z 1 y | b? | p DEL z | p RPUSH z 2 | b<",
+    "a> BZPOPMAX z 0 | p ZADD o 1 a 2 b | p ZUNIONSTORE z 1 o | a< | b> BZPOPMIN y 0 | p RENAME z y | b< | p EXISTS y z",
+    "a BZPOPMIN z -1 | a BZPOPMIN z x | a BZMPOP 0 0 z MIN | a BZMPOP 0 1 z FOO | a BZMPOP 0 1 z MIN COUNT 0 | a BZMPOP 0 1 z MIN COUNT | p RPUSH l 1 | a BZPOPMIN l 0 | a BZMPOP 0 2 z l MIN",
+    "a MULTI | a BZPOPMIN z 0 | a BZMPOP 0 2 z y MAX | a ZADD y 1 a 2 b 3 c | a BZPOPMAX z y 0 | a BZMPOP 0 2 z y MIN COUNT 5 | a EXEC",
     // another type: an error when it is asked for, and nothing later
     "p SET s 1 | a BLPOP s 0 | a BLPOP q s 0 | p RPUSH q 1 | a BLPOP q s 0 | a BLPOP s q 0",
     "a> BLPOP q 0 | p SET q 1 | a? | p DEL q | p HSET q f 1 | a? | p DEL q | p RPUSH q 1 | a<",

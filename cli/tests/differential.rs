@@ -104,6 +104,11 @@ fn are_what_they_are_in_redis(run: impl Fn(&Contest, u64, u64, u8) -> emberkv_to
 }
 
 #[test]
+fn sorted_sets_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_sorted_sets);
+}
+
+#[test]
 fn hashes_are_what_they_are_in_redis_through_restarts() {
     are_what_they_are_in_redis(Contest::run_hashes);
 }

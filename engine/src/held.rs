@@ -2,6 +2,7 @@
 
 use emberkv_log::{Kind, Value};
 
+use crate::collections::{Root, Whole};
 use crate::write::stored;
 
 /// What a key holds: its value, and when it expires.
@@ -71,6 +72,15 @@ impl Held {
             Stored::Bytes(bytes) => Value::Bytes(bytes),
             Stored::Whole(bytes) => Value::Whole(bytes),
             Stored::Root(bytes) => Value::Root(bytes),
+        }
+    }
+
+    /// How many elements a collection has.
+    pub(crate) fn count(&self) -> u64 {
+        match &self.value {
+            Stored::Whole(bytes) => Whole::read(bytes).head.count,
+            Stored::Root(bytes) => Root::read(bytes).head.count,
+            Stored::Int(_) | Stored::Bytes(_) => 0,
         }
     }
 

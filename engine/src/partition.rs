@@ -40,6 +40,8 @@ pub struct Limits {
     pub pack_from_bytes: usize,
     /// Up to which size redis would keep a hash in the simpler way (`hash-max-listpack-entries`, `hash-max-listpack-value`).
     pub compact_hash: Compact,
+    /// The same for sorted sets (`zset-max-listpack-entries`, `zset-max-listpack-value`).
+    pub compact_zset: Compact,
     /// Up to which size redis would keep a list as one listpack (`list-max-listpack-size`).
     pub list_fill: ListFill,
     /// The same for a set (`set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`).
@@ -53,6 +55,7 @@ impl Default for Limits {
             max_value_bytes: 512 << 20,
             pack_from_bytes: usize::MAX,
             compact_hash: Compact { entries: 512, value: 64 },
+            compact_zset: Compact { entries: 128, value: 64 },
             list_fill: ListFill(-2),
             compact_set: CompactSet { integers: 512, listpack: Compact { entries: 128, value: 64 } },
         }

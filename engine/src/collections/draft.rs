@@ -13,6 +13,7 @@ use super::pairs::{Pairs, push_pair, set_pair};
 use super::place::Writes;
 use super::root::{Head, Root, Whole, partner_of_last};
 use super::sets::int_of;
+use super::tree::{NODE, TreeDraft};
 use super::{Compact, Encoding, LEAF_BYTES, Type, WHOLE_AGAIN_BYTES, WHOLE_BYTES};
 use crate::events::{Cause, EventClass};
 use crate::held::Held;
@@ -24,24 +25,28 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub head: Head,
-    form: Form,
+    pub(super) form: Form,
     expires_at_ms: Option<u64>,
     /// Whether the key holds one now.
     exists: bool,
     /// How many elements were set or removed.
-    changes: u64,
+    pub(super) changes: u64,
 }
 
 /// Leaves that come or go with one changed element at most: a long value makes a command no longer than its elements do, and the next
 /// ones catch up.
 const LEAVES_A_CHANGE: u64 = 2;
 
+/// With so many nodes made since it was split a collection is made anew.
+const MAX_NODES_MADE: u32 = 1 << 30;
+
 #[derive(Debug)]
-enum Form {
+pub(super) enum Form {
     /// The pairs.
     Whole(Vec<u8>),
-    /// The root as it will be and as it is, if it is one yet, and the leaves that were looked at: whether each has changed.
-    Split { root: Root, old: Option<Root>, leaves: BTreeMap<u32, (Vec<u8>, bool)> },
+    /// The root as it will be, but for its tree, and as it is, if it is one yet; the leaves that were looked at: whether each has changed; and the tree, of a kind
+    /// that has one.
+    Split { root: Root, old: Option<Root>, leaves: BTreeMap<u32, (Vec<u8>, bool)>, tree: Box<TreeDraft> },
 }
 
 impl Draft {
@@ -65,7 +70,8 @@ impl Draft {
 
     /// The same, for so many elements.
     pub fn fit_so_many(&mut self, count: u64, limits: Compact) {
-        if count > limits.entries {
+        if count > limits.entries && self.head.encoding != Encoding::Hashtable {
+            self.changes += 1; // also if nothing else is changed
             self.head.encoding = Encoding::Hashtable;
         }
     }
@@ -86,7 +92,8 @@ impl<D: Disk> Partition<D> {
             }
             Value::Root(bytes) => {
                 let root = Root::read(bytes);
-                (root.head, Form::Split { root, old: Some(root), leaves: BTreeMap::new() })
+                let tree = Box::new(TreeDraft::new(root.tree, root.head.kind.is_sorted()));
+                (root.head, Form::Split { root, old: Some(root), leaves: BTreeMap::new(), tree })
             }
             Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => (empty, Form::Whole(Vec::new())),
         };
@@ -94,7 +101,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// The contents of a leaf, as the draft has them.
-    fn draft_leaf<'a>(
+    pub(super) fn draft_leaf<'a>(
         &mut self,
         key: Key<'_>,
         id: u64,
@@ -143,15 +150,15 @@ impl<D: Disk> Partition<D> {
     }
 
     /// What has become too long to be searched from its beginning is split while a command goes on, and gets leaves for what comes into it.
-    fn grow(&mut self, key: Key<'_>, draft: &mut Draft) -> Result<(), Stop> {
+    pub(super) fn grow(&mut self, key: Key<'_>, draft: &mut Draft) -> Result<(), Stop> {
         let count = draft.head.count;
         if let Form::Whole(pairs) = &draft.form
             && pairs.len() > WHOLE_BYTES
             && count > 1
         {
-            let (root, contents) = self.deal(draft.head, pairs);
+            let (root, contents, tree) = self.deal(draft.head, pairs);
             let leaves = contents.into_iter().enumerate().map(|(i, bytes)| (i as u32, (bytes, true))).collect();
-            draft.form = Form::Split { root, old: None, leaves };
+            draft.form = Form::Split { root, old: None, leaves, tree: Box::new(tree) };
         }
         let Form::Split { root, leaves, .. } = &mut draft.form else { return Ok(()) };
         for _ in 0..LEAVES_A_CHANGE {
@@ -189,7 +196,7 @@ impl<D: Disk> Partition<D> {
     pub(super) fn draft_sort(&mut self, key: Key<'_>, draft: &mut Draft) -> Result<usize, Stop> {
         let (all, layout) = match &mut draft.form {
             Form::Whole(pairs) => (std::mem::take(pairs), draft.head.kind.plain()),
-            Form::Split { root, old, leaves } => {
+            Form::Split { root, old, leaves, .. } => {
                 if old.is_some() {
                     self.bring_leaves(key, *root)?;
                 }
@@ -295,14 +302,15 @@ impl<D: Disk> Partition<D> {
 
     fn draft_writes(&mut self, key: Key<'_>, draft: Draft) -> Result<Writes, Stop> {
         let Draft { head, form, expires_at_ms, changes, .. } = draft;
-        let (mut root, old, mut leaves) = match form {
+        let (mut root, old, mut leaves, tree) = match form {
             Form::Whole(pairs) => {
                 let image = Whole::write(head, &pairs);
                 return Ok(self.writes(key, Held::whole(image, expires_at_ms)));
             }
-            Form::Split { root, old, leaves } => (Root { head, ..root }, old, leaves),
+            Form::Split { root, old, leaves, tree } => (Root { head, tree: tree.root, ..root }, old, leaves, tree),
         };
-        if root.bytes <= WHOLE_AGAIN_BYTES {
+        // numbers of nodes end: made anew it has another id, and begins with the first one
+        if root.bytes <= WHOLE_AGAIN_BYTES || root.tree.next > MAX_NODES_MADE {
             return self.unsplit(key, root, old.is_none(), leaves, expires_at_ms);
         }
         for _ in 0..changes.saturating_mul(LEAVES_A_CHANGE) {
@@ -312,9 +320,12 @@ impl<D: Disk> Partition<D> {
             self.drop_leaf(key, &mut root, &mut leaves)?;
         }
         let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+        let node = |number| name(NODE | number);
+        let nodes = tree.changed().map(|(number, bytes)| (node(number), bytes));
         let changed = leaves.into_iter().filter(|(_, (_, is_changed))| *is_changed);
         let mut writes: Vec<_> =
             changed.map(|(number, (bytes, _))| (name(number), (number < root.leaves).then_some(bytes))).collect();
+        writes.extend(nodes);
         // in the order of numbers, so that the last ones go last
         writes.sort_by_key(|(_, bytes)| bytes.is_none());
         // a transaction has the root with its leaves, so that who removes it finds them (O5)
@@ -382,11 +393,14 @@ impl<D: Disk> Partition<D> {
             all.extend_from_slice(&self.draft_leaf(key, root.id, &mut leaves, number)?.0);
         }
         let mut pairs: Vec<_> = Pairs::new(root.head.kind.numbered(), &all).collect();
-        pairs.sort_by_key(|pair| pair.number);
+        if root.head.kind.is_sorted() {
+            pairs.sort_by_key(|pair| (pair.value, pair.field));
+        } else {
+            pairs.sort_by_key(|pair| pair.number);
+        }
         let mut plain = Vec::new();
         let layout = root.head.kind.plain();
         pairs.iter().for_each(|pair| push_pair(&mut plain, layout, 0, pair.field, pair.value));
-        let held = Held::whole(Whole::write(root.head, &plain), expires_at_ms);
-        Ok(Writes { leaves: Vec::new(), held: Some(held), are_new: false })
+        Ok(self.writes(key, Held::whole(Whole::write(root.head, &plain), expires_at_ms)))
     }
 }

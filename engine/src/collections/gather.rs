@@ -1,5 +1,7 @@
 //! All of a collection at once, for what concerns all of it.
 
+use std::ops::ControlFlow;
+
 use emberkv_log::Value;
 use emberkv_log::disk::Disk;
 
@@ -7,6 +9,8 @@ use super::elements::push_element;
 use super::pairs::{Pair, Pairs, push_pair};
 use super::root::{Head, Root, Whole};
 use super::sets::{int_of, rank};
+use super::sorted::parts;
+use super::tree::each;
 use super::{Encoding, Type};
 use crate::held::Held;
 use crate::lookup::{Found, Key, TextBuf};
@@ -34,6 +38,14 @@ impl<D: Disk> Partition<D> {
             Value::Root(bytes) => Root::read(bytes),
             Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(()),
         };
+        if root.head.kind.is_sorted() {
+            let nodes = &mut self.nodes(key, root.id);
+            return each(nodes, root.tree, true, (0, root.tree.count), false, |element| {
+                let (value, field) = parts(element);
+                show(Pair { number: 0, field, value, at: 0, len: 0 });
+                ControlFlow::Continue(())
+            });
+        }
         self.bring_leaves(key, root)?;
         let (encoding, layout) = (root.head.encoding, root.head.kind.numbered());
         let mut all = Vec::new();
@@ -66,7 +78,7 @@ impl<D: Disk> Partition<D> {
         let mut out = Vec::new();
         head.push(&mut out);
         match head.kind {
-            Type::Hash | Type::Set => {
+            Type::Hash | Type::Set | Type::ZSet => {
                 let layout = head.kind.plain();
                 self.each_pair(key, found, |pair| push_pair(&mut out, layout, 0, pair.field, pair.value))?;
             }

@@ -24,6 +24,7 @@ mod random;
 mod read;
 mod root;
 mod sets;
+mod sorted;
 mod sweep;
 mod tree;
 
@@ -39,6 +40,7 @@ pub(crate) use random::Wanted;
 pub(crate) use root::{Head, Root, Whole, bits_of};
 pub use sets::CompactSet;
 pub(crate) use sets::{Members, int_of};
+pub(crate) use sorted::{Places, mark, order_of, score_in, score_of};
 pub(crate) use sweep::Sweeper;
 #[cfg(test)]
 pub(crate) use tree::{NODE, TreeRoot, children};
@@ -64,6 +66,8 @@ pub enum Type {
     List = 1,
     /// Elements, each of them once.
     Set = 2,
+    /// Members with scores, in their order.
+    ZSet = 3,
     /// Fields with values.
     Hash = 4,
 }
@@ -74,6 +78,7 @@ impl Type {
         match self {
             Self::List => "list",
             Self::Set => "set",
+            Self::ZSet => "zset",
             Self::Hash => "hash",
         }
     }
@@ -85,18 +90,19 @@ impl Type {
 
     /// Whether it has a tree then.
     pub(crate) fn has_tree(self) -> bool {
-        self == Self::List
+        matches!(self, Self::List | Self::ZSet)
     }
 
     /// Whether the tree is sorted.
     pub(crate) fn is_sorted(self) -> bool {
-        false
+        self == Self::ZSet
     }
 
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             1 => Some(Self::List),
             2 => Some(Self::Set),
+            3 => Some(Self::ZSet),
             4 => Some(Self::Hash),
             _ => None,
         }

@@ -8,7 +8,8 @@ use emberkv_log::{Entry, Purpose, Value};
 use super::leaf::LeafName;
 use super::pairs::{Pairs, push_pair};
 use super::root::{Head, Root, Whole};
-use super::tree::TreeRoot;
+use super::sorted::sorted_tree;
+use super::tree::{NODE, TreeDraft, TreeRoot};
 use super::{LEAF_BYTES, Type, WHOLE_BYTES};
 use crate::databases::RESERVED;
 use crate::held::Held;
@@ -70,7 +71,7 @@ impl<D: Disk> Partition<D> {
             if pairs.len() > WHOLE_BYTES && head.count > 1 {
                 return match head.kind {
                     Type::List => self.split_list(key, head, pairs, expires_at_ms),
-                    Type::Hash | Type::Set => self.split(key, head, pairs, expires_at_ms),
+                    Type::Hash | Type::Set | Type::ZSet => self.split(key, head, pairs, expires_at_ms),
                 };
             }
         }
@@ -79,14 +80,16 @@ impl<D: Disk> Partition<D> {
 
     /// A root and its leaves, out of an image's pairs.
     fn split(&mut self, key: Key<'_>, head: Head, pairs: &[u8], expires_at_ms: Option<u64>) -> Writes {
-        let (root, contents) = self.deal(head, pairs);
+        let (root, contents, tree) = self.deal(head, pairs);
         let name = |number| LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
-        let leaves = contents.into_iter().enumerate().map(|(i, bytes)| (name(i as u32), Some(bytes))).collect();
+        let root = Root { tree: tree.root, ..root };
+        let leaves = contents.into_iter().enumerate().map(|(i, bytes)| (name(i as u32), Some(bytes)));
+        let leaves = leaves.chain(tree.changed().map(|(number, bytes)| (name(NODE | number), bytes))).collect();
         Writes { leaves, held: Some(Held::root(root.write(), expires_at_ms)), are_new: true }
     }
 
-    /// Deals an image's pairs out to leaves, for a collection that was whole till now.
-    pub(super) fn deal(&mut self, head: Head, pairs: &[u8]) -> (Root, Vec<Vec<u8>>) {
+    /// Deals an image's pairs out to leaves, and to a tree if the kind has one, for a collection that was whole till now.
+    pub(super) fn deal(&mut self, head: Head, pairs: &[u8]) -> (Root, Vec<Vec<u8>>, TreeDraft) {
         let most = u32::try_from(head.count).unwrap_or(u32::MAX);
         let leaves = u32::try_from(pairs.len() as u64 / LEAF_BYTES).unwrap_or(u32::MAX).clamp(2, most.max(2));
         let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id(), tree: TreeRoot::default() };
@@ -98,7 +101,12 @@ impl<D: Disk> Partition<D> {
             root.next += 1;
         }
         root.bytes = contents.iter().map(|leaf| leaf.len() as u64).sum();
-        (root, contents)
+        let tree = if head.kind.is_sorted() {
+            sorted_tree(Pairs::new(head.kind.plain(), pairs))
+        } else {
+            TreeDraft::new(TreeRoot::default(), false)
+        };
+        (root, contents, tree)
     }
 
     /// Makes sure that what is to be written under `key` can be, and `more` bytes of other records, all into one frame.

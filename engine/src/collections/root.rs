@@ -35,6 +35,14 @@ impl Head {
         Some(Self { kind, encoding, count: take_varint(bytes)? })
     }
 
+    /// What OBJECT ENCODING says.
+    pub fn encoding_name(self) -> &'static str {
+        match (self.kind, self.encoding) {
+            (Type::ZSet, Encoding::Hashtable) => "skiplist",
+            (_, encoding) => encoding.name(),
+        }
+    }
+
     pub fn push(self, out: &mut Vec<u8>) {
         out.push(self.kind as u8 | (self.encoding as u8) << 4);
         push_varint(out, self.count);

@@ -6,7 +6,7 @@ use emberkv_resp::schema::{CommandId, Runs};
 use emberkv_resp::{Args, Output, OwnedArgs, Reply};
 
 use crate::collections::{End, Type, WRONG_TYPE};
-use crate::commands::{Moving, PopOfMany};
+use crate::commands::{Moving, MultiPop, PopOfMany};
 use crate::events::Cause;
 use crate::group::Request;
 use crate::long_double::Operand;
@@ -52,6 +52,10 @@ enum Take {
     Many(End, u64),
     /// One, which goes to another list.
     Move(Moving),
+    /// The member of a sorted set with the lowest score, or with the highest.
+    Member { highest: bool },
+    /// Up to so many of them.
+    Members { highest: bool, count: u64 },
 }
 
 /// What such a command asks for.
@@ -87,6 +91,13 @@ impl<'a> Wish<'a> {
             CommandId::Blmove | CommandId::Brpoplpush => {
                 (args.to(2).from(1), Take::Move(Moving::parse(id, args)?), args.at(last))
             }
+            CommandId::Bzpopmin | CommandId::Bzpopmax => {
+                (args.to(last).from(1), Take::Member { highest: id == CommandId::Bzpopmax }, args.at(last))
+            }
+            CommandId::Bzmpop => {
+                let MultiPop { keys, highest, count } = MultiPop::parse(args.from(2))?;
+                (keys, Take::Members { highest, count }, args.at(1))
+            }
             other => unreachable!("{other:?} does not wait"),
         };
         Ok(Self { args, keys, take, timeout_ms: timeout_ms(timeout, now_ms)? })
@@ -98,6 +109,7 @@ impl<'a> Wish<'a> {
             CommandId::Blpop | CommandId::Brpop | CommandId::Blmpop | CommandId::Blmove | CommandId::Brpoplpush => {
                 Type::List
             }
+            CommandId::Bzpopmin | CommandId::Bzpopmax | CommandId::Bzmpop => Type::ZSet,
             other => unreachable!("{other:?} does not wait"),
         }
     }
@@ -111,8 +123,8 @@ impl<'a> Wish<'a> {
     pub fn of_one(self, key: &[u8]) -> OwnedArgs {
         let name = self.args.at(0);
         match self.take {
-            Take::One(_) => OwnedArgs::from_words(&[name, key, b"0"]),
-            Take::Many(..) => {
+            Take::One(_) | Take::Member { .. } => OwnedArgs::from_words(&[name, key, b"0"]),
+            Take::Many(..) | Take::Members { .. } => {
                 let rest = self.args.from(3 + self.keys.len());
                 let words: Vec<&[u8]> = [name, b"0", b"1", key].into_iter().chain(rest.iter()).collect();
                 OwnedArgs::from_words(&words)
@@ -131,6 +143,13 @@ impl<'a> Wish<'a> {
                 let count = count.to_string();
                 let words = [b"LMPOP", &b"1"[..], key, word(end), b"COUNT", count.as_bytes()];
                 (CommandId::Lmpop, OwnedArgs::from_words(&words))
+            }
+            Take::Member { highest: false } => (CommandId::Zpopmin, OwnedArgs::from_words(&[b"ZPOPMIN", key])),
+            Take::Member { highest: true } => (CommandId::Zpopmax, OwnedArgs::from_words(&[b"ZPOPMAX", key])),
+            Take::Members { highest, count } => {
+                let (end, count) = (if highest { &b"MAX"[..] } else { b"MIN" }, count.to_string());
+                let words = [b"ZMPOP", &b"1"[..], key, end, b"COUNT", count.as_bytes()];
+                (CommandId::Zmpop, OwnedArgs::from_words(&words))
             }
             Take::Move(Moving { from, to }) => {
                 (CommandId::Lmove, OwnedArgs::from_words(&[b"LMOVE", key, self.args.at(2), word(from), word(to)]))
@@ -168,6 +187,10 @@ impl<D: Disk> Partition<D> {
             let Some(found) = self.lookup(key)?.live() else { continue };
             if self.head(found).map(|head| head.kind) != Some(Wish::kind(request.id)) {
                 return Err(WRONG_TYPE);
+            }
+            if let Take::Member { highest } = wish.take {
+                self.pop_member(key, highest, reply)?;
+                return Ok(true);
             }
             let (id, args) = wish.taking(bytes);
             let mut output = Output::new();

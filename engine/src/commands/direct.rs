@@ -10,6 +10,7 @@ use super::SHARED_VALUE_BYTES;
 use super::elements;
 use super::expire::time_answer;
 use super::lists;
+use super::sorted_sets;
 use super::strings::{Range, range_of};
 use crate::collections::type_name;
 use crate::foreign::{Foreign, PartitionReader};
@@ -49,7 +50,9 @@ impl PartitionReader {
             | CommandId::Hstrlen
             | CommandId::Llen
             | CommandId::Scard
-            | CommandId::Sismember => true,
+            | CommandId::Sismember
+            | CommandId::Zcard
+            | CommandId::Zscore => true,
             CommandId::Exists | CommandId::Touch => request.args.len() == 2,
             _ => false,
         }
@@ -89,6 +92,8 @@ impl PartitionReader {
                 | CommandId::Llen
                 | CommandId::Scard
                 | CommandId::Sismember
+                | CommandId::Zcard
+                | CommandId::Zscore
         );
         let record = match self.record(guard, request.db, request.args.at(1), fingerprint, now_ms, is_read) {
             Foreign::Ask => return Direct::Ask,
@@ -130,6 +135,12 @@ impl PartitionReader {
             | CommandId::Sismember => {
                 let value = record.as_ref().map(|record| record.record().value());
                 if !elements::direct(request.id, request.args, value, reply) {
+                    return Direct::Ask;
+                }
+            }
+            CommandId::Zcard | CommandId::Zscore => {
+                let value = record.as_ref().map(|record| record.record().value());
+                if !sorted_sets::direct(request.id, request.args, value, reply) {
                     return Direct::Ask;
                 }
             }

@@ -18,6 +18,7 @@ mod restore;
 mod scan;
 mod set;
 mod sets;
+mod sorted_sets;
 mod strings;
 
 pub use blocking::timeout_of;
@@ -40,6 +41,7 @@ pub(crate) use lcs::{Lcs, NOT_STRINGS};
 pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 pub(crate) use sets::{Combination, SETS};
+pub(crate) use sorted_sets::{MultiPop, SortedCombination, check_range};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
@@ -95,9 +97,14 @@ impl<D: Disk> Partition<D> {
             CommandId::Bitfield | CommandId::BitfieldRo => self.bitfield(request, reply),
             CommandId::Bitop => self.bitop(request, reply),
             CommandId::Bitpos => self.bitpos(request, reply),
-            CommandId::Blmove | CommandId::Blmpop | CommandId::Blpop | CommandId::Brpop | CommandId::Brpoplpush => {
-                self.pop_now(request, reply)
-            }
+            CommandId::Blmove
+            | CommandId::Blmpop
+            | CommandId::Blpop
+            | CommandId::Brpop
+            | CommandId::Brpoplpush
+            | CommandId::Bzmpop
+            | CommandId::Bzpopmax
+            | CommandId::Bzpopmin => self.pop_now(request, reply),
             CommandId::Copy => self.copy(request, reply),
             CommandId::Dbsize => self.dbsize(request, reply),
             CommandId::Decr => self.decr(request, reply),
@@ -188,6 +195,34 @@ impl<D: Disk> Partition<D> {
             CommandId::Sscan => self.element_scan(request, Type::Set, reply),
             CommandId::Strlen => self.strlen(request, reply),
             CommandId::Type => self.type_command(request, reply),
+            CommandId::Zadd | CommandId::Zincrby => self.zadd(request, reply),
+            CommandId::Zcard => self.zcard(request, reply),
+            CommandId::Zcount | CommandId::Zlexcount => self.zcount(request, reply),
+            CommandId::Zdiff
+            | CommandId::Zdiffstore
+            | CommandId::Zinter
+            | CommandId::Zintercard
+            | CommandId::Zinterstore
+            | CommandId::Zunion
+            | CommandId::Zunionstore => self.zcombine(request, reply),
+            CommandId::Zmpop => self.zmpop(request, reply),
+            CommandId::Zmscore => self.zmscore(request, reply),
+            CommandId::Zpopmax | CommandId::Zpopmin => self.zpop(request, reply),
+            CommandId::Zrandmember => self.zrandmember(request, reply),
+            CommandId::Zrange
+            | CommandId::Zrangebylex
+            | CommandId::Zrangebyscore
+            | CommandId::Zrevrange
+            | CommandId::Zrevrangebylex
+            | CommandId::Zrevrangebyscore => self.zrange(request, reply),
+            CommandId::Zrangestore => self.zrangestore(request, reply),
+            CommandId::Zrank | CommandId::Zrevrank => self.zrank(request, reply),
+            CommandId::Zrem => self.zrem(request, reply),
+            CommandId::Zremrangebylex | CommandId::Zremrangebyrank | CommandId::Zremrangebyscore => {
+                self.zremrange(request, reply)
+            }
+            CommandId::Zscan => self.zscan(request, reply),
+            CommandId::Zscore => self.zscore(request, reply),
             other => unreachable!("{other:?} is no command on data"),
         }
     }

@@ -57,8 +57,8 @@ impl<D: Disk> Partition<D> {
         let value = self.value(found);
         match request.id {
             CommandId::ObjectEncoding => reply.bulk(match value {
-                Value::Whole(bytes) => Whole::read(bytes).head.encoding.name().as_bytes(),
-                Value::Root(bytes) => Root::read(bytes).head.encoding.name().as_bytes(),
+                Value::Whole(bytes) => Whole::read(bytes).head.encoding_name().as_bytes(),
+                Value::Root(bytes) => Root::read(bytes).head.encoding_name().as_bytes(),
                 Value::Int(_) => b"int",
                 other if text_len(other) <= EMBEDDED_BYTES => b"embstr",
                 _ => b"raw",

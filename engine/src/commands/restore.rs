@@ -4,8 +4,9 @@ use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
-use crate::collections::{Encoding, Head, Members, Type, Whole, push_element, push_pair};
-use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, listpack_len, read};
+use super::sorted_sets::Image;
+use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of, push_element, push_pair};
+use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_sorted_set, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
@@ -76,6 +77,10 @@ impl<D: Disk> Partition<D> {
             Some(Head { kind: kind @ Type::List, count, .. }) => {
                 dump_elements(kind, count, |show| self.each_element(key, found, show))
             }
+            Some(Head { kind: Type::ZSet, count, .. }) => dump_sorted_set(count, |show| {
+                // as redis does it: the last one first
+                self.each_placed(key, found, 0..count, true, show)
+            }),
             Some(Head { kind, count, .. }) => dump_elements(kind, count, |show| {
                 self.each_pair(key, found, |pair| {
                     show(pair.field);
@@ -114,6 +119,13 @@ impl<D: Disk> Partition<D> {
             Content::Hash(pairs) => self.hash_image(&pairs),
             Content::List(elements) => self.list_image(&elements),
             Content::Set(members, encoding) => self.set_image(&members, encoding),
+            Content::SortedSet { mut members, is_listpack } => {
+                members.sort_by(|a, b| (order_of(a.1), &a.0).cmp(&(order_of(b.1), &b.0)));
+                let limits = self.limits.compact_zset;
+                let mut image = Image::new(if is_listpack { Compact { value: u64::MAX, ..limits } } else { limits });
+                members.iter().for_each(|(member, score)| image.push(member, *score));
+                image.image()
+            }
         };
         self.restore_image(key, old, image, expires_at_ms, reply)
     }

@@ -5,6 +5,8 @@
 //! | type | the value           | version, 2 le  | crc64, 8 le   |
 //! +------+---------------------+----------------+---------------+
 //!   0: a string                                   of all before
+//!   5: a sorted set: how many members, then each, a string, and its score, 8 bytes le
+//!  17: a sorted set: a string which is a listpack of them
 //!   1: a list: how many elements, then each, a string
 //!   2: a set: how many members, then each, strings
 //!   4: a hash: how many fields, then each and its value, strings
@@ -50,6 +52,8 @@ const STRING: u8 = 0;
 const LIST: u8 = 1;
 const SET: u8 = 2;
 const HASH: u8 = 4;
+const SORTED_SET: u8 = 5;
+const SORTED_SET_LISTPACK: u8 = 17;
 const SET_INTSET: u8 = 11;
 const HASH_LISTPACK: u8 = 16;
 const LIST_NODES: u8 = 18;
@@ -84,6 +88,20 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
     sealed(payload)
 }
 
+/// The payload of a sorted set: `write` shows its members and their scores.
+pub(crate) fn dump_sorted_set<E>(
+    count: u64,
+    write: impl FnOnce(&mut dyn FnMut(&[u8], f64)) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let mut payload = vec![SORTED_SET];
+    write_len(count as usize, &mut payload);
+    write(&mut |member, score| {
+        write_string(member, &mut payload);
+        payload.extend_from_slice(&score.to_le_bytes());
+    })?;
+    Ok(sealed(payload))
+}
+
 /// The payload of a collection: `write` shows its fields and values, or its elements, in turn.
 pub(crate) fn dump_elements<E>(
     kind: Type,
@@ -93,6 +111,8 @@ pub(crate) fn dump_elements<E>(
     let mut payload = vec![match kind {
         Type::List => LIST,
         Type::Set => SET,
+        // its scores are no strings: see `dump_sorted_set`
+        Type::ZSet => SORTED_SET,
         Type::Hash => HASH,
     }];
     write_len(count as usize, &mut payload);
@@ -151,7 +171,7 @@ fn write_len(len: usize, payload: &mut Vec<u8>) {
 }
 
 /// What a payload holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Content {
     /// A string.
     Text(Vec<u8>),
@@ -159,6 +179,13 @@ pub(crate) enum Content {
     List(Vec<Vec<u8>>),
     /// A hash: its fields with their values.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// A sorted set: its members with their scores, in any order; whether it was in a listpack.
+    SortedSet {
+        /// Each is there once.
+        members: Vec<(Vec<u8>, f64)>,
+        /// Its members may be longer than those that redis puts into one.
+        is_listpack: bool,
+    },
     /// A set: its members, and how they were kept; nothing is said if each was written by itself.
     Set(Vec<Vec<u8>>, Option<Encoding>),
 }
@@ -189,6 +216,11 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
         }
         Some(HASH) => reader.hash().map(Content::Hash),
         Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
+        Some(SORTED_SET) => reader.sorted_set().map(|members| Content::SortedSet { members, is_listpack: false }),
+        Some(SORTED_SET_LISTPACK) => reader
+            .string()
+            .and_then(|bytes| listpack_sorted_set(&bytes))
+            .map(|members| Content::SortedSet { members, is_listpack: true }),
         _ => None,
     };
     content.ok_or(Bad::Content)
@@ -204,6 +236,24 @@ fn listpack_hash(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     are_fields(&pairs).then_some(pairs)
 }
 
+/// The members and scores in a listpack.
+fn listpack_sorted_set(bytes: &[u8]) -> Option<Vec<(Vec<u8>, f64)>> {
+    let mut elements = listpack::elements(bytes)?.into_iter();
+    let mut members = Vec::with_capacity(elements.len() / 2);
+    while let Some(member) = elements.next() {
+        let score: f64 = std::str::from_utf8(&elements.next()?).ok()?.parse().ok()?;
+        members.push((member, score));
+    }
+    are_members(&members).then_some(members)
+}
+
+/// Whether there are any, none twice, and each has a score.
+fn are_members(members: &[(Vec<u8>, f64)]) -> bool {
+    let mut seen = HashSet::with_capacity(members.len());
+    !members.is_empty() && members.iter().all(|(member, score)| !score.is_nan() && seen.insert(member))
+}
+
+/// Whether there are any, and none twice.
 fn are_fields(pairs: &[(Vec<u8>, Vec<u8>)]) -> bool {
     are_different(pairs.iter().map(|(field, _)| field))
 }
@@ -295,6 +345,16 @@ impl<'a> Reader<'a> {
             pairs.push((self.string()?, self.string()?));
         }
         are_fields(&pairs).then_some(pairs)
+    }
+
+    fn sorted_set(&mut self) -> Option<Vec<(Vec<u8>, f64)>> {
+        let count = self.plain_length()?;
+        // each takes nine bytes at least
+        let mut members = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len() / 9));
+        for _ in 0..count {
+            members.push((self.string()?, f64::from_le_bytes(self.array()?)));
+        }
+        are_members(&members).then_some(members)
     }
 
     fn set(&mut self) -> Option<Vec<Vec<u8>>> {
@@ -422,6 +482,33 @@ mod tests {
             assert_eq!(read(&sealed_as(body, 10), MAX), Err(Bad::Content), "{}", body.escape_ascii());
         }
         assert_eq!(read(&sealed_as(b"\x00\x03abc", 10), 2), Err(Bad::Content), "too long");
+    }
+
+    #[test]
+    fn sorted_sets_that_redis_8_2_has_dumped_are_read() {
+        let skiplist = b"\x05\t\x01x\x00\x00\x00\x00\x00\x00\xf0\x7f\x01l@\x8c\xb5x\x1d\xaf\x15D\x01m\x00\x00\x00\x00\x00\x17\xf1@\x01b\x00\x00\x00\x00\x00\x00\"@\xc0\x0c\x00\x00\x00\x00\x00\x00\x14@\xc0\xf9\x00\x00\x00\x00\x00\x00\x08@\x01a\x00\x00\x00\x00\x00\x00\xf0?\x01q\x9a\x99\x99\x99\x99\x99\xb9\xbf\x01w\x00\x00\x00\x00\x00\x00\xf0\xff\x0c\x00\xee\x83\xaf\x91\x93\xc3h>";
+        let listpack = b"\x11@@@\x00\x00\x00\x10\x00\x81q\x02\x84-0.1\x05\x81a\x02\x01\x01\x81b\x02\x832.5\x04\xdf\xf9\x02\x03\x01\x0c\x01\x05\x01\x81m\x02\xf2p\x11\x01\x04\x81l\x02\x851e+20\x06\x81x\x02\x83inf\x04\xff\x0c\x00?S\xde\x96\x992C\x8a";
+        for (payload, is_from_listpack, first, last) in [
+            (&skiplist[..], false, (&b"x"[..], f64::INFINITY), (&b"w"[..], f64::NEG_INFINITY)),
+            (listpack, true, (b"q", -0.1), (b"x", f64::INFINITY)),
+        ] {
+            let Ok(Content::SortedSet { members, is_listpack }) = super::read(payload, MAX) else {
+                panic!("it is one")
+            };
+            assert_eq!(is_listpack, is_from_listpack);
+            let is =
+                |member: Option<&(Vec<u8>, f64)>, (name, score): (&[u8], f64)| member == Some(&(name.to_vec(), score));
+            assert!(is(members.first(), first) && is(members.last(), last), "{members:?}");
+            let dumped = dump_sorted_set::<()>(members.len() as u64, |show| {
+                members.iter().for_each(|(member, score)| show(member, *score));
+                Ok(())
+            });
+            let again = super::read(&dumped.unwrap(), MAX);
+            assert_eq!(again, Ok(Content::SortedSet { members, is_listpack: false }));
+        }
+        for body in [&b"\x05\x00"[..], b"\x05\x01\x01a\x00", b"\x05\x01\x01a\x00\x00\x00\x00\x00\x00\xf8\x7f"] {
+            assert_eq!(super::read(&sealed_as(body, 10), MAX), Err(Bad::Content), "{}", body.escape_ascii());
+        }
     }
 
     proptest! {

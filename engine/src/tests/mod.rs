@@ -17,13 +17,16 @@ mod model_hashes;
 mod model_keys;
 mod model_lists;
 mod model_sets;
+mod model_sorted_sets;
 mod requests;
 mod requests_hashes;
 mod requests_lists;
 mod requests_sets;
+mod requests_sorted_sets;
 pub(crate) mod rig;
 mod rules;
 mod sets;
+mod sorted_sets;
 mod waiting;
 
 pub use lives::{compact_some, lives, with_seeds};

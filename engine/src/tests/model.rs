@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::model_hashes::hash_of;
 use super::model_lists::{self, list_of};
 use super::model_sets::{self, set_of};
+use super::model_sorted_sets::{self, sorted_of};
 use super::rig::MAX_VALUE_BYTES;
 
 /// A database and a key.
@@ -131,7 +132,7 @@ fn arity(name: &str) -> (usize, usize) {
         "hset" | "hmset" => (4, usize::MAX),
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
         other => {
-            let others = model_lists::arity(other).or(model_sets::arity(other));
+            let others = model_lists::arity(other).or(model_sets::arity(other)).or(model_sorted_sets::arity(other));
             others.unwrap_or_else(|| panic!("the model does not know {other}"))
         }
     }
@@ -140,6 +141,7 @@ fn arity(name: &str) -> (usize, usize) {
 /// What TYPE says of a value.
 pub fn kind_of(text: &[u8]) -> &'static str {
     match (hash_of(text), list_of(text), set_of(text)) {
+        _ if sorted_of(text).is_some() => "zset",
         (Some(_), ..) => "hash",
         (_, Some(_), _) => "list",
         (.., Some(_)) => "set",
@@ -346,6 +348,7 @@ impl Model {
             "swapdb" => self.swapdb(args),
             "bitop" => self.bitop(db, args),
             "lcs" => self.lcs(db, args),
+            name if model_sorted_sets::arity(name).is_some() => self.sorted_sets(name, db, args),
             "lmpop" => self.lmpop(db, args),
             name if model_lists::arity(name).is_some() => self.lists(name, key(0), &args[1..]),
             name if model_sets::arity(name).is_some() => self.sets(name, db, args),

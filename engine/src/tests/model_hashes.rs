@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::model::{
     Answer, Float, Held, Model, NOT_FLOAT, NOT_INT, Name, bulk, err, int, nil, ok, optional, strict_int,
 };
+use super::model_sorted_sets::{changed_members, tells_of_member};
 
 pub type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -170,7 +171,9 @@ pub fn sorted(name: &[u8], reply: Vec<u8>) -> Vec<u8> {
 /// does not tell of it.
 pub fn changed_within(old: Option<&Held>, new: Option<&Held>) -> Option<Vec<Vec<u8>>> {
     let (old, new) = (old?, new?);
-    let (before, after) = (hash_of(&old.value)?, hash_of(&new.value)?);
+    let (Some(before), Some(after)) = (hash_of(&old.value), hash_of(&new.value)) else {
+        return changed_members(old, new);
+    };
     if before.len() != after.len() || old.expires_at_ms != new.expires_at_ms {
         return None;
     }
@@ -185,6 +188,6 @@ pub fn tells_of(words: &[Vec<u8>], field: &[u8]) -> bool {
         b"hgetall" | b"hkeys" | b"hvals" => true,
         b"hget" | b"hexists" | b"hstrlen" | b"hsetnx" => names(&words[2..words.len().min(3)]),
         b"hmget" | b"hdel" => names(&words[2..]),
-        _ => false,
+        _ => tells_of_member(words, field),
     }
 }

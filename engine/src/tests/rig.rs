@@ -15,7 +15,8 @@ use super::model::{Held, State};
 use super::model_hashes::Hash;
 use super::model_lists::{List, list_text};
 use super::model_sets::text_of_pairs;
-use crate::collections::{Elements, Ends, LeafName, NODE, Pairs, Root, Type, Whole, children, push_element};
+use super::model_sorted_sets::sorted_text;
+use crate::collections::{Elements, Ends, LeafName, NODE, Pairs, Root, Type, Whole, children, push_element, score_in};
 use crate::databases::RESERVED;
 use crate::dump::{LISTPACK_ENDS, listpack_len};
 use crate::flush::Sweep;
@@ -427,9 +428,20 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
 /// A collection in one record as the model has it.
 pub fn whole_text(bytes: &[u8]) -> Arc<[u8]> {
     let whole = Whole::read(bytes);
-    match whole.head.kind {
-        Type::List => list_text(&whole.elements().map(<[u8]>::to_vec).collect()),
-        kind => text_of_pairs(kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec()))),
+    if whole.head.kind == Type::List {
+        return list_text(&whole.elements().map(<[u8]>::to_vec).collect());
+    }
+    if whole.head.kind == Type::ZSet {
+        let elements: Vec<_> = whole.pairs().map(|pair| (pair.value, pair.field)).collect();
+        assert!(elements.is_sorted(), "they are in order");
+    }
+    pairs_text(whole.head.kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec())))
+}
+
+fn pairs_text(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<[u8]> {
+    match kind {
+        Type::ZSet => sorted_text(&pairs.map(|(member, score)| (member, score_in(&score))).collect()),
+        kind => text_of_pairs(kind, pairs),
     }
 }
 
@@ -441,15 +453,33 @@ fn leaf_of(partition: &Partition<SimDisk>, key: Key<'_>, id: u64, number: u32) -
     partition.text(leaf, &mut TextBuf::default()).to_vec()
 }
 
-/// The elements below a node of a tree that is not sorted, with the number of nodes.
-fn below(partition: &Partition<SimDisk>, key: Key<'_>, id: u64, node: (u32, u8), out: &mut List) -> u32 {
+/// The elements below a node of a tree, with the number of nodes.
+fn below(
+    partition: &Partition<SimDisk>,
+    key: Key<'_>,
+    (id, is_sorted): (u64, bool),
+    node: (u32, u8),
+    out: &mut List,
+) -> u32 {
     let bytes = leaf_of(partition, key, id, NODE | node.0);
     if node.1 == 0 {
         out.extend(Elements::of(&bytes).map(<[u8]>::to_vec));
         return 1;
     }
-    let children = children(&bytes, false);
-    1 + children.into_iter().map(|child| below(partition, key, id, (child, node.1 - 1), out)).sum::<u32>()
+    let children = children(&bytes, is_sorted).into_iter();
+    1 + children.map(|child| below(partition, key, (id, is_sorted), (child, node.1 - 1), out)).sum::<u32>()
+}
+
+/// A sorted set's tree has what its leaves have, in order.
+fn check_order(partition: &Partition<SimDisk>, key: Key<'_>, root: Root, pairs: &Hash) {
+    let mut elements = List::new();
+    let nodes = below(partition, key, (root.id, true), (root.tree.top, root.tree.height), &mut elements);
+    assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
+    assert_eq!(root.tree.count, root.head.count);
+    assert!(elements.is_sorted(), "they are in order");
+    let mut all: Vec<_> = pairs.iter().map(|(member, score)| [score.as_slice(), member].concat()).collect();
+    all.sort();
+    assert!(elements == all, "the tree has what the leaves have");
 }
 
 /// A split list.
@@ -457,7 +487,7 @@ fn list_of(partition: &Partition<SimDisk>, key: Key<'_>, record: &[u8]) -> List 
     let (root, ends) = (Root::read(record), Ends::read(record));
     let mut list: List = Elements::of(&ends.front.bytes).map(<[u8]>::to_vec).collect();
     if root.tree.count > 0 {
-        let nodes = below(partition, key, root.id, (root.tree.top, root.tree.height), &mut list);
+        let nodes = below(partition, key, (root.id, false), (root.tree.top, root.tree.height), &mut list);
         assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
     }
     list.extend(Elements::of(&ends.back.bytes).map(<[u8]>::to_vec));
@@ -480,7 +510,7 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
     }
     let mut hash = Hash::new();
     let mut take = |pairs: Pairs<'_>| hash.extend(pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())));
-    match partition.value(found) {
+    let kind = match partition.value(found) {
         Value::Root(bytes) => {
             let root = Root::read(bytes);
             let layout = root.head.kind.numbered();
@@ -493,12 +523,15 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
                 take(Pairs::new(layout, text));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
+            if root.head.kind == Type::ZSet {
+                check_order(partition, key, root, &hash);
+            }
+            root.head.kind
         }
         _ => return partition.text(found, &mut TextBuf::default()).into(),
-    }
+    };
     assert_eq!(Some(hash.len() as u64), partition.head(found).map(|head| head.count));
-    let kind = partition.head(found).map_or(Type::Hash, |head| head.kind);
-    text_of_pairs(kind, hash.into_iter())
+    pairs_text(kind, hash.into_iter())
 }
 
 /// Once all is swept, each leaf has a root.

@@ -7,7 +7,7 @@ use emberkv_resp::{Args, Protocol, format};
 use super::script::{Line, Script};
 use super::share::{Action, Share, Strings};
 use super::staged::{Staged, is_staged};
-use crate::collections::CompactSet;
+use crate::collections::{Compact, CompactSet};
 use crate::commands::{PopOfMany, check_flush_mode};
 use crate::group::Request;
 use crate::slots::partition_of;
@@ -24,6 +24,8 @@ pub struct Extent {
     pub max_value_bytes: usize,
     /// Up to which sizes redis would keep a set in the simpler ways.
     pub compact_set: CompactSet,
+    /// Up to which size redis would keep a sorted set in the simpler way.
+    pub compact_zset: Compact,
 }
 
 /// Who executes a command on data.
@@ -47,8 +49,10 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
             route_of_keys(args.from(1).iter(), partitions)
         }
-        CommandId::Blpop | CommandId::Brpop => route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions),
-        CommandId::Blmpop => match id.command().keys(args) {
+        CommandId::Blpop | CommandId::Brpop | CommandId::Bzpopmax | CommandId::Bzpopmin => {
+            route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions)
+        }
+        CommandId::Blmpop | CommandId::Bzmpop => match id.command().keys(args) {
             Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
             Err(_) => Route::One(PartitionId(0)), // which says what is wrong
         },
@@ -72,10 +76,23 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         | CommandId::Rename
         | CommandId::Renamenx
         | CommandId::Rpoplpush
-        | CommandId::Smove => route_of_keys([args.at(1), args.at(2)].into_iter(), partitions),
+        | CommandId::Smove
+        | CommandId::Zrangestore => route_of_keys([args.at(1), args.at(2)].into_iter(), partitions),
         // with wrong arguments it has no keys
         CommandId::Lmpop => match PopOfMany::parse(args) {
             Ok(PopOfMany { keys, .. }) => route_of_keys(keys.iter(), partitions),
+            Err(_) => Route::One(PartitionId(0)),
+        },
+        // nor have these
+        CommandId::Zmpop
+        | CommandId::Zdiff
+        | CommandId::Zdiffstore
+        | CommandId::Zinter
+        | CommandId::Zintercard
+        | CommandId::Zinterstore
+        | CommandId::Zunion
+        | CommandId::Zunionstore => match id.command().keys(args) {
+            Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
             Err(_) => Route::One(PartitionId(0)),
         },
         CommandId::Dbsize

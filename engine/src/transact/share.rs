@@ -173,6 +173,15 @@ pub enum Step {
         /// The key.
         key: Box<[u8]>,
     },
+    /// Say what a command that stores its result is to store, if anything: its sources are all here.
+    Select {
+        /// Which.
+        id: CommandId,
+        /// The database that is selected.
+        db: DbId,
+        /// Its arguments, the name first.
+        args: OwnedArgs,
+    },
     /// Say what a collection holds.
     Image {
         /// Its database.
@@ -298,7 +307,7 @@ pub enum Answer {
     Reply(Vec<u8>),
     /// What a share says.
     Vote(Vote),
-    /// What a key holds, if it exists.
+    /// What a key holds, if it exists, or is to hold.
     Held(Option<Held>),
     /// What a list has at an end.
     List(Seen),

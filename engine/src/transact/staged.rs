@@ -11,15 +11,18 @@
 
 use emberkv_log::{DbId, PartitionId};
 use emberkv_resp::schema::CommandId;
-use emberkv_resp::{Args, Protocol, Reply};
+use emberkv_resp::{Args, OwnedArgs, Protocol, Reply};
 
 use super::gather::{gather, images};
 use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
 use super::script::Line;
 use super::share::{Action, Answer, Change, Member, Share, Step, Strings, Values, Vote};
-use crate::collections::{CompactSet, WRONG_TYPE_TEXT};
-use crate::commands::{Combination, CopyOptions, Lcs, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, Wish};
+use crate::collections::{Compact, CompactSet, WRONG_TYPE, WRONG_TYPE_TEXT};
+use crate::commands::{
+    Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, SortedCombination, Wish,
+    check_range,
+};
 use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
@@ -59,6 +62,12 @@ pub(crate) enum Staged {
     Take { line: Line, keys: Vec<Placed>, waits: Option<Waiting> },
     /// SWAPDB: has swapped everywhere; there is no second stage.
     Swap,
+    /// ZRANGESTORE: has asked for the range.
+    Store { to: Placed },
+    /// ZUNION and the like: has asked for what there is under each key.
+    Members { id: CommandId, args: OwnedArgs, to: Option<Placed>, limits: Compact },
+    /// ZMPOP: has asked how many members there are under each key.
+    Pop { db: DbId, keys: Vec<(PartitionId, Box<[u8]>)>, highest: bool, count: u64 },
     /// SINTER and its kin: has asked for the sets.
     CombineSets { combination: Combination, to: Option<Placed>, limits: CompactSet },
     /// SMOVE: has asked both sets for the member.
@@ -93,6 +102,15 @@ pub(super) fn is_staged(id: CommandId) -> bool {
             | CommandId::Sunion
             | CommandId::Sunionstore
             | CommandId::Swapdb
+            | CommandId::Zdiff
+            | CommandId::Zdiffstore
+            | CommandId::Zinter
+            | CommandId::Zintercard
+            | CommandId::Zinterstore
+            | CommandId::Zmpop
+            | CommandId::Zrangestore
+            | CommandId::Zunion
+            | CommandId::Zunionstore
     )
 }
 
@@ -171,6 +189,35 @@ impl Staged {
                 let (steps, order) = read(db, args.to(3).from(1), partitions, NOT_STRINGS);
                 (Self::Common { options, order, max_bytes: extent.max_value_bytes }, steps)
             }
+            CommandId::Zrangestore => {
+                check_range(id, args)?;
+                let to = Placed::new(db, args.at(1), partitions);
+                let select = Step::Select { id, db, args: args.into() };
+                (Self::Store { to }, vec![(partition_of(args.at(2), partitions), select)])
+            }
+            CommandId::Zdiff
+            | CommandId::Zdiffstore
+            | CommandId::Zinter
+            | CommandId::Zintercard
+            | CommandId::Zinterstore
+            | CommandId::Zunion
+            | CommandId::Zunionstore => {
+                let combination = SortedCombination::parse(id, args)?;
+                let to = combination.to.map(|to| Placed::new(db, to, partitions));
+                let fetch = |key: &[u8]| (partition_of(key, partitions), Step::Fetch { db, key: key.into() });
+                let steps = combination.keys.iter().map(fetch).collect();
+                (Self::Members { id, args: args.into(), to, limits: extent.compact_zset }, steps)
+            }
+            CommandId::Zmpop => {
+                let MultiPop { keys, highest, count } = MultiPop::parse(args.from(1))?;
+                let keys: Vec<_> = keys.iter().map(|key| (partition_of(key, partitions), Box::from(key))).collect();
+                let size = |(partition, key): &(PartitionId, Box<[u8]>)| {
+                    let args = OwnedArgs::from_words(&[b"zcard", key]);
+                    (*partition, Step::Command { id: CommandId::Zcard, db, args })
+                };
+                let steps = keys.iter().map(size).collect();
+                (Self::Pop { db, keys, highest, count }, steps)
+            }
             CommandId::Blmove | CommandId::Brpoplpush => {
                 Wish::parse(id, args, 0)?;
                 let (lists, steps) = Lists::new(request, partitions)?;
@@ -238,6 +285,16 @@ impl Staged {
                 };
                 Ok(vec![(to.partition, step)])
             }
+            Self::Members { id, args, to, limits } => {
+                let inputs: Vec<_> = answers.into_iter().map(held).collect();
+                let result = SortedCombination::parse(id, args.args())?.answer(&inputs, limits, reply)?;
+                Ok(to.map_or_else(Steps::new, |to| store(to, result, reply)))
+            }
+            Self::Store { to } => {
+                let result = answers.into_iter().next().and_then(held);
+                Ok(store(to, result, reply))
+            }
+            Self::Pop { db, keys, highest, count } => pop(db, keys, highest, count, &answers, reply),
             Self::CombineSets { combination, to, limits } => {
                 let images = images(answers);
                 let combined = combination.of(&images, limits);
@@ -304,6 +361,47 @@ fn transfer(way: Way, from: Placed, to: Placed, answers: Vec<Answer>, reply: &mu
         steps.push((from.partition, delete(from.db, &from.key)));
     }
     Ok(steps)
+}
+
+fn held(answer: Answer) -> Option<Held> {
+    if let Answer::Held(held) = answer { held } else { None }
+}
+
+/// Puts what a command has made under a key, or deletes that if there is nothing. Replies how much it is.
+fn store(to: Placed, held: Option<Held>, reply: &mut Reply<'_>) -> Steps {
+    reply.integer(held.as_ref().map_or(0, Held::count) as i64);
+    let step = match held {
+        Some(held) => Step::Place { db: to.db, key: to.key, held, grows: true },
+        None => delete(to.db, &to.key),
+    };
+    vec![(to.partition, step)]
+}
+
+/// Takes members out of the first of the keys that has any. What that replies is the reply.
+fn pop(
+    db: DbId,
+    keys: Vec<(PartitionId, Box<[u8]>)>,
+    highest: bool,
+    count: u64,
+    answers: &[Answer],
+    reply: &mut Reply<'_>,
+) -> Result<Steps, Stop> {
+    for ((partition, key), answer) in keys.into_iter().zip(answers) {
+        let Answer::Reply(size) = answer else { unreachable!("it has asked for a reply") };
+        match size.as_slice() {
+            b":0\r\n" => {}
+            // what comes before it has nothing
+            [b'-', ..] => return Err(WRONG_TYPE),
+            _ => {
+                let end = if highest { b"MAX" } else { b"MIN" };
+                let count = count.to_string();
+                let args = OwnedArgs::from_words(&[b"zmpop", b"1", &key, end, b"count", count.as_bytes()]);
+                return Ok(vec![(partition, Step::Command { id: CommandId::Zmpop, db, args })]);
+            }
+        }
+    }
+    reply.null_array();
+    Ok(Steps::new())
 }
 
 /// From the first key that exists, whatever it holds; or the client waits at all of them.

@@ -91,6 +91,8 @@ pub enum Group {
     Hash,
     /// Sets.
     Set,
+    /// Sorted sets.
+    SortedSet,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -112,6 +114,7 @@ impl Group {
             Self::List => "list",
             Self::Hash => "hash",
             Self::Set => "set",
+            Self::SortedSet => "sorted-set",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -35,7 +35,7 @@ impl Connection {
         let flags = [
             (self.monitors, 'O'),
             (self.listening.is_some(), 'P'),
-            (self.blocked.is_some(), 'b'),
+            (self.blocked.is_some() && self.waits, 'b'),
             (self.tracking.is_some(), 't'),
             (self.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),
             (self.tracking.as_ref().is_some_and(|tracking| tracking.broadcasts()), 'B'),

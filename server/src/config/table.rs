@@ -222,6 +222,12 @@ directives! {
         HashMaxListpackValue hash_max_listpack_value: u64 = 64, "hash-max-listpack-value" | "hash-max-ziplist-value", Runtime,
             Memory::new(0, LONG),
             "the same for the length of each field and value";
+        ZsetMaxListpackEntries zset_max_listpack_entries: i64 = 128, "zset-max-listpack-entries" | "zset-max-ziplist-entries", Runtime,
+            Number::<i64>::new(0, i64::MAX),
+            "up to so many members OBJECT ENCODING calls a sorted set a listpack";
+        ZsetMaxListpackValue zset_max_listpack_value: u64 = 64, "zset-max-listpack-value" | "zset-max-ziplist-value", Runtime,
+            Memory::new(0, LONG),
+            "the same for the length of each member";
         ListMaxListpackSize list_max_listpack_size: i32 = -2, "list-max-listpack-size" | "list-max-ziplist-size", Runtime,
             Number::<i32>::new(i32::MIN.into(), i32::MAX.into()),
             "up to so many elements, or from -1 to -5 up to 4kb to 64kb, OBJECT ENCODING calls a list a listpack";

@@ -262,6 +262,7 @@ impl Shard {
         let token = blocked.waiting.waiter().token;
         if let Some(connection) = self.connections.get_mut(blocked.conn) {
             connection.blocked = Some(token);
+            connection.waits = blocked.waits;
         }
         if let Some(deadline_ms) = blocked.deadline_ms.filter(|_| blocked.waits) {
             self.blocks.deadlines.insert((deadline_ms, token));
@@ -292,6 +293,9 @@ impl Shard {
         blocked.waits = true;
         let (served, deadline_ms) = (blocked.served.take(), blocked.deadline_ms);
         self.end_timing(asks);
+        if let Some(connection) = self.connections.get_mut(conn).filter(|connection| connection.id == client) {
+            connection.waits = true;
+        }
         // one that is being closed has been told so
         let is_there = |connection: &&Connection| {
             connection.id == client && connection.blocked == Some(token) && connection.fate != Fate::Closing

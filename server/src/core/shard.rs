@@ -162,6 +162,14 @@ pub(crate) fn max_bulk_len(config: &Config) -> u64 {
     config.proto_max_bulk_len.min(1 << 30)
 }
 
+/// Up to which size redis would keep a sorted set in the simpler way.
+fn compact_zset(config: &Config) -> emberkv_engine::Compact {
+    emberkv_engine::Compact {
+        entries: config.zset_max_listpack_entries.unsigned_abs(),
+        value: config.zset_max_listpack_value,
+    }
+}
+
 /// What has to be known of the data set to take commands apart.
 /// Up to which sizes redis would keep sets in the simpler ways.
 fn compact_set(config: &Config) -> CompactSet {
@@ -174,7 +182,13 @@ fn compact_set(config: &Config) -> CompactSet {
 
 pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
     let max_value_bytes = usize::try_from(max_bulk_len(config)).unwrap_or(usize::MAX);
-    Extent { partitions, databases: config.databases as usize, max_value_bytes, compact_set: compact_set(config) }
+    Extent {
+        partitions,
+        databases: config.databases as usize,
+        max_value_bytes,
+        compact_set: compact_set(config),
+        compact_zset: compact_zset(config),
+    }
 }
 
 /// How the server ends.
@@ -209,6 +223,7 @@ impl Shard {
                 entries: self.config.hash_max_listpack_entries.unsigned_abs(),
                 value: self.config.hash_max_listpack_value,
             },
+            compact_zset: compact_zset(&self.config),
             list_fill: emberkv_engine::ListFill(self.config.list_max_listpack_size),
             compact_set: compact_set(&self.config),
         };

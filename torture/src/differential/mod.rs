@@ -10,6 +10,7 @@ mod random;
 mod rounds;
 mod script;
 mod sets;
+mod sorted_sets;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};

@@ -8,7 +8,7 @@ use crate::Value;
 use crate::rng::Rng;
 
 /// The kinds of values that have elements; a key's name begins with its kind, though RENAME and COPY may bring another one there.
-pub const KINDS: [&str; 3] = ["hash", "set", "list"];
+pub const KINDS: [&str; 4] = ["hash", "set", "list", "zset"];
 /// Other names for elements than these there are not: so commands meet, and a value is large at times and small at times.
 const NAMES: u64 = 300;
 

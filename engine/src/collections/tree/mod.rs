@@ -30,9 +30,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub(super) use node::leaf_parts;
-#[cfg(test)]
-pub(crate) use read::position_of;
-pub(crate) use read::{children, each, edge_leaf};
+pub(crate) use read::{children, each, edge_leaf, position_of};
 
 use super::LEAF_BYTES;
 use super::pairs::{push_varint, take_varint};

@@ -73,7 +73,6 @@ pub(crate) fn each(
     Ok(())
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "lists have no order of their own"))]
 /// Where an element is in a sorted tree, or would be: how many are below it; and whether it is there.
 ///
 /// # Errors

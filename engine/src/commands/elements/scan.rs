@@ -6,6 +6,7 @@ use emberkv_resp::{Args, Reply, format, glob};
 
 use crate::collections::{Encoding, Root, Type, bits_of};
 use crate::group::Request;
+use crate::lookup::{Found, Key};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::transact::Strings;
@@ -73,39 +74,53 @@ impl<D: Disk> Partition<D> {
         kind: Type,
         reply: &mut Reply<'_>,
     ) -> Result<(), Stop> {
-        let cursor = parse_cursor(request.args.at(2)).ok_or(Stop::error("ERR invalid cursor"))?;
+        let cursor = Self::parse_scan(request)?;
         let (key, found) = self.read_collection(request, kind)?;
-        let mut shown = Strings::default();
-        let mut next = 0;
-        if let Some(found) = found {
-            let options = Options::parse(request.args.from(3), kind)?;
-            match self.root(found).filter(|root| root.head.encoding == Encoding::Hashtable) {
-                // what redis keeps in one piece it shows in one, whatever the cursor
-                None => self.each_pair(key, found, |pair| options.take(pair.field, pair.value, &mut shown))?,
-                Some(root) => {
-                    let (mut place, mut seen) = (cursor, 0);
-                    while place < END && seen < options.count {
-                        let (leaf, behind) = step(root, place);
-                        let done = self.each_of_leaf(key, root, leaf, |pair| {
-                            seen += 1;
-                            options.take(pair.field, pair.value, &mut shown);
-                        });
-                        match done {
-                            // what it has found so far is an answer
-                            Err(Stop::Cold(_)) if seen > 0 => break,
-                            other => other?,
-                        }
-                        place = behind;
-                    }
-                    next = if place < END { place } else { 0 };
-                }
-            }
-        }
+        let (next, shown) = self.scan_pairs(request, kind, key, found, cursor)?;
         reply.array(2);
         reply.bulk_integer(next as i64);
         reply.array(shown.len());
         shown.iter().for_each(|text| reply.bulk(text));
         Ok(())
+    }
+
+    /// The cursor of HSCAN and its like.
+    pub(in crate::commands) fn parse_scan(request: Request<'_>) -> Result<u64, Stop> {
+        parse_cursor(request.args.at(2)).ok_or(Stop::error("ERR invalid cursor"))
+    }
+
+    /// The next elements from a cursor on, each with its value behind it if that is wanted, and the next cursor.
+    pub(in crate::commands) fn scan_pairs(
+        &mut self,
+        request: Request<'_>,
+        kind: Type,
+        key: Key<'_>,
+        found: Option<Found>,
+        cursor: u64,
+    ) -> Result<(u64, Strings), Stop> {
+        let mut pairs = Strings::default();
+        let Some(found) = found else { return Ok((0, pairs)) };
+        let options = Options::parse(request.args.from(3), kind)?;
+        let Some(root) = self.root(found).filter(|root| root.head.encoding == Encoding::Hashtable) else {
+            // what redis keeps in one piece it shows in one, whatever the cursor
+            self.each_pair(key, found, |pair| options.take(pair.field, pair.value, &mut pairs))?;
+            return Ok((0, pairs));
+        };
+        let (mut place, mut seen) = (cursor, 0);
+        while place < END && seen < options.count {
+            let (leaf, behind) = step(root, place);
+            let shown = self.each_of_leaf(key, root, leaf, |pair| {
+                seen += 1;
+                options.take(pair.field, pair.value, &mut pairs);
+            });
+            match shown {
+                // what it has found so far is an answer
+                Err(Stop::Cold(_)) if seen > 0 => break,
+                other => other?,
+            }
+            place = behind;
+        }
+        Ok((if place < END { place } else { 0 }, pairs))
     }
 }
 

@@ -30,7 +30,7 @@ impl<D: Disk> Partition<D> {
         let popped = match found {
             Some(found) if count != Some(0) => {
                 let before = self.random;
-                let popped = self.pop_members(key, found, count.unwrap_or(1));
+                let popped = self.pop_random(key, found, count.unwrap_or(1));
                 if popped.is_err() {
                     self.random = before; // the same ones go when it is tried again
                 }
@@ -50,7 +50,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Takes so many members out of a set, or all of them.
-    fn pop_members(&mut self, key: Key<'_>, found: Found, count: u64) -> Result<Strings, Stop> {
+    fn pop_random(&mut self, key: Key<'_>, found: Found, count: u64) -> Result<Strings, Stop> {
         let popped = self.random_elements(key, found, Wanted { count, repeats: false, values: false })?;
         if let Some(root) = self.root(found) {
             self.bring_elements(key, root, popped.iter())?;

@@ -175,6 +175,10 @@ impl<D: Disk> Partition<D> {
                 }
                 self.fetch(self.key(self.physical(*db), key)).map(Answer::Held).or_else(refused)
             }
+            Step::Select { id, db, args } => {
+                let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
+                self.selected(request).map(Answer::Held).or_else(refused)
+            }
             Step::Image { db, key, kinds } => {
                 let key = self.key(self.physical(*db), key);
                 let images = self.images(&[key], kinds);

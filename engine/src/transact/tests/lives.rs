@@ -51,6 +51,33 @@ fn hash_line(choices: &mut Choices, n: u64, heavy: bool) -> String {
     }
 }
 
+/// Mostly one of those that are sorted sets.
+fn sorted_key(choices: &mut Choices) -> String {
+    if choices.one_in(8) { key(choices) } else { format!("z{}", choices.below(4)) }
+}
+
+/// A command on a sorted set; large ones are split.
+fn sorted_line(choices: &mut Choices, n: u64, heavy: bool) -> String {
+    let key = sorted_key(choices);
+    let many = if choices.one_in(4) { 5 + choices.below(60) } else { 1 + choices.below(3) };
+    let of = if key.ends_with(['1', '3']) { 80 } else { 8 };
+    let long = if heavy { "y".repeat(choices.below(60) as usize) } else { String::new() };
+    let members: Vec<_> = (0..many).map(|_| format!("m{}", choices.below(of))).collect();
+    match choices.below(12) {
+        0..5 => {
+            let scored: Vec<_> =
+                members.iter().map(|member| format!("{} {member}{long}", n + choices.below(9))).collect();
+            format!("ZADD {key} {}", scored.join(" "))
+        }
+        5..7 => format!("ZREM {key} {}", members.join(" ")),
+        7 => format!("ZMSCORE {key} {}", members.join(" ")),
+        8 => format!("ZINCRBY {key} {n} {}", members[0]),
+        9 => format!("ZPOPMIN {key} {}", choices.below(4)),
+        10 => format!("ZRANGESTORE {key} {} 0 {}", sorted_key(choices), choices.below(60)),
+        _ => format!("ZCARD {key}"),
+    }
+}
+
 /// Mostly one of those that are lists.
 fn list_key(choices: &mut Choices) -> String {
     if choices.one_in(8) { key(choices) } else { format!("l{}", choices.below(4)) }
@@ -111,6 +138,7 @@ fn several(choices: &mut Choices) -> String {
         0 => (hash_key(choices), hash_key(choices)),
         1 => (list_key(choices), list_key(choices)),
         2 => (set_key(choices), set_key(choices)),
+        3 => (sorted_key(choices), sorted_key(choices)),
         _ => (a, b),
     };
     let db = choices.below(2);
@@ -143,9 +171,10 @@ fn command(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
         return script(choices, n, heavy);
     }
     if choices.one_in(4) {
-        return words(&match choices.below(3) {
+        return words(&match choices.below(4) {
             0 => hash_line(choices, n, heavy),
             1 => list_line(choices, n, heavy),
+            2 => sorted_line(choices, n, heavy),
             _ => set_line(choices),
         });
     }
@@ -182,7 +211,8 @@ fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
             24..29 => hash_line(choices, unique, heavy),
             32..35 => list_line(choices, unique, heavy),
             35.. => set_line(choices),
-            29 => format!("DEL {} {}", hash_key(choices), set_key(choices)),
+            29 => format!("DEL {} {} {}", hash_key(choices), set_key(choices), sorted_key(choices)),
+            30 | 31 => sorted_line(choices, unique, heavy),
             0..4 => format!("SET {} {}", key(choices), value(choices, unique, heavy)),
             4..7 => format!("APPEND {} {unique}", key(choices)),
             7..9 => format!("DEL {} {}", key(choices), key(choices)),

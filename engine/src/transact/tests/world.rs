@@ -485,6 +485,7 @@ pub fn extent(partitions: u16) -> Extent {
         partitions,
         databases: limits.databases,
         max_value_bytes: limits.max_value_bytes,
+        compact_zset: limits.compact_zset,
         compact_set: limits.compact_set,
     }
 }

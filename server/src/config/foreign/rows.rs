@@ -152,8 +152,6 @@ pub(super) static BLOCKS: &[Block] = &[
         "emberkv chooses the encoding of collections itself",
         &[
             row("list-compress-depth", Runtime, Int(0, I32), "0"),
-            row("zset-max-listpack-entries", Runtime, Unsigned, "128").also(&["zset-max-ziplist-entries"]),
-            row("zset-max-listpack-value", Runtime, ANY_SIZE, "64").also(&["zset-max-ziplist-value"]),
             row("hll-sparse-max-bytes", Runtime, ANY_SIZE, "3000"),
             row("stream-node-max-bytes", Runtime, ANY_SIZE, "4096"),
             row("stream-node-max-entries", Runtime, Int(0, I64), "100"),
