@@ -190,6 +190,10 @@ plants! {
     B1,
     /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.
     B2,
+    /// What waits at keys of several partitions looks at them without their locks.
+    B3,
+    /// What goes to another partition does not keep its source from others meanwhile.
+    B4,
 }
 
 thread_local! {

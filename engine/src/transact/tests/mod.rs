@@ -6,5 +6,6 @@ mod lives;
 mod partitions;
 mod swap;
 mod tracking;
+mod waiting;
 mod watch;
 mod world;
