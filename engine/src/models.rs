@@ -2,12 +2,14 @@
 //! [`Published`]; each model is also run with the rule taken out, and has to find that.
 
 use emberkv_index::Fingerprint;
+use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, LogPosition};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use loom::thread;
 
 use crate::published::Published;
+use crate::waiting::{Claim, Word};
 
 const DB: DbId = DbId(0);
 
@@ -322,4 +324,78 @@ fn loom_two_cores_see_each_others_writes_in_some_order() {
 #[should_panic(expected = "both read before both wrote")]
 fn loom_finds_a_missing_fence_between_local_writes_and_direct_reads() {
     two_cores_write_and_read(false);
+}
+
+/// B1: two owners have something for one client, whose time is over meanwhile.
+fn client_is_served() {
+    loom::model(|| {
+        let (word, taken) = (Arc::new(Word::new()), Arc::new(AtomicU64::new(0)));
+        let owners = [(); 2].map(|()| {
+            let (word, taken) = (Arc::clone(&word), Arc::clone(&taken));
+            thread::spawn(move || {
+                if word.claim() == Claim::Ours {
+                    taken.fetch_add(1, Ordering::Relaxed);
+                    word.close();
+                }
+            })
+        });
+        let is_told = word.end();
+        for owner in owners {
+            owner.join().unwrap();
+        }
+        let taken = taken.load(Ordering::Relaxed);
+        assert_eq!(taken + u64::from(is_told), 1, "told {is_told}, taken {taken} times");
+        assert_eq!((word.claim(), word.end()), (Claim::Ended, false));
+    });
+}
+
+#[test]
+fn loom_one_owner_serves_a_client_that_waits() {
+    client_is_served();
+}
+
+#[test]
+#[should_panic(expected = "told true, taken")]
+fn loom_finds_a_client_that_is_served_though_it_does_not_wait() {
+    plant::set(Some(Plant::B1));
+    client_is_served();
+}
+
+/// B1: an owner can't do what it has claimed, and another one tries too, while the client goes.
+fn claim_is_given_back(give_back: fn(&Word)) {
+    loom::model(move || {
+        let (word, served) = (Arc::new(Word::new()), Arc::new(AtomicBool::new(false)));
+        let first = {
+            let word = Arc::clone(&word);
+            thread::spawn(move || {
+                if word.claim() == Claim::Ours {
+                    give_back(&word);
+                }
+            })
+        };
+        let second = {
+            let (word, served) = (Arc::clone(&word), Arc::clone(&served));
+            thread::spawn(move || {
+                if word.claim() == Claim::Ours {
+                    served.store(true, Ordering::Relaxed);
+                    word.close();
+                }
+            })
+        };
+        word.close();
+        first.join().unwrap();
+        second.join().unwrap();
+        assert_ne!(word.claim(), Claim::Ours, "who has gone is claimed");
+    });
+}
+
+#[test]
+fn loom_who_has_gone_is_not_claimed_again() {
+    claim_is_given_back(Word::give_back);
+}
+
+#[test]
+#[should_panic(expected = "who has gone is claimed")]
+fn loom_finds_a_claim_that_is_given_back_as_if_nobody_had_gone() {
+    claim_is_given_back(Word::forget);
 }

@@ -12,7 +12,6 @@
 //! share, is what keeps two owners from serving it, and one from serving a client that waits no more (B1).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use emberkv_log::DbId;
 #[cfg(any(test, feature = "sim"))]
@@ -21,6 +20,17 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol};
 
 use crate::transact::CoordinatorId;
+
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{
+    AtomicU8,
+    Ordering::{AcqRel, Acquire},
+};
+#[cfg(not(all(test, loom)))]
+use std::sync::atomic::{
+    AtomicU8,
+    Ordering::{AcqRel, Acquire},
+};
 
 /// An owner is about to serve it.
 const CLAIMED: u8 = 1;
@@ -48,7 +58,11 @@ pub struct Waiter {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Waiting(Arc<(Waiter, AtomicU8)>);
+pub struct Waiting(Arc<(Waiter, Word)>);
+
+/// What the client's core and the owners share.
+#[derive(Debug)]
+pub(crate) struct Word(AtomicU8);
 
 /// What has become of an attempt to claim one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,24 +75,14 @@ pub(crate) enum Claim {
     Ended,
 }
 
-impl Waiting {
-    /// A client that begins to wait.
-    pub fn new(waiter: Waiter) -> Self {
-        Self(Arc::new((waiter, AtomicU8::new(0))))
-    }
-
-    /// Who waits, and for what.
-    pub fn waiter(&self) -> &Waiter {
-        &self.0.0
-    }
-
-    fn state(&self) -> &AtomicU8 {
-        &self.0.1
+impl Word {
+    pub fn new() -> Self {
+        Self(AtomicU8::new(0))
     }
 
     /// An owner is going to serve it at once.
-    pub(crate) fn claim(&self) -> Claim {
-        match self.state().compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire) {
+    pub fn claim(&self) -> Claim {
+        match self.0.compare_exchange(0, CLAIMED, AcqRel, Acquire) {
             Ok(_) => Claim::Ours,
             Err(CLAIMED) => Claim::Theirs,
             #[cfg(any(test, feature = "sim"))]
@@ -88,23 +92,61 @@ impl Waiting {
     }
 
     /// What was claimed could not be done. If its core has left meanwhile nobody claims it again.
+    pub fn give_back(&self) {
+        self.0.fetch_and(!CLAIMED, AcqRel);
+    }
+
+    /// The same, whatever its core has done.
+    #[cfg(all(test, loom))]
+    pub fn forget(&self) {
+        self.0.store(0, loom::sync::atomic::Ordering::Release);
+    }
+
+    /// What was claimed is done, or its client has gone.
+    pub fn close(&self) {
+        self.0.fetch_or(ENDED, AcqRel);
+    }
+
+    /// Its core ends its waiting, if nobody has claimed it.
+    pub fn end(&self) -> bool {
+        self.0.compare_exchange(0, ENDED, AcqRel, Acquire).is_ok()
+    }
+}
+
+impl Waiting {
+    /// A client that begins to wait.
+    pub fn new(waiter: Waiter) -> Self {
+        Self(Arc::new((waiter, Word::new())))
+    }
+
+    /// Who waits, and for what.
+    pub fn waiter(&self) -> &Waiter {
+        &self.0.0
+    }
+
+    /// An owner is going to serve it at once.
+    pub(crate) fn claim(&self) -> Claim {
+        self.0.1.claim()
+    }
+
+    /// What was claimed could not be done. If its core has left meanwhile nobody claims it again.
     pub(crate) fn give_back(&self) {
-        self.state().fetch_and(!CLAIMED, Ordering::AcqRel);
+        self.0.1.give_back();
     }
 
     /// What was claimed is done.
     pub(crate) fn serve(&self) {
-        self.state().fetch_or(ENDED, Ordering::AcqRel);
+        self.0.1.close();
     }
 
     /// Its core ends its waiting, if that is possible: if not, its reply is on its way, or it may be tried again at once.
     pub fn end(&self) -> bool {
-        self.state().compare_exchange(0, ENDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.0.1.end()
     }
 
     /// Its client has gone: nothing is begun for it from now on.
     pub fn leave(&self) {
-        self.state().fetch_or(ENDED, Ordering::AcqRel);
+        self.0.1.close();
     }
 }
 

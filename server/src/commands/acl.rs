@@ -320,7 +320,7 @@ impl Shard {
     /// Counts a denial, and keeps it for ACL LOG.
     pub(super) fn note_denied(&mut self, conn: ConnId, reason: Reason, object: &[u8], user: &[u8], context: Context) {
         let Some(connection) = self.connections.get(conn) else { return };
-        let mut client = connection.describe(self.up_ms);
+        let mut client = connection.describe(self.up_ms, false);
         client.pop(); // the line's end
         self.stats.denied[reason as usize] += 1;
         let entry = Entry {

@@ -26,8 +26,8 @@ pub(crate) enum Clients {
 }
 
 impl Connection {
-    /// The line of CLIENT LIST.
-    pub(crate) fn describe(&self, up_ms: u64) -> Vec<u8> {
+    /// The line of CLIENT LIST of one who waits for an element, or does not.
+    pub(crate) fn describe(&self, up_ms: u64, waits: bool) -> Vec<u8> {
         let seconds = |since_ms: u64| up_ms.saturating_sub(since_ms) / 1000;
         let mut line =
             format!("id={} addr={} laddr={} fd=-1 name=", self.id, self.address, self.local_address).into_bytes();
@@ -35,7 +35,7 @@ impl Connection {
         let flags = [
             (self.monitors, 'O'),
             (self.listening.is_some(), 'P'),
-            (self.blocked.is_some() && self.waits, 'b'),
+            (waits, 'b'),
             (self.tracking.is_some(), 't'),
             (self.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),
             (self.tracking.as_ref().is_some_and(|tracking| tracking.broadcasts()), 'B'),
@@ -149,7 +149,8 @@ impl Shard {
 
     pub(super) fn client_info(&mut self, conn: ConnId) -> Outcome {
         let up_ms = self.up_ms;
-        let line = self.connections.get_mut(conn).map(|connection| connection.describe(up_ms)).unwrap_or_default();
+        let line =
+            self.connections.get_mut(conn).map(|connection| connection.describe(up_ms, false)).unwrap_or_default();
         self.with_reply(conn, |reply| reply.verbatim(*b"txt", &line));
         Ok(())
     }
@@ -190,7 +191,8 @@ impl Shard {
             Clients::Some(ids) => ids.contains(&connection.id),
             Clients::Listening(listens) => connection.listening.is_some() == *listens,
         };
-        let line = |connection: &Connection| (connection.id, connection.describe(self.up_ms));
+        let waits = |connection: &Connection| connection.blocked.is_some_and(|token| self.blocks.waits(token));
+        let line = |connection: &Connection| (connection.id, connection.describe(self.up_ms, waits(connection)));
         self.connections.iter().filter(wanted).map(line).collect()
     }
 }

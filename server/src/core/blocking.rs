@@ -70,6 +70,11 @@ impl Blocks {
         self.list.values().filter(|blocked| blocked.waits).count()
     }
 
+    /// Whether it is known that this one has to wait.
+    pub fn waits(&self, token: u64) -> bool {
+        self.list.get(&token).is_some_and(|blocked| blocked.waits)
+    }
+
     /// How many of them do not wait for ever.
     pub fn deadlines(&self) -> usize {
         self.deadlines.len()
@@ -262,7 +267,6 @@ impl Shard {
         let token = blocked.waiting.waiter().token;
         if let Some(connection) = self.connections.get_mut(blocked.conn) {
             connection.blocked = Some(token);
-            connection.waits = blocked.waits;
         }
         if let Some(deadline_ms) = blocked.deadline_ms.filter(|_| blocked.waits) {
             self.blocks.deadlines.insert((deadline_ms, token));
@@ -293,9 +297,6 @@ impl Shard {
         blocked.waits = true;
         let (served, deadline_ms) = (blocked.served.take(), blocked.deadline_ms);
         self.end_timing(asks);
-        if let Some(connection) = self.connections.get_mut(conn).filter(|connection| connection.id == client) {
-            connection.waits = true;
-        }
         // one that is being closed has been told so
         let is_there = |connection: &&Connection| {
             connection.id == client && connection.blocked == Some(token) && connection.fate != Fate::Closing
@@ -456,7 +457,7 @@ impl Shard {
             return;
         };
         // what looks at its keys ends first
-        if self.blocks.list.get(&token).is_some_and(|blocked| blocked.waits)
+        if self.blocks.waits(token)
             && let Some(blocked) = self.blocks.remove(token)
         {
             blocked.waiting.leave();

@@ -134,8 +134,6 @@ pub(crate) struct Connection {
     pub aside: Output,
     /// By which this core knows its command that may wait.
     pub blocked: Option<u64>,
-    /// Of such a command: it is known that it has to wait.
-    pub waits: bool,
     /// The run that the next of those may join.
     pub open: Option<Open>,
     /// Replies that may be sent, while earlier ones are being sent.
@@ -200,7 +198,6 @@ impl Connection {
             executing: None,
             aside: Output::new(),
             blocked: None,
-            waits: false,
             open: None,
             ready: Output::new(),
             sending: 0,
