@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::pairs::{push_varint, take_varint};
+use super::pairs::{push_varint, take_varint, varint};
 
 /// The elements in some bytes; those behind what is no element are not seen.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,28 @@ impl<'a> Iterator for Elements<'a> {
 pub(crate) fn push_element(out: &mut Vec<u8>, element: &[u8]) {
     push_varint(out, element.len() as u64);
     out.extend_from_slice(element);
+}
+
+/// Puts an element where `range` is.
+pub(super) fn put_element(bytes: &mut Vec<u8>, range: Range<usize>, element: &[u8]) {
+    let (digits, len) = varint(element.len() as u64);
+    replace(bytes, range, &[&digits[..len], element]);
+}
+
+/// Puts these where `range` is.
+pub(super) fn replace(bytes: &mut Vec<u8>, range: Range<usize>, parts: &[&[u8]]) {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let (old, new) = (bytes.len(), bytes.len() - range.len() + len);
+    if new > old {
+        bytes.resize(new, 0);
+    }
+    bytes.copy_within(range.end..old, range.start + len);
+    bytes.truncate(new);
+    let mut at = range.start;
+    for part in parts {
+        bytes[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
 }
 
 /// An element with its length.

@@ -9,12 +9,20 @@
 //! In a whole image the order is the one in which fields have come. In a leaf each says its own place in that order.
 
 /// Appends a number, seven bits a byte, the lowest first.
-pub(crate) fn push_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_varint(out: &mut Vec<u8>, number: u64) {
+    let (digits, len) = varint(number);
+    out.extend_from_slice(&digits[..len]);
+}
+
+/// The same bytes, and how many of them there are.
+pub(crate) fn varint(mut number: u64) -> ([u8; 10], usize) {
+    let (mut digits, mut len) = ([0; 10], 0);
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
+        digits[len] = number as u8 | 0x80;
+        (number, len) = (number >> 7, len + 1);
     }
-    out.push(number as u8);
+    digits[len] = number as u8;
+    (digits, len + 1)
 }
 
 /// Takes a number off the front of `bytes`.

@@ -1,9 +1,9 @@
 //! Elements that come into a tree.
 
-use super::super::elements::{Elements, framed};
+use super::super::elements::{Elements, framed, put_element};
 use super::super::list::End;
-use super::node::{Entry, inner_parts, leaf_parts, read_inner, separator, write_inner};
-use super::{Source, TreeDraft};
+use super::node::{Children, Entry, Place, inner_parts, leaf_parts, read_inner, separator, write_inner};
+use super::{MAX_INNER, MAX_LEAF, Source, TreeDraft};
 use crate::stop::Stop;
 
 /// What comes, and where to.
@@ -15,6 +15,17 @@ enum Change<'a> {
     Replace(&'a [u8]),
     /// A leaf of so many elements, at an end.
     Leaf { bytes: &'a [u8], count: u64, end: End },
+}
+
+impl Change<'_> {
+    /// How many elements more there are then.
+    fn added(self) -> u64 {
+        match self {
+            Self::Insert(_) => 1,
+            Self::Replace(_) => 0,
+            Self::Leaf { count, .. } => count,
+        }
+    }
 }
 
 impl TreeDraft {
@@ -58,8 +69,10 @@ impl TreeDraft {
             self.root.count = count;
             return Ok(());
         }
-        let mut entries = self.change_below(source, self.root.top, self.root.height, position, change)?;
-        self.root.count = entries.iter().map(|entry| entry.count).sum();
+        let (top, height) = (self.root.top, self.root.height);
+        let entries = self.change_below(source, top, height, position, change)?;
+        self.root.count += change.added();
+        let Some(mut entries) = entries else { return Ok(()) };
         // one level more while there are several nodes at the top
         while entries.len() > 1 {
             let mut parts = Vec::new();
@@ -80,7 +93,7 @@ impl TreeDraft {
         Entry { number: self.add(write_inner(&entries, self.is_sorted)), count, separator }
     }
 
-    /// Returns what stands in a node's place then: it, and nodes that are new.
+    /// Returns what stands in a node's place then, if there are nodes that are new: it, and they.
     fn change_below(
         &mut self,
         source: &mut impl Source,
@@ -88,51 +101,50 @@ impl TreeDraft {
         height: u8,
         position: u64,
         change: Change<'_>,
-    ) -> Result<Vec<Entry>, Stop> {
+    ) -> Result<Option<Vec<Entry>>, Stop> {
         if height == 0 {
             return self.change_leaf(source, number, position, change);
         }
-        let bytes = self.node(source, number)?;
-        let mut entries = read_inner(&bytes, self.is_sorted);
-        let (place, position) = self.place(&entries, position, change);
+        let is_sorted = self.is_sorted;
         // what nobody has written has no children
-        if let Some(Entry { number, separator, .. }) = entries.get_mut(place) {
-            let (number, separator) = (*number, std::mem::take(separator));
-            let mut new = self.change_below(source, number, height - 1, position, change)?;
-            if let Some(first) = new.first_mut() {
-                first.separator = separator;
-            }
-            entries.splice(place..=place, new);
+        let Some((place, position)) = place(self.draw(source, number)?, is_sorted, position, change) else {
+            return Ok(None);
+        };
+        let new = self.change_below(source, place.number, height - 1, position, change)?;
+        if new.is_none() && change.added() == 0 {
+            return Ok(None);
         }
+        let bytes = self.edit(number);
+        let Some(mut new) = new else {
+            place.set_count(bytes, place.count + change.added());
+            if bytes.len() <= MAX_INNER {
+                return Ok(None);
+            }
+            let entries = read_inner(bytes, is_sorted);
+            return Ok(self.share_out(number, entries));
+        };
+        let mut entries = read_inner(bytes, is_sorted);
+        if let Some(first) = new.first_mut() {
+            first.separator = std::mem::take(&mut entries[place.nth].separator);
+        }
+        entries.splice(place.nth..=place.nth, new);
+        Ok(self.share_out(number, entries))
+    }
+
+    /// Gives a node these children, and others of them to new ones if they are too many.
+    fn share_out(&mut self, number: u32, entries: Vec<Entry>) -> Option<Vec<Entry>> {
         let mut parts = Vec::new();
         inner_parts(entries, self.is_sorted, &mut parts);
         let mut parts = parts.into_iter();
         let own = parts.next().unwrap_or_default();
         let count = own.iter().map(|entry| entry.count).sum();
         self.set(number, write_inner(&own, self.is_sorted));
+        if parts.len() == 0 {
+            return None;
+        }
         let mut all = vec![Entry { number, count, separator: Vec::new() }];
         all.extend(parts.map(|part| self.add_inner(part)));
-        Ok(all)
-    }
-
-    /// The child in which a position is, and which one it is there.
-    fn place(&self, entries: &[Entry], mut position: u64, change: Change<'_>) -> (usize, u64) {
-        let last = entries.len().saturating_sub(1);
-        for (nth, entry) in entries.iter().enumerate() {
-            let is_here = match change {
-                _ if nth == last => true,
-                Change::Leaf { .. } => position == 0,
-                Change::Replace(_) => position < entry.count,
-                Change::Insert(_) if position != entry.count => position < entry.count,
-                // behind all of this child, or before all of the next
-                Change::Insert(element) => !self.is_sorted || element < entries[nth + 1].separator.as_slice(),
-            };
-            if is_here {
-                return (nth, position);
-            }
-            position = position.saturating_sub(entry.count);
-        }
-        (0, 0)
+        Some(all)
     }
 
     fn change_leaf(
@@ -141,23 +153,32 @@ impl TreeDraft {
         number: u32,
         position: u64,
         change: Change<'_>,
-    ) -> Result<Vec<Entry>, Stop> {
-        let mut bytes = self.node(source, number)?;
-        let place = Elements::of(&bytes).place(position as usize);
+    ) -> Result<Option<Vec<Entry>>, Stop> {
+        if let Change::Leaf { bytes: new, count, end } = change {
+            let own = self.over(source).look(number, |bytes| Elements::of(bytes).count() as u64)?;
+            let own = Entry { number, count: own, separator: Vec::new() };
+            let new = Entry { number: self.add(new.to_vec()), count, separator: Vec::new() };
+            return Ok(Some(if end == End::Front { vec![new, own] } else { vec![own, new] }));
+        }
+        self.draw(source, number)?;
+        let bytes = self.edit(number);
+        let place = Elements::of(bytes).place(position as usize);
         match change {
-            Change::Leaf { bytes: new, count, end } => {
-                let own = Entry { number, count: Elements::of(&bytes).count() as u64, separator: Vec::new() };
-                let new = Entry { number: self.add(new.to_vec()), count, separator: Vec::new() };
-                return Ok(if end == End::Front { vec![new, own] } else { vec![own, new] });
-            }
-            Change::Insert(element) => drop(bytes.splice(place..place, framed(element))),
+            Change::Insert(element) => put_element(bytes, place..place, element),
             Change::Replace(element) => {
-                let end = Elements::of(&bytes).range(position as usize).map_or(place, |range| range.end);
-                bytes.splice(place..end, framed(element));
+                let end = Elements::of(bytes).range(position as usize).map_or(place, |range| range.end);
+                put_element(bytes, place..end, element);
             }
+            Change::Leaf { .. } => {}
+        }
+        if bytes.len() <= MAX_LEAF {
+            return Ok(None);
         }
         let mut parts = Vec::new();
-        leaf_parts(&bytes, &mut parts);
+        leaf_parts(bytes, &mut parts);
+        if parts.len() == 1 {
+            return Ok(None);
+        }
         let mut all = Vec::with_capacity(parts.len());
         let mut before: &[u8] = &[];
         for (nth, part) in parts.iter().enumerate() {
@@ -171,6 +192,24 @@ impl TreeDraft {
             all.push(Entry { number, count: Elements::of(part).count() as u64, separator });
         }
         self.set(number, parts.swap_remove(0));
-        Ok(all)
+        Ok(Some(all))
     }
+}
+
+/// The child in which a position is, and which one it is there.
+fn place(bytes: &[u8], is_sorted: bool, mut position: u64, change: Change<'_>) -> Option<(Place, u64)> {
+    let place = Children::place(bytes, is_sorted, |child, next| {
+        let is_here = match change {
+            Change::Leaf { .. } => position == 0,
+            Change::Replace(_) => position < child.count,
+            Change::Insert(_) if position != child.count => position < child.count,
+            // behind all of this child, or before all of the next
+            Change::Insert(element) => !is_sorted || next.is_none_or(|next| element < next.separator),
+        };
+        if !is_here {
+            position = position.saturating_sub(child.count);
+        }
+        is_here
+    })?;
+    Some((place, position))
 }

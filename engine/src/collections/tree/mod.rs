@@ -28,6 +28,7 @@ mod remove;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 pub(super) use node::leaf_parts;
 pub(crate) use read::{children, each, edge_leaf, position_of};
@@ -130,6 +131,34 @@ impl TreeDraft {
     /// The contents of a node, copied: they are changed, or taken apart.
     fn node(&mut self, source: &mut impl Source, number: u32) -> Result<Vec<u8>, Stop> {
         self.over(source).look(number, <[u8]>::to_vec)
+    }
+
+    /// The contents of a node that is going to be changed where it is, by [`TreeDraft::edit`].
+    fn draw(&mut self, source: &mut impl Source, number: u32) -> Result<&[u8], Stop> {
+        let node = match self.nodes.entry(number) {
+            Entry::Occupied(node) => node.into_mut(),
+            Entry::Vacant(vacant) => {
+                let copy = |bytes: &[u8]| {
+                    // it will often be more
+                    let mut copy = Vec::with_capacity(bytes.len() + 32);
+                    copy.extend_from_slice(bytes);
+                    copy
+                };
+                let bytes = Some(source.look(number, copy)?);
+                vacant.insert(Drafted { bytes, is_changed: false, is_new: false })
+            }
+        };
+        Ok(node.bytes.as_deref().unwrap_or_default())
+    }
+
+    /// What was drawn, to be changed.
+    ///
+    /// # Panics
+    /// If it was not.
+    fn edit(&mut self, number: u32) -> &mut Vec<u8> {
+        let Some(node) = self.nodes.get_mut(&number) else { unreachable!("node {number} was not drawn") };
+        node.is_changed = true;
+        node.bytes.get_or_insert_default()
     }
 
     fn set(&mut self, number: u32, bytes: Vec<u8>) {

@@ -1,7 +1,9 @@
 //! What is in a node.
 
-use super::super::elements::Elements;
-use super::super::pairs::{push_varint, take_varint};
+use std::ops::Range;
+
+use super::super::elements::{Elements, replace};
+use super::super::pairs::{push_varint, take_varint, varint};
 use super::{MAX_INNER, MAX_LEAF};
 
 /// A child of an inner node.
@@ -11,6 +13,25 @@ pub(super) struct Child<'a> {
     /// Elements below it.
     pub count: u64,
     pub separator: &'a [u8],
+}
+
+/// A child, and where its parent says how many elements are below it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub number: u32,
+    pub count: u64,
+    /// Its place among the children.
+    pub nth: usize,
+    /// Bytes of its parent.
+    count_at: Range<usize>,
+}
+
+impl Place {
+    /// Sets the count of this child.
+    pub fn set_count(&self, parent: &mut Vec<u8>, count: u64) {
+        let (digits, len) = varint(count);
+        replace(parent, self.count_at.clone(), &[&digits[..len]]);
+    }
 }
 
 /// The children in an inner node's bytes; those behind what is none are not seen.
@@ -23,6 +44,30 @@ pub(super) struct Children<'a> {
 impl<'a> Children<'a> {
     pub fn of(bytes: &'a [u8], is_sorted: bool) -> Self {
         Self { rest: bytes, is_sorted }
+    }
+
+    /// The first child for which `is_it` says so, given the next one; else the last.
+    pub fn place(
+        bytes: &'a [u8],
+        is_sorted: bool,
+        mut is_it: impl FnMut(Child<'a>, Option<Child<'a>>) -> bool,
+    ) -> Option<Place> {
+        let mut children = Self::of(bytes, is_sorted);
+        let (mut begins, mut nth) = (0, 0);
+        let mut child = children.next()?;
+        loop {
+            let ends = bytes.len() - children.rest.len();
+            let next = children.next();
+            if next.is_none() || is_it(child, next) {
+                let mut rest = &bytes[begins..];
+                take_varint(&mut rest)?;
+                let from = bytes.len() - rest.len();
+                take_varint(&mut rest)?;
+                let count_at = from..bytes.len() - rest.len();
+                return Some(Place { number: child.number, count: child.count, nth, count_at });
+            }
+            (child, begins, nth) = (next?, ends, nth + 1);
+        }
     }
 }
 

@@ -59,19 +59,20 @@ impl TreeDraft {
         count: u64,
         taken: &mut Option<&mut Vec<u8>>,
     ) -> Result<(), Stop> {
-        let mut bytes = self.node(source, number)?;
         if height == 0 {
-            let from = Elements::of(&bytes).place(position as usize);
-            let len = Elements::of(&bytes[from..]).place(count as usize);
-            let gone = bytes.drain(from..from + len);
+            self.draw(source, number)?;
+            let bytes = self.edit(number);
+            let range = Elements::range_of(bytes, position, count);
             if let Some(taken) = taken {
-                taken.extend(gone);
-            } else {
-                drop(gone);
+                taken.extend_from_slice(&bytes[range.clone()]);
             }
-            self.set(number, bytes);
+            bytes.drain(range);
             return Ok(());
         }
+        if self.remove_within(source, number, height, position, count, taken)? {
+            return Ok(());
+        }
+        let bytes = self.node(source, number)?;
         let mut stay = Vec::new();
         // where those are that have lost some, but not all
         let mut lessened = Vec::new();
@@ -100,6 +101,38 @@ impl TreeDraft {
         }
         self.set(number, write_inner(&stay, self.is_sorted));
         Ok(())
+    }
+
+    /// The same if it is all below one child, and not all of that, which is nearly always so. Returns whether it is.
+    fn remove_within(
+        &mut self,
+        source: &mut impl Source,
+        number: u32,
+        height: u8,
+        position: u64,
+        count: u64,
+        taken: &mut Option<&mut Vec<u8>>,
+    ) -> Result<bool, Stop> {
+        let (is_sorted, mut from) = (self.is_sorted, position);
+        let bytes = self.draw(source, number)?;
+        let place = Children::place(bytes, is_sorted, |child, _| {
+            let is_here = from < child.count;
+            from -= if is_here { 0 } else { child.count };
+            is_here
+        });
+        let Some(place) = place.filter(|place| count < place.count && from + count <= place.count) else {
+            return Ok(false);
+        };
+        self.remove_below(source, place.number, height - 1, from, count, taken)?;
+        let left = place.count - count;
+        place.set_count(self.edit(number), left);
+        let max = if height == 1 { MAX_LEAF } else { MAX_INNER };
+        if self.draw(source, place.number)?.len() < max / SMALL {
+            let mut entries = read_inner(self.edit(number), is_sorted);
+            self.settle(source, &mut entries, place.nth, height - 1)?;
+            self.set(number, write_inner(&entries, is_sorted));
+        }
+        Ok(true)
     }
 
     /// Takes a node and all below it away.
