@@ -39,6 +39,19 @@ impl<'a> LeafName<'a> {
         Some(Self { db: DbId(*db), id: u64::from_le_bytes(*id), number, key })
     }
 
+    /// Shows the key of its record, which is nowhere but on the stack if it is short.
+    #[inline]
+    pub fn with<T>(self, show: impl FnOnce(&[u8]) -> T) -> T {
+        const SHORT: usize = 64;
+        let mut short = [0; FRONT + SHORT];
+        let Some(name) = short.get_mut(..FRONT + self.key.len()) else { return show(&self.write()) };
+        name[..2].copy_from_slice(&[TAG, self.db.0]);
+        name[2..10].copy_from_slice(&self.id.to_le_bytes());
+        name[10..FRONT].copy_from_slice(&self.number.to_le_bytes());
+        name[FRONT..].copy_from_slice(self.key);
+        show(name)
+    }
+
     /// The key of its record.
     pub fn write(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FRONT + self.key.len());
@@ -59,6 +72,10 @@ mod tests {
     fn a_name_is_read_as_it_was_written() {
         let name = LeafName { db: DbId(3), id: 77, number: 12, key: b"" };
         assert_eq!(LeafName::of(RESERVED, &name.write()), Some(name));
+        for len in [0, 63, 64, 65, 200] {
+            let name = LeafName { key: &[b'k'; 200][..len], ..name };
+            name.with(|shown| assert_eq!(shown, name.write()));
+        }
         assert_eq!(LeafName::of(DbId(0), &name.write()), None, "a client may have such a key");
         assert_eq!(LeafName::of(RESERVED, MAP_KEY), None);
     }

@@ -135,10 +135,11 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// [`Stop::Cold`] if it is not here yet, and see [`Stop`].
     pub(super) fn leaf(&mut self, db: DbId, key: &[u8], id: u64, number: u32) -> Result<Option<Found>, Stop> {
-        let name = LeafName { db, id, number, key }.write();
-        self.bring_named(std::iter::once(&name))?;
-        let lookup = self.lookup(self.key(RESERVED, &name))?;
-        Ok(lookup.live())
+        LeafName { db, id, number, key }.with(|name| {
+            self.bring_named(std::iter::once(name))?;
+            let lookup = self.lookup(self.key(RESERVED, name))?;
+            Ok(lookup.live())
+        })
     }
 
     /// What a collection has under an element, read where it lies.

@@ -9,7 +9,7 @@ use crate::collections::draft::{Draft, Form};
 use crate::collections::elements::Elements;
 use crate::collections::pairs::{Pairs, push_pair};
 use crate::collections::sorted::{Places, parts};
-use crate::collections::tree::{TreeDraft, position_of};
+use crate::collections::tree::TreeDraft;
 use crate::lookup::Key;
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -33,8 +33,8 @@ impl<D: Disk> Partition<D> {
     /// Puts an element into the tree, or takes it out.
     fn draft_element(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8], comes: bool) -> Result<(), Stop> {
         let Form::Split { root, tree, .. } = &mut draft.form else { return Ok(()) };
-        let (source, tree_root) = (&mut self.nodes(key, root.id), tree.root);
-        let (position, is_there) = position_of(&mut tree.over(source), tree_root, element)?;
+        let source = &mut self.nodes(key, root.id);
+        let (position, is_there) = tree.position_of(source, element)?;
         match (comes, is_there) {
             (true, false) => tree.insert(source, position, element),
             (false, true) => tree.remove(source, position, 1, None),

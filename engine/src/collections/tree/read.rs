@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::super::elements::Elements;
 use super::super::list::End;
 use super::node::Children;
-use super::{Source, TreeRoot};
+use super::{AT_ONCE, Source, TreeDraft, TreeRoot};
 use crate::stop::Stop;
 
 /// A part of a node: of the elements below it so many, from one on.
@@ -37,7 +37,8 @@ pub(crate) fn each(
     for _ in 0..root.height {
         source.bring(level.iter().map(|span| span.number))?;
         let mut below = Vec::new();
-        for span in level {
+        for (nth, span) in level.iter().enumerate() {
+            ask_ahead(source, &level, nth);
             source.look(span.number, |bytes| {
                 let (mut begins, end) = (0u64, span.from + span.count);
                 for child in Children::of(bytes, is_sorted) {
@@ -56,7 +57,8 @@ pub(crate) fn each(
     if is_backwards {
         level.reverse();
     }
-    for span in level {
+    for (nth, span) in level.iter().enumerate() {
+        ask_ahead(source, &level, nth);
         let flow = source.look(span.number, |bytes| {
             let mut elements = Elements::of(bytes).skip(span.from as usize).take(span.count as usize);
             if is_backwards {
@@ -73,6 +75,60 @@ pub(crate) fn each(
     Ok(())
 }
 
+/// Asks for the nodes of a level that come next, when those that were asked for have been looked at.
+fn ask_ahead(source: &mut impl Source, level: &[Span], nth: usize) {
+    if nth % AT_ONCE == 0 && level.len() - nth > 1 {
+        let mut numbers = [0; AT_ONCE];
+        let next = level[nth..].iter().zip(&mut numbers).map(|(span, number)| *number = span.number).count();
+        source.prefetch(&numbers[..next]);
+    }
+}
+
+/// The child of an inner node in which an element is, or would be, and how many elements are before that child.
+fn child_with(bytes: &[u8], element: &[u8]) -> Option<(u32, u64)> {
+    let (mut found, mut sum) = (None, 0);
+    for (nth, child) in Children::of(bytes, true).enumerate() {
+        if nth > 0 && child.separator > element {
+            break;
+        }
+        found = Some((child.number, sum));
+        sum += child.count;
+    }
+    found
+}
+
+/// How many elements of a leaf are below one, and whether that is there.
+fn place_in_leaf(bytes: &[u8], element: &[u8]) -> (u64, bool) {
+    let mut below = 0;
+    for other in Elements::of(bytes) {
+        if other >= element {
+            return (below, other == element);
+        }
+        below += 1;
+    }
+    (below, false)
+}
+
+impl TreeDraft {
+    /// The same as [`position_of`] of an element that is to be changed: what is on the way to it is drawn.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub fn position_of(&mut self, source: &mut impl Source, element: &[u8]) -> Result<(u64, bool), Stop> {
+        if self.root.count == 0 {
+            return Ok((0, false));
+        }
+        let (mut number, mut before) = (self.root.top, 0);
+        for _ in 0..self.root.height {
+            if let Some((child, sum)) = child_with(self.draw(source, number)?, element) {
+                (number, before) = (child, before + sum);
+            }
+        }
+        let (below, is_there) = place_in_leaf(self.draw(source, number)?, element);
+        Ok((before + below, is_there))
+    }
+}
+
 /// Where an element is in a sorted tree, or would be: how many are below it; and whether it is there.
 ///
 /// # Errors
@@ -83,28 +139,12 @@ pub(crate) fn position_of(source: &mut impl Source, root: TreeRoot, element: &[u
     }
     let (mut number, mut before) = (root.top, 0);
     for _ in 0..root.height {
-        (number, before) = source.look(number, |bytes| {
-            let (mut at, mut sum) = ((number, before), before);
-            for (nth, child) in Children::of(bytes, true).enumerate() {
-                if nth > 0 && child.separator > element {
-                    break;
-                }
-                at = (child.number, sum);
-                sum += child.count;
-            }
-            at
-        })?;
-    }
-    source.look(number, |bytes| {
-        let mut below = 0;
-        for other in Elements::of(bytes) {
-            if other >= element {
-                return (before + below, other == element);
-            }
-            below += 1;
+        if let Some((child, sum)) = source.look(number, |bytes| child_with(bytes, element))? {
+            (number, before) = (child, before + sum);
         }
-        (before + below, false)
-    })
+    }
+    let (below, is_there) = source.look(number, |bytes| place_in_leaf(bytes, element))?;
+    Ok((before + below, is_there))
 }
 
 /// The numbers of an inner node's children.
