@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::kill::{self, KillPlan};
 use crate::linear::{self, LinearPlan};
 use crate::power::{self, PowerPlan};
+use crate::queues::{self, QueuesPlan};
 use crate::{Result, ServerSpec, TempDir};
 
 /// Rounds of one run.
@@ -37,6 +38,7 @@ enum Way {
     AtSteps,
     Linear,
     Power,
+    Queues,
 }
 
 /// A kind of run.
@@ -66,6 +68,8 @@ const KINDS: &[Kind] = &[
     Kind { way: Way::Linear, appendfsync: "always", io: "epoll", cores: &[2], more: &["--direct-reads", "no"] },
     Kind { way: Way::Linear, appendfsync: "everysec", io: "epoll", cores: &[2, 1], more: SMALL },
     Kind { way: Way::Power, appendfsync: "everysec", io: "uring", cores: &[3], more: SEGMENTS },
+    Kind { way: Way::Queues, appendfsync: "everysec", io: "uring", cores: &[2, 1], more: &[] },
+    Kind { way: Way::Queues, appendfsync: "always", io: "epoll", cores: &[2, 3], more: SMALL },
 ];
 
 impl fmt::Display for Kind {
@@ -75,6 +79,7 @@ impl fmt::Display for Kind {
             Way::AtSteps => "kill at named steps",
             Way::Linear => "histories over kills",
             Way::Power => "power loss",
+            Way::Queues => "clients that wait, and that keep what they read",
         };
         let cores: Vec<String> = self.cores.iter().map(u16::to_string).collect();
         write!(f, "{way}, {}, {}, cores {}", self.appendfsync, self.io, cores.join(" then "))?;
@@ -218,6 +223,16 @@ impl AllPlan {
                 sum.crashes += report.rounds;
                 sum.operations += report.acked;
                 sum.checks += report.acked;
+                sum.violations.extend(report.violations.iter().cloned());
+                Ok(report.to_string())
+            }
+            Way::Queues => {
+                let mut plan = QueuesPlan::new(spec(&self.server), ROUNDS, seed);
+                plan.cores = kind.cores.to_vec();
+                let report = queues::run(&plan)?;
+                sum.crashes += report.rounds;
+                sum.operations += report.pushed + report.popped + report.moved;
+                sum.checks += report.pushed + report.kept;
                 sum.violations.extend(report.violations.iter().cloned());
                 Ok(report.to_string())
             }

@@ -7,6 +7,7 @@
 //! * [`differential`]: the same commands against two servers, replies compared byte by byte.
 //! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
 //! * [`power`]: the ends of logs are taken away, and transactions must be whole.
+//! * [`queues`]: clients that wait for elements, and clients that keep what they read.
 //! * [`all`]: these, in turn, in each mode, for as long as wanted.
 //! * [`partition`]: where a key lies.
 //! * [`peers`]: where the servers to compare with are found.
@@ -21,6 +22,7 @@ pub mod partition;
 pub mod peers;
 pub mod power;
 pub mod process;
+pub mod queues;
 pub mod rng;
 pub mod value;
 

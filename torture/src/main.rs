@@ -10,6 +10,7 @@ use emberkv_torture::differential::{Contest, Differences, Script};
 use emberkv_torture::kill::{self, KillPlan};
 use emberkv_torture::linear::{self, LinearPlan};
 use emberkv_torture::power::{self, PowerPlan};
+use emberkv_torture::queues::{self, QueuesPlan};
 use emberkv_torture::{Flavor, Result, ServerSpec, TempDir, peers};
 
 #[derive(Debug, Parser)]
@@ -29,6 +30,8 @@ enum Torture {
     Linear(LinearArgs),
     /// Kills and takes the ends of logs away; transactions must be whole
     Power(PowerArgs),
+    /// kill -9 while clients wait for elements and keep what they read
+    Queues(QueuesArgs),
     /// Runs scripts against a server and a referee, and compares the replies
     Diff(DiffArgs),
     /// Runs random commands against a server and a referee, and compares replies and state
@@ -148,6 +151,18 @@ struct PowerArgs {
     server: ServerArgs,
 }
 
+#[derive(Debug, clap::Args)]
+struct QueuesArgs {
+    /// How many times to kill the server
+    #[arg(long, default_value_t = 30)]
+    rounds: u64,
+    /// Decides commands
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// The one server under test.
 #[derive(Debug, clap::Args)]
 struct ServerArgs {
@@ -198,6 +213,7 @@ fn main() -> ExitCode {
         Torture::Kill(args) => kill(&args),
         Torture::Linear(args) => linear(&args),
         Torture::Power(args) => power(&args),
+        Torture::Queues(args) => waiting(&args),
         Torture::Diff(args) => diff(&args),
         Torture::Random(args) => random(&args),
     };
@@ -260,6 +276,16 @@ fn power(args: &PowerArgs) -> Result<bool> {
     let plan = PowerPlan { spec, rounds: args.rounds, connections: args.connections.max(1), seed: args.seed };
     println!("power loss: {} rounds, seed {}, {}", plan.rounds, plan.seed, args.server.describe());
     let report = power::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+fn waiting(args: &QueuesArgs) -> Result<bool> {
+    let dir = TempDir::new("queues")?;
+    let mut plan = QueuesPlan::new(args.server.spec(dir.path()), args.rounds, args.seed);
+    plan.cores.clone_from(&args.server.vary_cores);
+    println!("clients that wait: {} rounds, seed {}, {}", plan.rounds, plan.seed, args.server.describe());
+    let report = queues::run(&plan)?;
     println!("{report}");
     Ok(report.is_clean())
 }
