@@ -5,14 +5,16 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 12] = [
+const FILES: [&str; 14] = [
     "strings",
     "bitmaps",
+    "hyperloglog",
     "lists",
     "blocking",
     "hashes",
     "sets",
     "sorted_sets",
+    "geo",
     "keys",
     "transactions",
     "connection",

@@ -122,3 +122,18 @@ fn lists_are_what_they_are_in_redis_through_restarts() {
 fn sets_are_what_they_are_in_redis_through_restarts() {
     are_what_they_are_in_redis(Contest::run_sets);
 }
+
+#[test]
+fn estimates_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_estimates);
+}
+
+#[test]
+fn places_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_geo);
+}
+
+#[test]
+fn sorting_is_what_it_is_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_sorting);
+}

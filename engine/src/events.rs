@@ -70,6 +70,8 @@ pub(crate) enum Cause {
     Expiry,
     /// Memory is short.
     Eviction,
+    /// Nothing is to be said, but for whoever keeps what it has read: another form of the same.
+    Silent,
     /// What was said already.
     #[default]
     Known,
@@ -99,6 +101,7 @@ fn event_of(id: CommandId, expires: bool) -> (EventClass, &'static str) {
         "incr" | "decr" | "incrby" | "decrby" => (String, "incrby"),
         "incrbyfloat" => (String, "incrbyfloat"),
         "setbit" | "bitfield" => (String, "setbit"),
+        "pfadd" | "pfmerge" => (String, "pfadd"),
         "expire" | "pexpire" | "expireat" | "pexpireat" => (Generic, "expire"),
         "persist" => (Generic, "persist"),
         "getex" if expires => (Generic, "expire"),
@@ -235,7 +238,7 @@ impl<D: Disk> Partition<D> {
         let (class, name) = match self.events.cause {
             Cause::Command(id) => event_of(id, expires_at_ms.is_some()),
             Cause::Named(class, name) => (class, name),
-            Cause::Expiry | Cause::Eviction | Cause::Known => return,
+            Cause::Expiry | Cause::Eviction | Cause::Silent | Cause::Known => return,
         };
         if !self.events.is_on || key.db == RESERVED {
             return;
@@ -304,7 +307,7 @@ impl<D: Disk> Partition<D> {
             Cause::Named(class, name) => (class, name),
             Cause::Expiry => return self.push_event(EventClass::Expired, "expired", key),
             Cause::Eviction => return self.push_event(EventClass::Evicted, "evicted", key),
-            Cause::Known => return,
+            Cause::Silent | Cause::Known => return,
         };
         match name {
             "rename_to" => return self.push_event(EventClass::Generic, "rename_from", key),

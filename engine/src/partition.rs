@@ -46,6 +46,8 @@ pub struct Limits {
     pub list_fill: ListFill,
     /// The same for a set (`set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`).
     pub compact_set: CompactSet,
+    /// Up to how many bytes a HyperLogLog is sparse (`hll-sparse-max-bytes`).
+    pub hll_sparse_max_bytes: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +60,7 @@ impl Default for Limits {
             compact_zset: Compact { entries: 128, value: 64 },
             list_fill: ListFill(-2),
             compact_set: CompactSet { integers: 512, listpack: Compact { entries: 128, value: 64 } },
+            hll_sparse_max_bytes: 3000,
         }
     }
 }

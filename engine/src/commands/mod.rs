@@ -8,7 +8,9 @@ mod counters;
 mod direct;
 mod elements;
 mod expire;
+mod geo;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod lcs;
 mod lists;
@@ -18,6 +20,7 @@ mod restore;
 mod scan;
 mod set;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod strings;
 
@@ -27,6 +30,7 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
 pub(crate) use scan::{BegunWalk, Walk};
+pub use sort::sort_refusal;
 
 use crate::collections::Type;
 use crate::events::Cause;
@@ -36,11 +40,13 @@ use crate::stop::Stop;
 
 pub(crate) use bitop::Operation;
 pub(crate) use blocking::Wish;
+pub(crate) use geo::Search;
 pub(crate) use keys::check_flush_mode;
 pub(crate) use lcs::{Lcs, NOT_STRINGS};
 pub(crate) use lists::{Moving, PopOfMany, answer_popped};
 pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 pub(crate) use sets::{Combination, SETS};
+pub(crate) use sort::{Known, Next as SortNext, Sort, Sorting, answer as answer_sorted, list_of};
 pub(crate) use sorted_sets::{MultiPop, SortedCombination, check_range};
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
@@ -121,6 +127,16 @@ impl<D: Disk> Partition<D> {
             }
             CommandId::Flushall => self.flushall(request, reply),
             CommandId::Flushdb => self.flushdb(request, reply),
+            CommandId::Geoadd => self.geoadd(request, reply),
+            CommandId::Geodist => self.geodist(request, reply),
+            CommandId::Geohash => self.geohash(request, reply),
+            CommandId::Geopos => self.geopos(request, reply),
+            CommandId::Georadius
+            | CommandId::GeoradiusRo
+            | CommandId::Georadiusbymember
+            | CommandId::GeoradiusbymemberRo
+            | CommandId::Geosearch
+            | CommandId::Geosearchstore => self.geosearch(request, reply),
             CommandId::Get => self.get(request, reply),
             CommandId::Getbit => self.getbit(request, reply),
             CommandId::Getdel => self.getdel(request, reply),
@@ -167,6 +183,10 @@ impl<D: Disk> Partition<D> {
             | CommandId::ObjectIdletime
             | CommandId::ObjectRefcount => self.object(request, reply),
             CommandId::Persist => self.persist(request, reply),
+            CommandId::Pfadd => self.pfadd(request, reply),
+            CommandId::Pfcount => self.pfcount(request, reply),
+            CommandId::Pfdebug => self.pfdebug(request, reply),
+            CommandId::Pfmerge => self.pfmerge(request, reply),
             CommandId::Psetex | CommandId::Setex => self.setex(request, reply),
             CommandId::Randomkey => self.randomkey(request, reply),
             CommandId::Rename | CommandId::Renamenx => self.rename(request, reply),
@@ -189,6 +209,7 @@ impl<D: Disk> Partition<D> {
             CommandId::Smembers => self.smembers(request, reply),
             CommandId::Smismember => self.ask_elements(request, Type::Set, reply),
             CommandId::Smove => self.smove(request, reply),
+            CommandId::Sort | CommandId::SortRo => self.sort(request, reply),
             CommandId::Spop => self.spop(request, reply),
             CommandId::Srandmember => self.srandmember(request, reply),
             CommandId::Srem => self.remove_elements(request, Type::Set, reply),

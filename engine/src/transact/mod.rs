@@ -27,6 +27,7 @@ mod plan;
 mod reply;
 mod script;
 mod share;
+mod sorting;
 mod staged;
 #[cfg(test)]
 mod tests;

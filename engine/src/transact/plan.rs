@@ -7,8 +7,8 @@ use emberkv_resp::{Args, Protocol, format};
 use super::script::{Line, Script};
 use super::share::{Action, Share, Strings};
 use super::staged::{Staged, is_staged};
-use crate::collections::{Compact, CompactSet};
-use crate::commands::{PopOfMany, check_flush_mode};
+use crate::collections::{Compact, CompactSet, ListFill};
+use crate::commands::{PopOfMany, Search, Sort, check_flush_mode};
 use crate::group::Request;
 use crate::slots::partition_of;
 use crate::stop::Stop;
@@ -26,6 +26,10 @@ pub struct Extent {
     pub compact_set: CompactSet,
     /// Up to which size redis would keep a sorted set in the simpler way.
     pub compact_zset: Compact,
+    /// Up to which size redis would keep a list as one listpack.
+    pub list_fill: ListFill,
+    /// Up to how many bytes a HyperLogLog is sparse (`hll-sparse-max-bytes`).
+    pub hll_sparse_max_bytes: usize,
 }
 
 /// Who executes a command on data.
@@ -46,9 +50,13 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
     match id {
         CommandId::Get | CommandId::Set => Route::One(partition_of(args.at(1), partitions)),
         CommandId::Mset | CommandId::Msetnx => route_of_keys(args.from(1).iter().step_by(2), partitions),
-        CommandId::Del | CommandId::Unlink | CommandId::Exists | CommandId::Touch | CommandId::Mget => {
-            route_of_keys(args.from(1).iter(), partitions)
-        }
+        CommandId::Del
+        | CommandId::Exists
+        | CommandId::Mget
+        | CommandId::Pfcount
+        | CommandId::Pfmerge
+        | CommandId::Touch
+        | CommandId::Unlink => route_of_keys(args.from(1).iter(), partitions),
         CommandId::Blpop | CommandId::Brpop | CommandId::Bzpopmax | CommandId::Bzpopmin => {
             route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions)
         }
@@ -78,6 +86,18 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         | CommandId::Rpoplpush
         | CommandId::Smove
         | CommandId::Zrangestore => route_of_keys([args.at(1), args.at(2)].into_iter(), partitions),
+        // which keys its patterns name is known when its elements are
+        CommandId::Sort | CommandId::SortRo => match Sort::parse(id, args, true) {
+            Ok(sort) if sort.has_patterns() => Route::Several,
+            Ok(sort) => route_of_keys([args.at(1), sort.to.unwrap_or(args.at(1))].into_iter(), partitions),
+            Err(_) => Route::One(partition_of(args.at(1), partitions)),
+        },
+        // with wrong arguments there is no place for a result
+        CommandId::Georadius | CommandId::Georadiusbymember | CommandId::Geosearchstore => match Search::keys(id, args)
+        {
+            Ok((from, to)) => route_of_keys([from, to.unwrap_or(from)].into_iter(), partitions),
+            Err(_) => Route::One(partition_of(args.at(Search::source_at(id)), partitions)),
+        },
         // with wrong arguments it has no keys
         CommandId::Lmpop => match PopOfMany::parse(args) {
             Ok(PopOfMany { keys, .. }) => route_of_keys(keys.iter(), partitions),
@@ -108,7 +128,8 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         | CommandId::ObjectEncoding
         | CommandId::ObjectFreq
         | CommandId::ObjectIdletime
-        | CommandId::ObjectRefcount => Route::One(partition_of(args.at(2), partitions)),
+        | CommandId::ObjectRefcount
+        | CommandId::Pfdebug => Route::One(partition_of(args.at(2), partitions)),
         // all others have one key, their first argument
         _ => Route::One(partition_of(args.at(1), partitions)),
     }

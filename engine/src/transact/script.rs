@@ -23,7 +23,7 @@ use super::plan::{Extent, Merge, Plan, Route, route};
 use super::reply::Outcome;
 use super::share::{Action, Answer, Run, Share, Step, Task};
 use super::staged::Staged;
-use crate::commands::Wish;
+use crate::commands::{Sort, Wish};
 use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
 use crate::names::names;
@@ -196,8 +196,9 @@ impl Script {
                 output.to_vec()
             }
             End::Stage(staged) => match staged.go_on(answers, &mut reply) {
-                Ok(asks) if asks.is_empty() => output.to_vec(),
-                Ok(asks) => {
+                Ok((Some(staged), asks)) => return self.ask_all(steps, line, asks, End::Stage(staged)),
+                Ok((None, asks)) if asks.is_empty() => output.to_vec(),
+                Ok((None, asks)) => {
                     let reply = output.to_vec();
                     let end = if reply.is_empty() { End::Only } else { End::Reply(reply) };
                     return self.ask_all(steps, line, asks, end);
@@ -218,6 +219,12 @@ impl Script {
         let mut replies: Vec<_> = self.states.into_iter().map(reply).collect();
         if self.is_single { Outcome::Reply(replies.pop().unwrap_or_default()) } else { Outcome::Replies(replies) }
     }
+}
+
+/// Whether it may read keys that only its elements name: the patterns of a SORT.
+fn has_unnamed_keys(id: CommandId, args: Args<'_>) -> bool {
+    matches!(id, CommandId::Sort | CommandId::SortRo)
+        && Sort::parse(id, args, true).is_ok_and(|sort| sort.has_patterns())
 }
 
 /// What each owner has to do next.
@@ -301,7 +308,9 @@ impl Plan {
                     run.keys.extend(swapped.iter().filter(|other| **other != db).map(|other| (*other, key.into())));
                 }
             }
-            if id.command().keys.is_empty() {
+            if id.command().keys.is_empty()
+                || has_unnamed_keys(*id, args) && route(*id, args, partitions) == Route::Several
+            {
                 for partition in 0..partitions {
                     runs.entry(PartitionId(partition)).or_insert_with(blank).all = true;
                 }

@@ -182,6 +182,15 @@ pub enum Step {
         /// Its arguments, the name first.
         args: OwnedArgs,
     },
+    /// Say what keys hold that are strings, or what is in a field of each that is a hash.
+    Look {
+        /// Their database.
+        db: DbId,
+        /// The keys.
+        keys: Strings,
+        /// The field.
+        field: Option<Box<[u8]>>,
+    },
     /// Say what a collection holds.
     Image {
         /// Its database.

@@ -18,14 +18,16 @@ use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
 use super::script::Line;
 use super::share::{Action, Answer, Change, Member, Share, Step, Strings, Values, Vote};
+use super::sorting::Sorted;
 use crate::collections::{Compact, CompactSet, WRONG_TYPE, WRONG_TYPE_TEXT};
 use crate::commands::{
-    Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, SortedCombination, Wish,
-    check_range,
+    Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, Search, SortedCombination,
+    Wish, check_range,
 };
 use crate::databases::parse_swap;
 use crate::group::Request;
 use crate::held::Held;
+use crate::hyperloglog::Merged;
 use crate::slots::partition_of;
 use crate::stop::Stop;
 use crate::waiting::Waiting;
@@ -62,7 +64,7 @@ pub(crate) enum Staged {
     Take { line: Line, keys: Vec<Placed>, waits: Option<Waiting> },
     /// SWAPDB: has swapped everywhere; there is no second stage.
     Swap,
-    /// ZRANGESTORE: has asked for the range.
+    /// ZRANGESTORE, GEOSEARCHSTORE and the like: has asked for what is to be put there.
     Store { to: Placed },
     /// ZUNION and the like: has asked for what there is under each key.
     Members { id: CommandId, args: OwnedArgs, to: Option<Placed>, limits: Compact },
@@ -74,6 +76,12 @@ pub(crate) enum Staged {
     MoveMember { member: Box<[u8]>, from: Placed, to: Placed },
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
+    /// PFCOUNT: has asked for what there is under each key.
+    Estimate,
+    /// PFMERGE: has asked for that too; the first is where the result is put.
+    MergeEstimates { to: Placed, sparse_max_bytes: usize },
+    /// SORT: has asked for what its first key holds, or for what other keys hold.
+    Sort(Sorted),
     /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
     Lists(Lists),
 }
@@ -87,9 +95,14 @@ pub(super) fn is_staged(id: CommandId) -> bool {
         id,
         CommandId::Bitop
             | CommandId::Copy
+            | CommandId::Georadius
+            | CommandId::Georadiusbymember
+            | CommandId::Geosearchstore
             | CommandId::Lcs
             | CommandId::Lmove
             | CommandId::Lmpop
+            | CommandId::Pfcount
+            | CommandId::Pfmerge
             | CommandId::Rename
             | CommandId::Renamenx
             | CommandId::Rpoplpush
@@ -99,6 +112,8 @@ pub(super) fn is_staged(id: CommandId) -> bool {
             | CommandId::Sintercard
             | CommandId::Sinterstore
             | CommandId::Smove
+            | CommandId::Sort
+            | CommandId::SortRo
             | CommandId::Sunion
             | CommandId::Sunionstore
             | CommandId::Swapdb
@@ -141,6 +156,10 @@ impl Staged {
             let count = Step::Share(Share { db: to_db, action: Action::Count(key) });
             let steps = vec![(from.partition, fetch), (to.partition, count)];
             (Self::Transfer { way, from, to }, steps)
+        };
+        let select = |from: &[u8], to: &[u8]| {
+            let select = Step::Select { id, db, args: args.into() };
+            (Self::Store { to: Placed::new(db, to, partitions) }, vec![(partition_of(from, partitions), select)])
         };
         Ok(Some(match id {
             CommandId::Msetnx => {
@@ -191,9 +210,11 @@ impl Staged {
             }
             CommandId::Zrangestore => {
                 check_range(id, args)?;
-                let to = Placed::new(db, args.at(1), partitions);
-                let select = Step::Select { id, db, args: args.into() };
-                (Self::Store { to }, vec![(partition_of(args.at(2), partitions), select)])
+                select(args.at(2), args.at(1))
+            }
+            CommandId::Georadius | CommandId::Georadiusbymember | CommandId::Geosearchstore => {
+                let (from, Some(to)) = Search::keys(id, args)? else { return Ok(None) };
+                select(from, to)
             }
             CommandId::Zdiff
             | CommandId::Zdiffstore
@@ -204,9 +225,18 @@ impl Staged {
             | CommandId::Zunionstore => {
                 let combination = SortedCombination::parse(id, args)?;
                 let to = combination.to.map(|to| Placed::new(db, to, partitions));
-                let fetch = |key: &[u8]| (partition_of(key, partitions), Step::Fetch { db, key: key.into() });
-                let steps = combination.keys.iter().map(fetch).collect();
+                let steps = fetch(db, combination.keys, partitions);
                 (Self::Members { id, args: args.into(), to, limits: extent.compact_zset }, steps)
+            }
+            CommandId::Sort | CommandId::SortRo => {
+                let (sorted, steps) = Sorted::new(request, extent)?;
+                (Self::Sort(sorted), steps)
+            }
+            CommandId::Pfcount => (Self::Estimate, fetch(db, args.from(1), partitions)),
+            CommandId::Pfmerge => {
+                let to = Placed::new(db, args.at(1), partitions);
+                let sparse_max_bytes = extent.hll_sparse_max_bytes;
+                (Self::MergeEstimates { to, sparse_max_bytes }, fetch(db, args.from(1), partitions))
             }
             CommandId::Zmpop => {
                 let MultiPop { keys, highest, count } = MultiPop::parse(args.from(1))?;
@@ -255,11 +285,22 @@ impl Staged {
     }
 
     /// Goes on with what the owners have answered: writes the reply, which is true when the steps that are returned have been done. If it
-    /// writes none, the reply is that of a step.
+    /// writes none, the reply is that of a step; or it is still to go on with what they answer to those.
     ///
     /// # Errors
     /// The answer, if it ends with one.
-    pub fn go_on(self, answers: Vec<Answer>, reply: &mut Reply<'_>) -> Result<Steps, Stop> {
+    pub fn go_on(self, answers: Vec<Answer>, reply: &mut Reply<'_>) -> Result<(Option<Self>, Steps), Stop> {
+        match self {
+            Self::Sort(sorted) => {
+                let (sorted, steps) = sorted.go_on(answers, reply)?;
+                Ok((sorted.map(Self::Sort), steps))
+            }
+            staged => staged.end(answers, reply).map(|steps| (None, steps)),
+        }
+    }
+
+    /// The second stage is the last one.
+    fn end(self, answers: Vec<Answer>, reply: &mut Reply<'_>) -> Result<Steps, Stop> {
         match self {
             Self::PutIfAbsent { puts } => {
                 let is_there = answers.iter().any(|answer| counted(answer) > 0);
@@ -267,6 +308,7 @@ impl Staged {
                 let steps = puts.into_iter().map(|(partition, share)| (partition, Step::Share(share)));
                 Ok(if is_there { Steps::new() } else { steps.collect() })
             }
+            Self::Sort(_) => unreachable!("it may have more stages"),
             Self::Swap => {
                 reply.ok();
                 Ok(Steps::new())
@@ -289,6 +331,21 @@ impl Staged {
                 let inputs: Vec<_> = answers.into_iter().map(held).collect();
                 let result = SortedCombination::parse(id, args.args())?.answer(&inputs, limits, reply)?;
                 Ok(to.map_or_else(Steps::new, |to| store(to, result, reply)))
+            }
+            Self::Estimate => {
+                let values: Vec<_> = answers.into_iter().map(held).collect();
+                let merged = Merged::of(values.iter().map(|held| held.as_ref().map(Held::value)))?;
+                reply.integer(merged.estimate() as i64);
+                Ok(Steps::new())
+            }
+            Self::MergeEstimates { to, sparse_max_bytes } => {
+                let values: Vec<_> = answers.into_iter().map(held).collect();
+                let merged = Merged::of(values.iter().map(|held| held.as_ref().map(Held::value)))?;
+                let old = values[0].as_ref();
+                let text = merged.onto(old.map(Held::value), sparse_max_bytes)?;
+                reply.ok();
+                let held = Held::text(text, old.and_then(Held::expires_at_ms));
+                Ok(vec![(to.partition, Step::Place { db: to.db, key: to.key, held, grows: true })])
             }
             Self::Store { to } => {
                 let result = answers.into_iter().next().and_then(held);
@@ -363,12 +420,17 @@ fn transfer(way: Way, from: Placed, to: Placed, answers: Vec<Answer>, reply: &mu
     Ok(steps)
 }
 
-fn held(answer: Answer) -> Option<Held> {
+/// Asks what there is under each key.
+fn fetch(db: DbId, keys: Args<'_>, partitions: u16) -> Steps {
+    keys.iter().map(|key| (partition_of(key, partitions), Step::Fetch { db, key: key.into() })).collect()
+}
+
+pub(super) fn held(answer: Answer) -> Option<Held> {
     if let Answer::Held(held) = answer { held } else { None }
 }
 
 /// Puts what a command has made under a key, or deletes that if there is nothing. Replies how much it is.
-fn store(to: Placed, held: Option<Held>, reply: &mut Reply<'_>) -> Steps {
+pub(super) fn store(to: Placed, held: Option<Held>, reply: &mut Reply<'_>) -> Steps {
     reply.integer(held.as_ref().map_or(0, Held::count) as i64);
     let step = match held {
         Some(held) => Step::Place { db: to.db, key: to.key, held, grows: true },
@@ -446,7 +508,7 @@ fn counted(answer: &Answer) -> u64 {
     if let Answer::Vote(Vote::Count(count)) = answer { *count } else { 0 }
 }
 
-fn values(answers: Vec<Answer>) -> Vec<Values> {
+pub(super) fn values(answers: Vec<Answer>) -> Vec<Values> {
     let values = |answer| if let Answer::Vote(Vote::Values(values)) = answer { values } else { Values::default() };
     answers.into_iter().map(values).collect()
 }

@@ -85,6 +85,8 @@ pub enum Group {
     String,
     /// Bits of strings.
     Bitmap,
+    /// Cardinality estimates.
+    Hyperloglog,
     /// Lists.
     List,
     /// Hashes.
@@ -93,6 +95,8 @@ pub enum Group {
     Set,
     /// Sorted sets.
     SortedSet,
+    /// Places.
+    Geo,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -111,10 +115,12 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::Hyperloglog => "hyperloglog",
             Self::List => "list",
             Self::Hash => "hash",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::Geo => "geo",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -37,6 +37,7 @@ impl Command {
     pub fn keys<'a>(&self, args: Args<'a>) -> Result<Keys<'a>, InvalidKeys> {
         match self.id {
             CommandId::Migrate => migrated(args),
+            CommandId::Sort => Ok(sorted(args)),
             _ => of(self.keys, args),
         }
     }
@@ -54,6 +55,7 @@ impl Command {
     fn found_by<'a>(&self, spec: &'static KeySpec, args: Args<'a>) -> impl Iterator<Item = usize> + use<'a> {
         let found = match self.id {
             CommandId::Migrate => migrated(args),
+            CommandId::Sort if spec.flags.contains(KeyFlags::OW) => Ok(stored(args)),
             _ => of(std::slice::from_ref(spec), args),
         };
         found.into_iter().flatten()
@@ -126,6 +128,38 @@ fn migrated(args: Args<'_>) -> Result<Keys<'_>, InvalidKeys> {
         None => Range { next: 3, end: 4, step: 1 },
     };
     Ok(Keys { args, specs: [].iter(), range })
+}
+
+/// The keys of a SORT that its arguments name: what is sorted, and where the result is put.
+fn sorted(args: Args<'_>) -> Keys<'_> {
+    let range = match stored_at(args) {
+        Some(at) => Range { next: 1, end: at + 1, step: at - 1 },
+        None => Range { next: 1, end: 2, step: 1 },
+    };
+    Keys { args, specs: [].iter(), range }
+}
+
+/// Where a SORT puts its result.
+fn stored(args: Args<'_>) -> Keys<'_> {
+    let range = stored_at(args).map_or(NOTHING, |at| Range { next: at, end: at + 1, step: 1 });
+    Keys { args, specs: [].iter(), range }
+}
+
+/// The argument behind the last STORE. Its options are read as it reads them: what is behind another option may be called STORE.
+fn stored_at(args: Args<'_>) -> Option<usize> {
+    let (mut at, mut found) = (2, None);
+    while let Some(option) = args.get(at) {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+        if is(b"store") && at + 1 < args.len() {
+            found = Some(at + 1);
+        }
+        at += match () {
+            () if is(b"limit") => 3,
+            () if is(b"store") || is(b"by") || is(b"get") => 2,
+            () => 1,
+        };
+    }
+    found
 }
 
 #[inline]

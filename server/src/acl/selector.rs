@@ -284,6 +284,14 @@ impl Selector {
         Ok(())
     }
 
+    /// Whether it permits to read any key.
+    pub fn permits_all_reads(&self) -> bool {
+        match &self.keys {
+            Patterns::All => true,
+            Patterns::These(patterns) => patterns.iter().any(|key| key.reads && key.pattern == b"*"),
+        }
+    }
+
     fn allows_first_arg(&self, command: &Command, args: Args<'_>) -> bool {
         let is_it = |(id, first): &(CommandId, Vec<u8>)| {
             *id == command.id && args.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(first))

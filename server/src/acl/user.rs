@@ -146,6 +146,11 @@ impl User {
         Err(denied)
     }
 
+    /// Whether what permits a request permits to read any key too.
+    pub fn may_read_all(&self, command: &'static Command, args: Args<'_>) -> bool {
+        self.selectors.iter().any(|selector| selector.permits_all_reads() && selector.check(command, args).is_ok())
+    }
+
     /// Whether a channel, or a pattern of channels as it is written, is permitted.
     pub fn permits_channel(&self, name: &[u8], is_pattern: bool) -> bool {
         self.selectors.iter().any(|selector| selector.permits_channel(name, is_pattern))

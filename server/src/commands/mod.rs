@@ -133,6 +133,13 @@ impl Shard {
             }
             CommandId::Hello => self.hello(conn, args),
             CommandId::Info => self.info(conn, args),
+            CommandId::Pfselftest => {
+                self.with_reply(conn, |reply| match emberkv_engine::test_estimates() {
+                    Ok(()) => reply.ok(),
+                    Err(failure) => reply.error(&failure),
+                });
+                Ok(())
+            }
             CommandId::Lastsave => self.lastsave(conn),
             CommandId::LatencyDoctor
             | CommandId::LatencyGraph

@@ -240,6 +240,9 @@ directives! {
         SetMaxListpackValue set_max_listpack_value: i64 = 64, "set-max-listpack-value", Runtime,
             Number::<i64>::new(0, i64::MAX).unsigned(),
             "the same for the length of each member";
+        HllSparseMaxBytes hll_sparse_max_bytes: u64 = 3000, "hll-sparse-max-bytes", Runtime,
+            Memory::new(0, LONG),
+            "up to how many bytes a HyperLogLog keeps its registers as runs; from there on it takes 12,304 bytes";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }

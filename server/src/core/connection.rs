@@ -1,7 +1,9 @@
 //! A client's connection, as its core sees it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use emberkv_engine::Stop;
 use emberkv_log::DbId;
 use emberkv_resp::schema::{Command, CommandId};
 use emberkv_resp::{Args, Output, Parser, Protocol};
@@ -246,7 +248,21 @@ impl Connection {
 
     #[cold]
     fn may_slowly(&self, command: &'static Command, args: Args<'_>) -> bool {
-        self.access == Access::Checked && self.user.check(command, args).is_ok()
+        self.access == Access::Checked
+            && self.user.check(command, args).is_ok()
+            && self.sort_refusal(command, args).is_none()
+    }
+
+    /// What its client is told if a command reads keys that no rule can be asked about, and it may not read all.
+    pub fn sort_refusal(&self, command: &'static Command, args: Args<'_>) -> Option<Cow<'static, str>> {
+        let is_sort = matches!(command.id, CommandId::Sort | CommandId::SortRo);
+        if !is_sort || self.access != Access::Checked || self.user.may_read_all(command, args) {
+            return None;
+        }
+        match emberkv_engine::sort_refusal(command.id, args)? {
+            Stop::Error(text) => Some(text),
+            Stop::Wait | Stop::Locked | Stop::Cold(_) => None,
+        }
     }
 
     /// To be called when what it listens to, or its protocol, has changed.

@@ -474,6 +474,9 @@ pub(super) fn refusal(
     {
         return Some(Refusal::Denied(denied));
     }
+    if let Some(text) = connection.sort_refusal(command, args) {
+        return Some(Refusal::Text(text));
+    }
     let is_about_listening = matches!(
         command.id,
         CommandId::Subscribe

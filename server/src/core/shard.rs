@@ -170,7 +170,6 @@ fn compact_zset(config: &Config) -> emberkv_engine::Compact {
     }
 }
 
-/// What has to be known of the data set to take commands apart.
 /// Up to which sizes redis would keep sets in the simpler ways.
 fn compact_set(config: &Config) -> CompactSet {
     let listpack = Compact {
@@ -180,6 +179,12 @@ fn compact_set(config: &Config) -> CompactSet {
     CompactSet { integers: config.set_max_intset_entries.unsigned_abs(), listpack }
 }
 
+/// Up to how many bytes a HyperLogLog is sparse.
+fn hll_sparse_max_bytes(config: &Config) -> usize {
+    usize::try_from(config.hll_sparse_max_bytes).unwrap_or(usize::MAX)
+}
+
+/// What has to be known of the data set to take commands apart.
 pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
     let max_value_bytes = usize::try_from(max_bulk_len(config)).unwrap_or(usize::MAX);
     Extent {
@@ -188,6 +193,8 @@ pub(crate) fn extent(config: &Config, partitions: u16) -> Extent {
         max_value_bytes,
         compact_set: compact_set(config),
         compact_zset: compact_zset(config),
+        list_fill: emberkv_engine::ListFill(config.list_max_listpack_size),
+        hll_sparse_max_bytes: hll_sparse_max_bytes(config),
     }
 }
 
@@ -226,6 +233,7 @@ impl Shard {
             compact_zset: compact_zset(&self.config),
             list_fill: emberkv_engine::ListFill(self.config.list_max_listpack_size),
             compact_set: compact_set(&self.config),
+            hll_sparse_max_bytes: hll_sparse_max_bytes(&self.config),
         };
         let amplification = u64::from(self.config.compaction_amplification);
         let interval = self.config.checkpoint_interval;

@@ -4,6 +4,8 @@
 mod compare;
 mod contest;
 mod differences;
+mod estimates;
+mod geo;
 mod hashes;
 mod lists;
 mod random;
@@ -11,6 +13,7 @@ mod rounds;
 mod script;
 mod sets;
 mod sorted_sets;
+mod sorting;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};

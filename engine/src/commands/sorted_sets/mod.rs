@@ -23,9 +23,11 @@ use crate::stop::Stop;
 use crate::transact::Strings;
 
 pub(crate) use combine::SortedCombination;
+pub(super) use numbers::{parse_limit, parse_score};
 pub(crate) use pop::MultiPop;
 pub(crate) use range::check_range;
 pub(super) use read::direct;
+pub(super) use span::Span;
 
 const NOT_A_FLOAT: Stop = Stop::error("ERR value is not a valid float");
 
@@ -121,7 +123,11 @@ impl Shape {
 
 impl<D: Disk> Partition<D> {
     /// A sorted set that a command reads; counted as a hit or a miss.
-    fn read_sorted<'a>(&mut self, request: Request<'a>, at: usize) -> Result<(Key<'a>, Option<Found>), Stop> {
+    pub(super) fn read_sorted<'a>(
+        &mut self,
+        request: Request<'a>,
+        at: usize,
+    ) -> Result<(Key<'a>, Option<Found>), Stop> {
         let key = self.key(request.db, request.args.at(at));
         let lookup = self.lookup_sorted(key)?;
         self.count_read(key, lookup);

@@ -2,7 +2,7 @@
 
 /// Reads a score, as redis does: the whole text, a decimal or hexadecimal number or an infinity, not one that has no place
 /// among the doubles.
-pub(super) fn parse_score(text: &[u8]) -> Option<f64> {
+pub(in crate::commands) fn parse_score(text: &[u8]) -> Option<f64> {
     if let Some(score) = parse_hexadecimal(text) {
         return Some(score);
     }
@@ -14,7 +14,7 @@ pub(super) fn parse_score(text: &[u8]) -> Option<f64> {
 }
 
 /// Reads the end of a range of scores: decimal, up to a zero byte; what is too large is infinite, nothing is 0.
-pub(super) fn parse_limit(text: &[u8]) -> Option<f64> {
+pub(in crate::commands) fn parse_limit(text: &[u8]) -> Option<f64> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     if text.is_empty() { Some(0.0) } else { parse_double(text) }
 }

@@ -131,6 +131,18 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
+    /// What a command that stores what it selects out of one key is to put under its destination; `None` if that is to be deleted.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn selection(&mut self, request: Request<'_>) -> Result<Option<Held>, Stop> {
+        match request.id {
+            CommandId::Zrangestore => self.selected(request),
+            CommandId::Sort => self.sorted_list(request),
+            _ => self.found_near(request),
+        }
+    }
+
     pub(in crate::commands) fn zrangestore(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let to = self.key(request.db, request.args.at(1));
         // a lookup that removes an expired key moves others in the index: removals first
@@ -140,10 +152,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// The range that a ZRANGESTORE is to put under its first key; `None` if that is to be deleted.
-    ///
-    /// # Errors
-    /// See [`Stop`].
-    pub(crate) fn selected(&mut self, request: Request<'_>) -> Result<Option<Held>, Stop> {
+    fn selected(&mut self, request: Request<'_>) -> Result<Option<Held>, Stop> {
         let wanted = Wanted::parse(request.id, request.args.from(3))?;
         let (key, found) = self.read_sorted(request, 2)?;
         let Some(found) = found else { return Ok(None) };
@@ -157,7 +166,12 @@ impl<D: Disk> Partition<D> {
     ///
     /// # Errors
     /// See [`Stop`].
-    pub(super) fn store(&mut self, to: Key<'_>, held: Option<Held>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    pub(in crate::commands) fn store(
+        &mut self,
+        to: Key<'_>,
+        held: Option<Held>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
         let count = held.as_ref().map_or(0, Held::count);
         if let Some(held) = held {
             let writes = self.writes(to, held);

@@ -11,7 +11,7 @@ use crate::stop::Stop;
 
 /// By what a range is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum By {
+pub(in crate::commands) enum By {
     Place,
     Score,
     Bytes,
@@ -19,7 +19,7 @@ pub(super) enum By {
 
 /// A range of members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Span<'a> {
+pub(in crate::commands) enum Span<'a> {
     /// Places, counted from either end.
     Places { first: i64, last: i64 },
     /// From the scores that have the first number in the order of all on, up to those that have the second one, which are not in it.
@@ -30,7 +30,7 @@ pub(super) enum Span<'a> {
 
 /// Where a range of bytes begins, or ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Edge<'a> {
+pub(in crate::commands) enum Edge<'a> {
     /// Before all.
     Lowest,
     Before(&'a [u8]),
@@ -103,7 +103,7 @@ impl<D: Disk> Partition<D> {
     ///
     /// # Errors
     /// See [`Stop`].
-    pub(super) fn places(&mut self, key: Key<'_>, found: Found, span: Span<'_>) -> Result<Places, Stop> {
+    pub(in crate::commands) fn places(&mut self, key: Key<'_>, found: Found, span: Span<'_>) -> Result<Places, Stop> {
         let count = self.member_count(Some(found));
         let (from, to) = match span {
             Span::Places { first, last } => {

@@ -11,6 +11,7 @@ use emberkv_resp::{Output, Reply};
 
 use super::{Open, misconf};
 use crate::collections::{End, Head, Type};
+use crate::commands::Known;
 use crate::events::Cause;
 use crate::group::Request;
 use crate::held::Held;
@@ -19,7 +20,7 @@ use crate::overlay::{Effects, Overlay};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::tracking::is_tracked;
-use crate::transact::share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Task, Vote};
+use crate::transact::share::{Action, Answer, Ran, Run, Seen, Share, Step, Strings, Task, Values, Vote};
 use crate::watch::Watch;
 use crate::write::stored;
 
@@ -177,7 +178,20 @@ impl<D: Disk> Partition<D> {
             }
             Step::Select { id, db, args } => {
                 let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
-                self.selected(request).map(Answer::Held).or_else(refused)
+                self.selection(request).map(Answer::Held).or_else(refused)
+            }
+            Step::Look { db, keys, field } => {
+                let db = self.physical(*db);
+                let keys: Vec<_> = keys.iter().map(|key| self.key(db, key)).collect();
+                let values = |known: Known| {
+                    let mut values = Values::default();
+                    known.iter().for_each(|value| match value {
+                        Some(value) => values.push(value),
+                        None => values.push_nil(),
+                    });
+                    Answer::Vote(Vote::Values(values))
+                };
+                self.known(&keys, field.as_deref()).map(values).or_else(refused)
             }
             Step::Image { db, key, kinds } => {
                 let key = self.key(self.physical(*db), key);

@@ -486,6 +486,8 @@ pub fn extent(partitions: u16) -> Extent {
         databases: limits.databases,
         max_value_bytes: limits.max_value_bytes,
         compact_zset: limits.compact_zset,
+        list_fill: limits.list_fill,
+        hll_sparse_max_bytes: limits.hll_sparse_max_bytes,
         compact_set: limits.compact_set,
     }
 }

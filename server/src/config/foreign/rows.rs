@@ -152,7 +152,6 @@ pub(super) static BLOCKS: &[Block] = &[
         "emberkv chooses the encoding of collections itself",
         &[
             row("list-compress-depth", Runtime, Int(0, I32), "0"),
-            row("hll-sparse-max-bytes", Runtime, ANY_SIZE, "3000"),
             row("stream-node-max-bytes", Runtime, ANY_SIZE, "4096"),
             row("stream-node-max-entries", Runtime, Int(0, I64), "100"),
         ],
