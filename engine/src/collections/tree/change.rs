@@ -2,7 +2,7 @@
 
 use super::super::elements::{Elements, framed};
 use super::super::list::End;
-use super::node::{Entry, inner_parts, leaf_parts, read_inner, separator, write_inner};
+use super::node::{Entry, full_part, inner_parts, leaf_parts, read_inner, separator, write_inner};
 use super::{Source, TreeDraft};
 use crate::stop::Stop;
 
@@ -13,7 +13,7 @@ enum Change<'a> {
     Insert(&'a [u8]),
     /// In its place.
     Replace(&'a [u8]),
-    /// A leaf of so many elements, at an end.
+    /// A leaf of so many elements, at an end; of a sorted tree at the back.
     Leaf { bytes: &'a [u8], count: u64, end: End },
 }
 
@@ -26,7 +26,7 @@ impl TreeDraft {
         self.change(source, position, Change::Insert(element))
     }
 
-    /// Puts an element in the place of the one at a position, in a tree that is not sorted.
+    /// Puts an element in the place of the one at a position; in a sorted tree one that has the same place in the order.
     ///
     /// # Errors
     /// See [`Stop`].
@@ -34,7 +34,7 @@ impl TreeDraft {
         self.change(source, position, Change::Replace(element))
     }
 
-    /// Inserts elements at an end, which become a leaf, in a tree that is not sorted.
+    /// Inserts elements at an end, which become a leaf; in a sorted tree they are above all others, and come to the back.
     ///
     /// # Errors
     /// See [`Stop`].
@@ -105,7 +105,11 @@ impl TreeDraft {
             entries.splice(place..=place, new);
         }
         let mut parts = Vec::new();
-        inner_parts(entries, self.is_sorted, &mut parts);
+        if matches!(change, Change::Leaf { end: End::Back, .. }) {
+            parts = full_part(entries, self.is_sorted);
+        } else {
+            inner_parts(entries, self.is_sorted, &mut parts);
+        }
         let mut parts = parts.into_iter();
         let own = parts.next().unwrap_or_default();
         let count = own.iter().map(|entry| entry.count).sum();
@@ -147,7 +151,11 @@ impl TreeDraft {
         match change {
             Change::Leaf { bytes: new, count, end } => {
                 let own = Entry { number, count: Elements::of(&bytes).count() as u64, separator: Vec::new() };
-                let new = Entry { number: self.add(new.to_vec()), count, separator: Vec::new() };
+                let separator = match (Elements::of(&bytes).last(), Elements::of(new).next()) {
+                    (Some(before), Some(first)) if self.is_sorted => separator(before, first),
+                    _ => Vec::new(),
+                };
+                let new = Entry { number: self.add(new.to_vec()), count, separator };
                 return Ok(if end == End::Front { vec![new, own] } else { vec![own, new] });
             }
             Change::Insert(element) => drop(bytes.splice(place..place, framed(element))),
