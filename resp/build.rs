@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "strings",
     "bitmaps",
     "lists",
@@ -13,6 +13,7 @@ const FILES: [&str; 12] = [
     "hashes",
     "sets",
     "sorted_sets",
+    "streams",
     "keys",
     "transactions",
     "connection",
@@ -230,7 +231,7 @@ impl Argument {
             nested: Vec::new(),
         };
         for word in rest {
-            match word.split_once('=') {
+            match word.split_once('=').filter(|(name, _)| !name.is_empty()) {
                 Some(("key", spec)) => argument.key = Some(number(spec)?),
                 Some(("since", version)) => argument.since = Some(version.to_owned()),
                 Some(("deprecated", version)) => argument.deprecated = Some(version.to_owned()),

@@ -11,8 +11,8 @@
 //! It stands in line at every key that it waits for, and these may be in partitions of several cores. This one word, which all of them
 //! share, is what keeps two owners from serving it, and one from serving a client that waits no more (B1).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use emberkv_log::DbId;
 #[cfg(any(test, feature = "sim"))]
@@ -20,6 +20,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol};
 
+use crate::collections::StreamId;
 use crate::transact::CoordinatorId;
 
 /// An owner is about to serve it.
@@ -48,7 +49,16 @@ pub struct Waiter {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Waiting(Arc<(Waiter, AtomicU8)>);
+pub struct Waiting(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    waiter: Waiter,
+    state: AtomicU8,
+    /// Of XREAD: behind which entry of each key it waits, where that is not said by its arguments. Each is set by the key's owner, as the client comes to
+    /// stand in line there, and read by no other.
+    marks: Box<[OnceLock<StreamId>]>,
+}
 
 /// What has become of an attempt to claim one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,16 +74,29 @@ pub(crate) enum Claim {
 impl Waiting {
     /// A client that begins to wait.
     pub fn new(waiter: Waiter) -> Self {
-        Self(Arc::new((waiter, AtomicU8::new(0))))
+        let marks = (0..waiter.args.args().len()).map(|_| OnceLock::new()).collect();
+        Self(Arc::new(Shared { waiter, state: AtomicU8::new(0), marks }))
     }
 
     /// Who waits, and for what.
     pub fn waiter(&self) -> &Waiter {
-        &self.0.0
+        &self.0.waiter
     }
 
     fn state(&self) -> &AtomicU8 {
-        &self.0.1
+        &self.0.state
+    }
+
+    /// It waits behind this entry of the nth of its keys.
+    pub(crate) fn mark(&self, nth: usize, id: StreamId) {
+        if let Some(mark) = self.0.marks.get(nth) {
+            mark.get_or_init(|| id);
+        }
+    }
+
+    /// Behind which entry of the nth of its keys it waits, if somebody has said so.
+    pub(crate) fn marked(&self, nth: usize) -> Option<StreamId> {
+        self.0.marks.get(nth).and_then(OnceLock::get).copied()
     }
 
     /// An owner is going to serve it at once.

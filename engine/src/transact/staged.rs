@@ -18,6 +18,7 @@ use super::lists::Lists;
 use super::plan::{Extent, Plan, split};
 use super::script::Line;
 use super::share::{Action, Answer, Change, Member, Share, Step, Strings, Values, Vote};
+use super::streams::Streams;
 use crate::collections::{Compact, CompactSet, WRONG_TYPE, WRONG_TYPE_TEXT};
 use crate::commands::{
     Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, SortedCombination, Wish,
@@ -74,6 +75,8 @@ pub(crate) enum Staged {
     MoveMember { member: Box<[u8]>, from: Placed, to: Placed },
     /// LCS: has asked for the strings.
     Common { options: Lcs, order: Vec<u16>, max_bytes: usize },
+    /// XREAD, XREADGROUP: has asked for the entries, or whether they can be had.
+    Streams(Streams),
     /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
     Lists(Lists),
 }
@@ -102,6 +105,8 @@ pub(super) fn is_staged(id: CommandId) -> bool {
             | CommandId::Sunion
             | CommandId::Sunionstore
             | CommandId::Swapdb
+            | CommandId::Xread
+            | CommandId::Xreadgroup
             | CommandId::Zdiff
             | CommandId::Zdiffstore
             | CommandId::Zinter
@@ -227,6 +232,10 @@ impl Staged {
                 let (lists, steps) = Lists::new(request, partitions)?;
                 (Self::Lists(lists), steps)
             }
+            CommandId::Xread | CommandId::Xreadgroup => {
+                let (streams, steps) = Streams::new(request, partitions)?;
+                (Self::Streams(streams), steps)
+            }
             id if Wish::is_one(id) => {
                 let wish = Wish::parse(id, args, 0)?;
                 let keys: Vec<_> = wish.keys.iter().map(|key| Placed::new(db, key, partitions)).collect();
@@ -249,7 +258,10 @@ impl Staged {
 
     /// Who waits if there is nothing to be taken.
     pub fn may_wait(&mut self, waiting: Option<&Waiting>) {
-        if let Self::Take { waits, .. } | Self::Lists(Lists::Move { waits, .. }) = self {
+        if let Self::Take { waits, .. }
+        | Self::Lists(Lists::Move { waits, .. })
+        | Self::Streams(Streams { waits, .. }) = self
+        {
             *waits = waiting.cloned();
         }
     }
@@ -272,6 +284,7 @@ impl Staged {
                 Ok(Steps::new())
             }
             Self::Lists(lists) => lists.go_on(answers, reply),
+            Self::Streams(_) => unreachable!("it goes on by itself: its stages are not always two"),
             Self::Take { line, keys, waits } => take(&line, &keys, waits.as_ref(), &answers, reply),
             Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
             Self::Combine { operation, to, order } => {

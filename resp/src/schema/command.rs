@@ -93,6 +93,8 @@ pub enum Group {
     Set,
     /// Sorted sets.
     SortedSet,
+    /// Streams.
+    Stream,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -115,6 +117,7 @@ impl Group {
             Self::Hash => "hash",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::Stream => "stream",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",
