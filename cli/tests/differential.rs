@@ -122,3 +122,8 @@ fn lists_are_what_they_are_in_redis_through_restarts() {
 fn sets_are_what_they_are_in_redis_through_restarts() {
     are_what_they_are_in_redis(Contest::run_sets);
 }
+
+#[test]
+fn streams_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_streams);
+}

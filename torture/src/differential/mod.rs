@@ -11,6 +11,7 @@ mod rounds;
 mod script;
 mod sets;
 mod sorted_sets;
+mod streams;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};
