@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs, process};
 
 /// The files, in the order in which their commands are numbered.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "strings",
     "bitmaps",
     "hyperloglog",
@@ -15,6 +15,7 @@ const FILES: [&str; 14] = [
     "sets",
     "sorted_sets",
     "geo",
+    "streams",
     "keys",
     "transactions",
     "connection",
@@ -232,7 +233,7 @@ impl Argument {
             nested: Vec::new(),
         };
         for word in rest {
-            match word.split_once('=') {
+            match word.split_once('=').filter(|(name, _)| !name.is_empty()) {
                 Some(("key", spec)) => argument.key = Some(number(spec)?),
                 Some(("since", version)) => argument.since = Some(version.to_owned()),
                 Some(("deprecated", version)) => argument.deprecated = Some(version.to_owned()),

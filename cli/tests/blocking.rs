@@ -1,4 +1,4 @@
-//! Commands that wait (BLPOP and its kin), beside redis 8.2: who is served first, by what, and when, with several connections, cores and
+//! Commands that wait (BLPOP and its kin, and those that read streams), beside redis 8.2: who is served first, by what, and when, with several connections, cores and
 //! partitions; and what concurrent producers, consumers and `kill -9` leave.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -203,9 +203,14 @@ const SCENES: &[&str] = &[
     "p ACL SETUSER u on nopass +@all -@blocking ~q* | a AUTH u x | a BLPOP q 0 | p ACL SETUSER u +blpop | a BLPOP r 0 | a> BLPOP q 0 | p RPUSH q 1 | a< | p ACL DELUSER u",
 ];
 
+/// The same with streams.
+fn stream_scenes() -> impl Iterator<Item = &'static str> {
+    include_str!("blocking/streams.txt").lines().filter(|line| !line.starts_with('#'))
+}
+
 fn play(scene: &mut Scene, several: bool) -> Vec<String> {
     let mut said = Vec::new();
-    for text in SCENES {
+    for text in SCENES.iter().copied().chain(stream_scenes()) {
         let mut lines: Vec<&str> = text.split('|').map(str::trim).collect();
         if lines[0] == "1" {
             if several {

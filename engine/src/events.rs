@@ -25,6 +25,8 @@ pub enum EventClass {
     Set,
     /// To a sorted set.
     SortedSet,
+    /// To a stream.
+    Stream,
     /// A key has expired.
     Expired,
     /// A key had to give way to others.
@@ -75,6 +77,8 @@ pub(crate) enum Cause {
     /// What was said already.
     #[default]
     Known,
+    /// What redis takes for no change of the key: what is pending for a group of a stream.
+    Unseen,
 }
 
 /// See the module.
@@ -158,7 +162,7 @@ fn stores(class: EventClass, name: &str) -> bool {
 }
 
 fn is_of_collection(class: EventClass) -> bool {
-    matches!(class, EventClass::Hash | EventClass::List | EventClass::Set | EventClass::SortedSet)
+    matches!(class, EventClass::Hash | EventClass::List | EventClass::Set | EventClass::SortedSet | EventClass::Stream)
 }
 
 impl<D: Disk> Partition<D> {
@@ -203,6 +207,9 @@ impl<D: Disk> Partition<D> {
     /// A key gets a value: whoever has asked what becomes of it is to know.
     #[cold]
     pub(crate) fn note_put(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
+        if self.events.cause == Cause::Unseen {
+            return;
+        }
         self.watchers.touch(self.databases.logical(key.db), key.bytes);
         let kind = type_name(self.log.table().record(address).value());
         self.note_event_of_put(key, kind, expires_at_ms, old);
@@ -238,7 +245,7 @@ impl<D: Disk> Partition<D> {
         let (class, name) = match self.events.cause {
             Cause::Command(id) => event_of(id, expires_at_ms.is_some()),
             Cause::Named(class, name) => (class, name),
-            Cause::Expiry | Cause::Eviction | Cause::Silent | Cause::Known => return,
+            Cause::Expiry | Cause::Eviction | Cause::Silent | Cause::Unseen | Cause::Known => return,
         };
         if !self.events.is_on || key.db == RESERVED {
             return;
@@ -307,7 +314,7 @@ impl<D: Disk> Partition<D> {
             Cause::Named(class, name) => (class, name),
             Cause::Expiry => return self.push_event(EventClass::Expired, "expired", key),
             Cause::Eviction => return self.push_event(EventClass::Evicted, "evicted", key),
-            Cause::Silent | Cause::Known => return,
+            Cause::Silent | Cause::Unseen | Cause::Known => return,
         };
         match name {
             "rename_to" => return self.push_event(EventClass::Generic, "rename_from", key),

@@ -69,6 +69,11 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn apply_floor(&mut self, db: Option<DbId>, address: Address) {
         self.touch_watched(db);
         self.invalidate_all();
+        if !self.waiters.is_empty() {
+            // who reads for a group is told that it is gone
+            let flushed = db.map(|db| self.databases.logical(db));
+            self.waiters.note_all(|other| flushed.is_none_or(|db| db == other));
+        }
         self.saver.flushed();
         let position = self.log.table().position(address);
         if let Some(db) = db {

@@ -8,7 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{DbId, LogPosition, Whose};
 use emberkv_resp::schema::Flags;
-use emberkv_resp::{Output, Reply};
+use emberkv_resp::{Output, OwnedArgs, Reply};
 
 use crate::collections::Type;
 use crate::commands::Wish;
@@ -58,6 +58,10 @@ impl<D: Disk> Partition<D> {
         let request = Request { db: self.physical(request.db), ..request };
         let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.pop_first(request, reply) };
         if !done? {
+            if Wish::parse(request.id, request.args, 0).is_ok_and(|wish| !wish.waits) {
+                Wish::reply_nothing(request.id, reply);
+                return Ok(true);
+            }
             self.wait(&waiting());
             return Ok(false);
         }
@@ -67,6 +71,7 @@ impl<D: Disk> Partition<D> {
 
     /// Somebody stands in line from now on.
     pub(crate) fn wait(&mut self, waiting: &Waiting) {
+        self.mark_streams(waiting);
         let names = self.awaited(waiting);
         self.waiters.enter(waiting, names.into_iter());
     }
@@ -90,7 +95,7 @@ impl<D: Disk> Partition<D> {
         own.map(|key| (waiter.db, key.into())).collect()
     }
 
-    /// A key has got a value.
+    /// A key has got a value, or is gone.
     #[inline]
     pub(crate) fn note_for_waiters(&mut self, db: DbId, key: &[u8]) {
         if !self.waiters.is_empty() {
@@ -153,12 +158,12 @@ impl<D: Disk> Partition<D> {
         stuck.map_or(Ok(()), Err)
     }
 
-    /// Serves those who wait for a key, as long as it has something.
+    /// Serves those who wait for a key, as long as it has something. What is read stays, so it serves all who wait for that.
     fn serve_line(&mut self, name: &Name) -> Result<(), Stop> {
         let mut from = 0;
         loop {
-            let Some(kind) = self.kind_of(name)? else { return Ok(()) };
-            match self.waiters.claim_next(name, &mut from, |waiter| Wish::kind(waiter.id) == kind) {
+            let kind = self.kind_of(name)?;
+            match self.waiters.claim_next(name, &mut from, |waiter| Wish::wants(waiter.id, kind)) {
                 Next::Nobody => return Ok(()),
                 Next::Busy => {
                     self.waiters.is_busy = self.waiters.transfers.is_empty();
@@ -248,7 +253,11 @@ impl<D: Disk> Partition<D> {
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, waiter.protocol);
         let is_refused = self.is_refused(request.id);
-        let done = if is_refused { Err(Stop::OUT_OF_MEMORY) } else { self.pop_first(request, &mut reply) };
+        let done = match self.unread_by(waiting) {
+            _ if is_refused => Err(Stop::OUT_OF_MEMORY),
+            Some(args) => self.read_streams(Request { args: args.args(), ..request }, &mut reply, true),
+            None => self.pop_first(request, &mut reply),
+        };
         let position = self.take_dependency();
         (self.depends, self.whose) = before;
         match done {
@@ -259,6 +268,28 @@ impl<D: Disk> Partition<D> {
         }
         self.served.push(Served { home: waiter.home, token: waiter.token, reply: Some(output), position });
         Ok(true)
+    }
+
+    /// Who reads streams behind their last entries waits for what comes behind those that there are now.
+    fn mark_streams(&mut self, waiting: &Waiting) {
+        let waiter = waiting.waiter();
+        let Some(reading) = Wish::parse(waiter.id, waiter.args.args(), 0).ok().and_then(Wish::reading) else { return };
+        for (nth, (key, id)) in reading.keys.iter().zip(reading.ids.iter()).enumerate() {
+            if id == b"$" && partition_of(key, self.partitions) == self.id() {
+                let found = self.peek(self.key(self.physical(waiter.db), key)).live();
+                waiting.mark(nth, self.stream_draft(found).meta.last);
+            }
+        }
+    }
+
+    /// The command by which somebody who waits reads those of his streams that are here; nothing if he is to take something.
+    fn unread_by(&self, waiting: &Waiting) -> Option<OwnedArgs> {
+        let waiter = waiting.waiter();
+        let reading = Wish::parse(waiter.id, waiter.args.args(), 0).ok()?.reading()?;
+        let marks: Vec<_> = (0..reading.keys.len()).map(|nth| waiting.marked(nth).map(|id| id.to_string())).collect();
+        let all = reading.keys.iter().zip(reading.ids.iter()).zip(&marks);
+        let own = all.filter(|((key, _), _)| partition_of(key, self.partitions) == self.id());
+        Some(reading.of_some(own.map(|((key, id), mark)| (key, mark.as_ref().map_or(id, |mark| mark.as_bytes())))))
     }
 
     /// Hands out the replies that may leave now. Once a turn, after the log's end of the turn.

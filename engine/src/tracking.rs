@@ -208,7 +208,8 @@ impl<D: Disk> Partition<D> {
 
     /// A key is another one now.
     pub(crate) fn invalidate(&mut self, key: Key<'_>) {
-        if !self.tracking.is_on || key.db == RESERVED || self.events.cause == Cause::Known {
+        let is_told = matches!(self.events.cause, Cause::Known | Cause::Unseen);
+        if !self.tracking.is_on || key.db == RESERVED || is_told {
             return;
         }
         let author = match self.events.cause {

@@ -11,7 +11,7 @@
 //! It stands in line at every key that it waits for, and these may be in partitions of several cores. This one word, which all of them
 //! share, is what keeps two owners from serving it, and one from serving a client that waits no more (B1).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use emberkv_log::DbId;
 #[cfg(any(test, feature = "sim"))]
@@ -19,6 +19,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{OwnedArgs, Protocol};
 
+use crate::collections::StreamId;
 use crate::transact::CoordinatorId;
 
 #[cfg(all(test, loom))]
@@ -58,7 +59,16 @@ pub struct Waiter {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Waiting(Arc<(Waiter, Word)>);
+pub struct Waiting(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    waiter: Waiter,
+    word: Word,
+    /// Of XREAD: behind which entry of each key it waits, where that is not said by its arguments. Each is set by the key's owner, as the client comes to
+    /// stand in line there, and read by no other.
+    marks: Box<[OnceLock<StreamId>]>,
+}
 
 /// What the client's core and the owners share.
 #[derive(Debug)]
@@ -116,37 +126,50 @@ impl Word {
 impl Waiting {
     /// A client that begins to wait.
     pub fn new(waiter: Waiter) -> Self {
-        Self(Arc::new((waiter, Word::new())))
+        let marks = (0..waiter.args.args().len()).map(|_| OnceLock::new()).collect();
+        Self(Arc::new(Shared { waiter, word: Word::new(), marks }))
     }
 
     /// Who waits, and for what.
     pub fn waiter(&self) -> &Waiter {
-        &self.0.0
+        &self.0.waiter
+    }
+
+    /// It waits behind this entry of the nth of its keys.
+    pub(crate) fn mark(&self, nth: usize, id: StreamId) {
+        if let Some(mark) = self.0.marks.get(nth) {
+            mark.get_or_init(|| id);
+        }
+    }
+
+    /// Behind which entry of the nth of its keys it waits, if somebody has said so.
+    pub(crate) fn marked(&self, nth: usize) -> Option<StreamId> {
+        self.0.marks.get(nth).and_then(OnceLock::get).copied()
     }
 
     /// An owner is going to serve it at once.
     pub(crate) fn claim(&self) -> Claim {
-        self.0.1.claim()
+        self.0.word.claim()
     }
 
     /// What was claimed could not be done. If its core has left meanwhile nobody claims it again.
     pub(crate) fn give_back(&self) {
-        self.0.1.give_back();
+        self.0.word.give_back();
     }
 
     /// What was claimed is done.
     pub(crate) fn serve(&self) {
-        self.0.1.close();
+        self.0.word.close();
     }
 
     /// Its core ends its waiting, if that is possible: if not, its reply is on its way, or it may be tried again at once.
     pub fn end(&self) -> bool {
-        self.0.1.end()
+        self.0.word.end()
     }
 
     /// Its client has gone: nothing is begun for it from now on.
     pub fn leave(&self) {
-        self.0.1.close();
+        self.0.word.close();
     }
 }
 

@@ -267,6 +267,7 @@ impl<D: Disk> Partition<D> {
         if !self.watchers.is_empty() | self.events.is_on | self.tracking.is_on {
             self.note_gone(key);
         }
+        self.note_for_waiters(key.db, key.bytes);
         self.drop_entry(key.db, found);
     }
 

@@ -75,10 +75,14 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// See [`Stop`].
     pub(crate) fn image(&mut self, key: Key<'_>, found: Found, head: Head) -> Result<Vec<u8>, Stop> {
+        if head.kind == Type::Stream {
+            let mut draft = self.stream_draft(Some(found));
+            return draft.whole_image(&mut self.nodes(key, draft.id));
+        }
         let mut out = Vec::new();
         head.push(&mut out);
         match head.kind {
-            Type::Hash | Type::Set | Type::ZSet => {
+            Type::Hash | Type::Set | Type::ZSet | Type::Stream => {
                 let layout = head.kind.plain();
                 self.each_pair(key, found, |pair| push_pair(&mut out, layout, 0, pair.field, pair.value))?;
             }

@@ -25,6 +25,7 @@ mod read;
 mod root;
 mod sets;
 mod sorted;
+mod stream;
 mod sweep;
 mod tree;
 
@@ -41,7 +42,10 @@ pub(crate) use root::{Head, Root, Whole, bits_of};
 pub use sets::CompactSet;
 pub(crate) use sets::{Members, int_of};
 pub(crate) use sorted::{Places, mark, order_of, score_in, score_of};
+pub(crate) use stream::{Consumer, Group, Pending, StreamDraft, StreamId, Trim};
+pub(crate) use stream::{ImageConsumer, ImageGroup, StreamImage};
 pub(crate) use sweep::Sweeper;
+pub(crate) use tree::Source;
 #[cfg(test)]
 pub(crate) use tree::{NODE, TreeRoot, children};
 
@@ -70,6 +74,8 @@ pub enum Type {
     ZSet = 3,
     /// Fields with values.
     Hash = 4,
+    /// Entries with ids, and groups of consumers.
+    Stream = 6,
 }
 
 impl Type {
@@ -80,22 +86,23 @@ impl Type {
             Self::Set => "set",
             Self::ZSet => "zset",
             Self::Hash => "hash",
+            Self::Stream => "stream",
         }
     }
 
     /// Whether its elements are in hash leaves when it is split.
     pub(crate) fn has_leaves(self) -> bool {
-        self != Self::List
+        !matches!(self, Self::List | Self::Stream)
     }
 
     /// Whether it has a tree then.
     pub(crate) fn has_tree(self) -> bool {
-        matches!(self, Self::List | Self::ZSet)
+        matches!(self, Self::List | Self::ZSet | Self::Stream)
     }
 
     /// Whether the tree is sorted.
     pub(crate) fn is_sorted(self) -> bool {
-        self == Self::ZSet
+        matches!(self, Self::ZSet | Self::Stream)
     }
 
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
@@ -104,6 +111,7 @@ impl Type {
             2 => Some(Self::Set),
             3 => Some(Self::ZSet),
             4 => Some(Self::Hash),
+            6 => Some(Self::Stream),
             _ => None,
         }
     }

@@ -68,10 +68,13 @@ impl<D: Disk> Partition<D> {
         let expires_at_ms = held.expires_at_ms();
         if let Value::Whole(image) = held.value() {
             let Whole { head, pairs } = Whole::read(image);
+            if head.kind == Type::Stream && pairs.len() > WHOLE_BYTES {
+                return self.stream_writes(key, image, expires_at_ms);
+            }
             if pairs.len() > WHOLE_BYTES && head.count > 1 {
                 return match head.kind {
                     Type::List => self.split_list(key, head, pairs, expires_at_ms),
-                    Type::Hash | Type::Set | Type::ZSet => self.split(key, head, pairs, expires_at_ms),
+                    Type::Hash | Type::Set | Type::ZSet | Type::Stream => self.split(key, head, pairs, expires_at_ms),
                 };
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! whole   | type 4, encoding 4 | count | pairs ..., or elements ...
-//! root    | type 4, encoding 4 | count | bytes | leaves | next number | id, 8 bytes | of a list: tree | ends
+//! root    | type 4, encoding 4 | count | bytes | leaves | next number | id, 8 bytes | of those that have one: tree | of lists, streams: ends
 //! ```
 
 use super::elements::Elements;
@@ -39,6 +39,7 @@ impl Head {
     pub fn encoding_name(self) -> &'static str {
         match (self.kind, self.encoding) {
             (Type::ZSet, Encoding::Hashtable) => "skiplist",
+            (Type::Stream, _) => "stream",
             (_, encoding) => encoding.name(),
         }
     }

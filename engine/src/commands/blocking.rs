@@ -1,12 +1,12 @@
-//! Commands that take an element of the first key that has one, and may wait for one: BLPOP and its kin. What they take, and how, is said by
-//! the command that never waits.
+//! Commands that take an element of the first key that has one, and may wait for one: BLPOP and its kin; and those that read streams, and may wait for
+//! entries. What the former take, and how, is said by the command that never waits.
 
 use emberkv_log::disk::Disk;
 use emberkv_resp::schema::{CommandId, Runs};
 use emberkv_resp::{Args, Output, OwnedArgs, Reply};
 
 use crate::collections::{End, Type, WRONG_TYPE};
-use crate::commands::{Moving, MultiPop, PopOfMany};
+use crate::commands::{Moving, MultiPop, PopOfMany, Reading};
 use crate::events::Cause;
 use crate::group::Request;
 use crate::long_double::Operand;
@@ -44,8 +44,8 @@ pub fn timeout_of(id: CommandId, args: Args<'_>, now_ms: u64) -> Result<Option<u
 }
 
 /// How it is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Take {
+#[derive(Clone, Copy, Debug)]
+enum Take<'a> {
     /// One, told with its key.
     One(End),
     /// Up to so many of one list.
@@ -56,6 +56,8 @@ enum Take {
     Member { highest: bool },
     /// Up to so many of them.
     Members { highest: bool, count: u64 },
+    /// Nothing: entries are read.
+    Read(Reading<'a>),
 }
 
 /// What such a command asks for.
@@ -64,8 +66,10 @@ pub(crate) struct Wish<'a> {
     args: Args<'a>,
     /// The keys of which one is taken from.
     pub keys: Args<'a>,
-    take: Take,
-    /// How long it waits; `None` for ever.
+    take: Take<'a>,
+    /// Whether it waits if there is nothing.
+    pub waits: bool,
+    /// How long; `None` for ever.
     pub timeout_ms: Option<u64>,
 }
 
@@ -98,9 +102,14 @@ impl<'a> Wish<'a> {
                 let MultiPop { keys, highest, count } = MultiPop::parse(args.from(2))?;
                 (keys, Take::Members { highest, count }, args.at(1))
             }
+            CommandId::Xread | CommandId::Xreadgroup => {
+                let reading = Reading::parse(id, args, now_ms)?;
+                let (keys, waits, timeout_ms) = (reading.keys, reading.block.is_some(), reading.block.flatten());
+                return Ok(Self { args, keys, take: Take::Read(reading), waits, timeout_ms });
+            }
             other => unreachable!("{other:?} does not wait"),
         };
-        Ok(Self { args, keys, take, timeout_ms: timeout_ms(timeout, now_ms)? })
+        Ok(Self { args, keys, take, waits: true, timeout_ms: timeout_ms(timeout, now_ms)? })
     }
 
     /// The kind of value that it takes from.
@@ -110,8 +119,19 @@ impl<'a> Wish<'a> {
                 Type::List
             }
             CommandId::Bzpopmin | CommandId::Bzpopmax | CommandId::Bzmpop => Type::ZSet,
+            CommandId::Xread | CommandId::Xreadgroup => Type::Stream,
             other => unreachable!("{other:?} does not wait"),
         }
+    }
+
+    /// Whether it may have a reply when a key holds a value of this kind, or nothing: who reads for a group is told that there is none any more.
+    pub fn wants(id: CommandId, kind: Option<Type>) -> bool {
+        id == CommandId::Xreadgroup || kind == Some(Self::kind(id))
+    }
+
+    /// What it reads, if it takes nothing.
+    pub fn reading(self) -> Option<Reading<'a>> {
+        if let Take::Read(reading) = self.take { Some(reading) } else { None }
     }
 
     /// Where what it takes goes to, if that is another key.
@@ -129,7 +149,7 @@ impl<'a> Wish<'a> {
                 let words: Vec<&[u8]> = [name, b"0", b"1", key].into_iter().chain(rest.iter()).collect();
                 OwnedArgs::from_words(&words)
             }
-            Take::Move(_) => self.args.into(),
+            Take::Move(_) | Take::Read(_) => self.args.into(),
         }
     }
 
@@ -151,6 +171,7 @@ impl<'a> Wish<'a> {
                 let words = [b"ZMPOP", &b"1"[..], key, end, b"COUNT", count.as_bytes()];
                 (CommandId::Zmpop, OwnedArgs::from_words(&words))
             }
+            Take::Read(_) => unreachable!("it takes nothing"),
             Take::Move(Moving { from, to }) => {
                 (CommandId::Lmove, OwnedArgs::from_words(&[b"LMOVE", key, self.args.at(2), word(from), word(to)]))
             }
@@ -179,6 +200,9 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn pop_first(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<bool, Stop> {
         let wish = Wish::parse(request.id, request.args, self.now_ms)?;
         self.events.cause = Cause::Command(request.id);
+        if wish.reading().is_some() {
+            return self.read_streams(request, reply, false);
+        }
         for bytes in wish.keys.iter() {
             if partition_of(bytes, self.partitions) != self.id() {
                 continue; // its owner looks at it

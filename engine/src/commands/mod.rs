@@ -22,6 +22,7 @@ mod set;
 mod sets;
 mod sort;
 mod sorted_sets;
+mod streams;
 mod strings;
 
 pub use blocking::timeout_of;
@@ -48,6 +49,7 @@ pub(crate) use rename::{CopyOptions, NO_SUCH_KEY, parse_db};
 pub(crate) use sets::{Combination, SETS};
 pub(crate) use sort::{Known, Next as SortNext, Sort, Sorting, answer as answer_sorted, list_of};
 pub(crate) use sorted_sets::{MultiPop, SortedCombination, check_range};
+pub(crate) use streams::Reading;
 
 /// Values from here on are sent from where they lie in the log, without a copy. While one is being sent its
 /// segment's memory stays, even if the segment is freed: with shorter values a client that does not read could
@@ -216,6 +218,25 @@ impl<D: Disk> Partition<D> {
             CommandId::Sscan => self.element_scan(request, Type::Set, reply),
             CommandId::Strlen => self.strlen(request, reply),
             CommandId::Type => self.type_command(request, reply),
+            CommandId::Xack => self.xack(request, reply),
+            CommandId::Xadd => self.xadd(request, reply),
+            CommandId::Xautoclaim => self.xautoclaim(request, reply),
+            CommandId::Xclaim => self.xclaim(request, reply),
+            CommandId::Xdel => self.xdel(request, reply),
+            CommandId::XgroupCreate => self.xgroup_create(request, reply),
+            CommandId::XgroupCreateconsumer => self.xgroup_createconsumer(request, reply),
+            CommandId::XgroupDelconsumer => self.xgroup_delconsumer(request, reply),
+            CommandId::XgroupDestroy => self.xgroup_destroy(request, reply),
+            CommandId::XgroupSetid => self.xgroup_setid(request, reply),
+            CommandId::XinfoConsumers => self.xinfo_consumers(request, reply),
+            CommandId::XinfoGroups => self.xinfo_groups(request, reply),
+            CommandId::XinfoStream => self.xinfo_stream(request, reply),
+            CommandId::Xlen => self.xlen(request, reply),
+            CommandId::Xpending => self.xpending(request, reply),
+            CommandId::Xrange | CommandId::Xrevrange => self.xrange(request, reply),
+            CommandId::Xread | CommandId::Xreadgroup => self.pop_now(request, reply),
+            CommandId::Xsetid => self.xsetid(request, reply),
+            CommandId::Xtrim => self.xtrim(request, reply),
             CommandId::Zadd | CommandId::Zincrby => self.zadd(request, reply),
             CommandId::Zcard => self.zcard(request, reply),
             CommandId::Zcount | CommandId::Zlexcount => self.zcount(request, reply),

@@ -6,13 +6,15 @@ use emberkv_resp::{Args, Reply, format};
 
 use super::sorted_sets::Image;
 use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of, push_element, push_pair};
-use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_sorted_set, listpack_len, read};
+use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_sorted_set, dump_stream, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
+
+const BAD_FORMAT: Stop = Stop::error("ERR Bad data format");
 
 /// RESTORE's options. How long a key has not been asked for, and how often it has, are not kept: they are only checked.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -81,6 +83,10 @@ impl<D: Disk> Partition<D> {
                 // as redis does it: the last one first
                 self.each_placed(key, found, 0..count, true, show)
             }),
+            Some(Head { kind: Type::Stream, .. }) => {
+                let mut draft = self.stream_draft(Some(found));
+                Ok(dump_stream(&draft.whole(&mut self.nodes(key, draft.id))?))
+            }
             Some(Head { kind, count, .. }) => dump_elements(kind, count, |show| {
                 self.each_pair(key, found, |pair| {
                     show(pair.field);
@@ -106,7 +112,7 @@ impl<D: Disk> Partition<D> {
         }
         let content = read(args.at(3), self.limits.max_value_bytes).map_err(|bad| match bad {
             Bad::Footer => Stop::error("ERR DUMP payload version or checksum are wrong"),
-            Bad::Content => Stop::error("ERR Bad data format"),
+            Bad::Content => BAD_FORMAT,
         })?;
         let expires_at_ms = match ttl {
             0 => None,
@@ -118,6 +124,7 @@ impl<D: Disk> Partition<D> {
             Content::Text(text) => return self.restore_text(key, old, &text, expires_at_ms, reply),
             Content::Hash(pairs) => self.hash_image(&pairs),
             Content::List(elements) => self.list_image(&elements),
+            Content::Stream(image) => image.write().ok_or(BAD_FORMAT)?,
             Content::Set(members, encoding) => self.set_image(&members, encoding),
             Content::SortedSet { mut members, is_listpack } => {
                 members.sort_by(|a, b| (order_of(a.1), &a.0).cmp(&(order_of(b.1), &b.0)));

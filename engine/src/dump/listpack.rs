@@ -1,4 +1,4 @@
-//! Listpacks, in which redis keeps small collections and writes them into its payloads. They are only read here.
+//! Listpacks, in which redis keeps small collections and writes them into its payloads.
 //!
 //! ```text
 //! +-------------+----------+---------------------------+-----+----+
@@ -45,6 +45,76 @@ fn back_bytes(len: usize) -> usize {
         16_384..=2_097_151 => 3,
         2_097_152..=268_435_455 => 4,
         _ => 5,
+    }
+}
+
+/// A listpack that is written.
+#[derive(Default, Debug)]
+pub(super) struct Listpack {
+    body: Vec<u8>,
+    count: usize,
+}
+
+impl Listpack {
+    /// How many elements it has.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Appends an integer.
+    pub fn int(&mut self, int: i64) {
+        let bytes = int.to_le_bytes();
+        let begins = self.body.len();
+        match int {
+            0..=127 => self.body.push(int as u8),
+            -4096..=4095 => self.body.extend_from_slice(&[0xc0 | (int >> 8) as u8 & 0x1f, int as u8]),
+            _ if i16::try_from(int).is_ok() => self.tagged(0xf1, &bytes[..2]),
+            -0x80_0000..=0x7f_ffff => self.tagged(0xf2, &bytes[..3]),
+            _ if i32::try_from(int).is_ok() => self.tagged(0xf3, &bytes[..4]),
+            _ => self.tagged(0xf4, &bytes),
+        }
+        self.end(begins);
+    }
+
+    /// Appends a text, as an integer if it is one.
+    pub fn text(&mut self, text: &[u8]) {
+        if let Some(int) = canonical_int(text) {
+            return self.int(int);
+        }
+        let begins = self.body.len();
+        match text.len() {
+            len @ 0..64 => self.body.push(0x80 | len as u8),
+            len @ 64..4096 => self.body.extend_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
+            len => self.tagged(0xf0, &(len as u32).to_le_bytes()),
+        }
+        self.body.extend_from_slice(text);
+        self.end(begins);
+    }
+
+    fn tagged(&mut self, tag: u8, bytes: &[u8]) {
+        self.body.push(tag);
+        self.body.extend_from_slice(bytes);
+    }
+
+    /// Appends the back length of the element that begins there.
+    fn end(&mut self, begins: usize) {
+        let len = self.body.len() - begins;
+        let bytes = back_bytes(len);
+        for nth in (0..bytes).rev() {
+            // the lowest seven bits come last, all but the first say that there are more before them
+            let more = if nth + 1 == bytes { 0 } else { 0x80 };
+            self.body.push((len >> (7 * nth)) as u8 & 0x7f | more);
+        }
+        self.count += 1;
+    }
+
+    /// Its bytes.
+    pub fn finish(self) -> Vec<u8> {
+        let total = (HEADER + self.body.len() + 1) as u32;
+        let count = u16::try_from(self.count).unwrap_or(u16::MAX);
+        let mut bytes = [&total.to_le_bytes()[..], &count.to_le_bytes(), &self.body].concat();
+        bytes.push(END);
+        bytes
     }
 }
 
@@ -120,6 +190,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            ints in proptest::collection::vec((any::<i64>(), 0..64), 0..40),
+            texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..5000), 0..4),
+        ) {
+            let (mut pack, mut expected) = (Listpack::default(), Vec::<Vec<u8>>::new());
+            for (int, shift) in ints {
+
+                let int: i64 = int >> shift;
+                pack.int(int);
+                expected.push(int.to_string().into_bytes());
+            }
+            for text in texts {
+                pack.text(&text);
+                expected.push(text);
+            }
+            let len = LISTPACK_ENDS + expected.iter().map(|text| listpack_len(text)).sum::<u64>();
+            let bytes = pack.finish();
+            prop_assert_eq!(bytes.len() as u64, len);
+            prop_assert_eq!(elements(&bytes), Some(expected));
+        }
+
         #[test]
         fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let len = bytes.len() as u32;

@@ -14,6 +14,7 @@
 //!  18: a list: how many nodes, then each: 1 and a string which is an element, or 2 and one which is a listpack of some
 //!  16: a hash: a string which is a listpack of them
 //!  20: a set: a string which is a listpack of them
+//!  15 19 21: a stream, see `stream`
 //! ```
 //!
 //! A string begins with its length, or with how else it is kept:
@@ -31,8 +32,10 @@ mod crc64;
 mod intset;
 mod listpack;
 mod lzf;
+mod stream;
 
 pub(crate) use listpack::{LISTPACK_ENDS, listpack_len};
+pub(crate) use stream::dump_stream;
 
 use std::collections::HashSet;
 
@@ -40,7 +43,7 @@ use emberkv_log::Value;
 use emberkv_resp::format;
 
 use self::crc64::crc64;
-use crate::collections::{Encoding, Type};
+use crate::collections::{Encoding, StreamImage, Type};
 use crate::write::stored;
 
 /// What is written: redis has read it since 7.0, and strings have not changed since.
@@ -61,6 +64,10 @@ const LIST_NODES: u8 = 18;
 const PLAIN: u64 = 1;
 const PACKED: u64 = 2;
 const SET_LISTPACK: u8 = 20;
+/// Each with more than the one before.
+const STREAM_1: u8 = 15;
+const STREAM_2: u8 = 19;
+const STREAM: u8 = 21;
 const FOOTER_BYTES: usize = 10;
 
 /// Why a payload is not taken.
@@ -114,6 +121,8 @@ pub(crate) fn dump_elements<E>(
         // its scores are no strings: see `dump_sorted_set`
         Type::ZSet => SORTED_SET,
         Type::Hash => HASH,
+        // it is no list of strings: see `stream`
+        Type::Stream => STREAM,
     }];
     write_len(count as usize, &mut payload);
     write(&mut |text| write_string(text, &mut payload))?;
@@ -129,8 +138,13 @@ fn write_string(text: &[u8], payload: &mut Vec<u8>) {
 }
 
 /// A payload with its version and its checksum.
-fn sealed(mut payload: Vec<u8>) -> Vec<u8> {
-    payload.extend_from_slice(&VERSION.to_le_bytes());
+fn sealed(payload: Vec<u8>) -> Vec<u8> {
+    sealed_as_of(payload, VERSION)
+}
+
+/// The same of a type that came with a later version.
+fn sealed_as_of(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
+    payload.extend_from_slice(&version.to_le_bytes());
     let crc = crc64(&payload);
     payload.extend_from_slice(&crc.to_le_bytes());
     payload
@@ -186,6 +200,8 @@ pub(crate) enum Content {
         /// Its members may be longer than those that redis puts into one.
         is_listpack: bool,
     },
+    /// A stream.
+    Stream(StreamImage),
     /// A set: its members, and how they were kept; nothing is said if each was written by itself.
     Set(Vec<Vec<u8>>, Option<Encoding>),
 }
@@ -221,6 +237,7 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
             .string()
             .and_then(|bytes| listpack_sorted_set(&bytes))
             .map(|members| Content::SortedSet { members, is_listpack: true }),
+        Some(kind @ (STREAM_1 | STREAM_2 | STREAM)) => reader.stream(kind).map(Content::Stream),
         _ => None,
     };
     content.ok_or(Bad::Content)

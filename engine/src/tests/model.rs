@@ -7,6 +7,7 @@ use super::model_hashes::hash_of;
 use super::model_lists::{self, list_of};
 use super::model_sets::{self, set_of};
 use super::model_sorted_sets::{self, sorted_of};
+use super::model_streams::{self, stream_of};
 use super::rig::MAX_VALUE_BYTES;
 
 /// A database and a key.
@@ -133,6 +134,7 @@ fn arity(name: &str) -> (usize, usize) {
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
         other => {
             let others = model_lists::arity(other).or(model_sets::arity(other)).or(model_sorted_sets::arity(other));
+            let others = others.or(model_streams::arity(other));
             others.unwrap_or_else(|| panic!("the model does not know {other}"))
         }
     }
@@ -142,6 +144,7 @@ fn arity(name: &str) -> (usize, usize) {
 pub fn kind_of(text: &[u8]) -> &'static str {
     match (hash_of(text), list_of(text), set_of(text)) {
         _ if sorted_of(text).is_some() => "zset",
+        _ if stream_of(text).is_some() => "stream",
         (Some(_), ..) => "hash",
         (_, Some(_), _) => "list",
         (.., Some(_)) => "set",
@@ -351,6 +354,9 @@ impl Model {
             name if model_sorted_sets::arity(name).is_some() => self.sorted_sets(name, db, args),
             "lmpop" => self.lmpop(db, args),
             name if model_lists::arity(name).is_some() => self.lists(name, key(0), &args[1..]),
+            "xgroup" => self.streams(&name, key(1), args),
+            "xreadgroup" => self.streams(&name, key(6), args),
+            name if model_streams::arity(name).is_some() => self.streams(name, key(0), args),
             name if model_sets::arity(name).is_some() => self.sets(name, db, args),
             name if name.starts_with('h') => self.hashes(name, key(0), &args[1..]),
             "dbsize" => int(self.state.keys().filter(|key| key.0 == db).count() as i64),

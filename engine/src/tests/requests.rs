@@ -7,6 +7,7 @@ use super::requests_hashes::{hash_key, hash_request};
 use super::requests_lists::{list_key, list_request};
 use super::requests_sets::{set_key, set_request};
 use super::requests_sorted_sets::{sorted_key, sorted_request};
+use super::requests_streams::{stream_key, stream_request};
 
 const KEYS: u64 = 12;
 
@@ -79,6 +80,9 @@ fn timing(choices: &mut Choices, now_ms: u64, words: &mut Vec<Vec<u8>>) {
 
 /// A command that the model knows as well; `None` where it does not calculate.
 pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u8>>> {
+    if choices.one_in(8) {
+        return Some(stream_request(choices));
+    }
     if choices.one_in(4) {
         return Some(if choices.one_in(2) { list_request(choices) } else { sorted_request(choices) });
     }
@@ -145,8 +149,8 @@ pub fn request(choices: &mut Choices, model: &Model, db: u8) -> Option<Vec<Vec<u
     // what concerns keys of any kind is asked of collections too, and what does not now and then
     let others = ["get", "set", "mset", "msetnx", "setnx", "psetex", "mget"];
     let of_hash = choices.one_in(if others.contains(&name) { 40 } else { 6 });
-    let other_keys: [fn(&mut Choices) -> Vec<u8>; 4] = [hash_key, list_key, set_key, sorted_key];
-    let other_key = other_keys[choices.below(4) as usize];
+    let other_keys: [fn(&mut Choices) -> Vec<u8>; 5] = [hash_key, list_key, set_key, sorted_key, stream_key];
+    let other_key = other_keys[choices.below(5) as usize];
     let first = if of_hash { other_key(choices) } else { key(choices) };
     let mut words = vec![name.into(), first];
     match name.to_ascii_lowercase().as_str() {

@@ -16,7 +16,10 @@ use super::model_hashes::Hash;
 use super::model_lists::{List, list_text};
 use super::model_sets::text_of_pairs;
 use super::model_sorted_sets::sorted_text;
-use crate::collections::{Elements, Ends, LeafName, NODE, Pairs, Root, Type, Whole, children, push_element, score_in};
+use super::model_streams::{stream_of_rows, stream_text};
+use crate::collections::{
+    Elements, Ends, LeafName, NODE, Pairs, Root, StreamDraft, StreamId, Type, Whole, children, push_element, score_in,
+};
 use crate::databases::RESERVED;
 use crate::dump::{LISTPACK_ENDS, listpack_len};
 use crate::flush::Sweep;
@@ -431,6 +434,9 @@ pub fn whole_text(bytes: &[u8]) -> Arc<[u8]> {
     if whole.head.kind == Type::List {
         return list_text(&whole.elements().map(<[u8]>::to_vec).collect());
     }
+    if whole.head.kind == Type::Stream {
+        return stream_of_draft(&StreamDraft::of_whole(bytes, None), List::new());
+    }
     if whole.head.kind == Type::ZSet {
         let elements: Vec<_> = whole.pairs().map(|pair| (pair.value, pair.field)).collect();
         assert!(elements.is_sorted(), "they are in order");
@@ -499,12 +505,31 @@ fn list_of(partition: &Partition<SimDisk>, key: Key<'_>, record: &[u8]) -> List 
     list
 }
 
+/// A stream as the model has it: what is in a draft that nobody has changed, and the rows of its tree.
+fn stream_of_draft(draft: &StreamDraft, tree: List) -> Arc<[u8]> {
+    let [front, back] = draft.ends().map(|rows| Elements::of(rows).map(<[u8]>::to_vec).collect::<List>());
+    let rows = [front, tree, back].concat();
+    assert!(rows.is_sorted(), "rows are in order");
+    let next = if draft.meta.last == StreamId::MIN { 0 } else { draft.meta.last.seq + 1 };
+    let stream = stream_of_rows(next, &rows);
+    assert_eq!((draft.count, draft.meta.added), (stream.entries.len() as u64, next));
+    stream_text(&stream)
+}
+
 /// A value as the model has it, read without any of the code that searches.
 fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[u8]> {
     match partition.value(found) {
         Value::Whole(bytes) => return whole_text(bytes),
         Value::Root(bytes) if Root::read(bytes).head.kind == Type::List => {
             return list_text(&list_of(partition, key, bytes));
+        }
+        Value::Root(bytes) if Root::read(bytes).head.kind == Type::Stream => {
+            let (root, mut rows) = (Root::read(bytes), List::new());
+            if root.tree.count > 0 {
+                let nodes = below(partition, key, (root.id, true), (root.tree.top, root.tree.height), &mut rows);
+                assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
+            }
+            return stream_of_draft(&partition.stream_draft(Some(found)), rows);
         }
         _ => {}
     }

@@ -29,6 +29,7 @@ mod script;
 mod share;
 mod sorting;
 mod staged;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -39,8 +40,8 @@ use emberkv_log::{PartitionId, TxId};
 
 pub use coordinator::{Coordinator, Effect, MAX_OPEN};
 pub(crate) use participant::Transactions;
-pub(crate) use plan::ScanPlace;
 pub use plan::{Extent, Plan, Route, route};
+pub(crate) use plan::{ScanPlace, parse_cursor};
 pub use reply::Outcome;
 pub use script::{Line, Watched};
 pub use share::{Action, Answer, Change, Member, Ran, Run, Seen, Share, Step, Strings, Task, Values, Vote};

@@ -60,10 +60,12 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
         CommandId::Blpop | CommandId::Brpop | CommandId::Bzpopmax | CommandId::Bzpopmin => {
             route_of_keys(args.to(args.len() - 1).from(1).iter(), partitions)
         }
-        CommandId::Blmpop | CommandId::Bzmpop => match id.command().keys(args) {
-            Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
-            Err(_) => Route::One(PartitionId(0)), // which says what is wrong
-        },
+        CommandId::Blmpop | CommandId::Bzmpop | CommandId::Xread | CommandId::Xreadgroup => {
+            match id.command().keys(args) {
+                Ok(keys) => route_of_keys(keys.map(|i| args.at(i)), partitions),
+                Err(_) => Route::One(PartitionId(0)), // which says what is wrong
+            }
+        }
         CommandId::Bitop => route_of_keys(args.from(2).iter(), partitions),
         CommandId::Sdiff
         | CommandId::Sdiffstore
@@ -125,6 +127,14 @@ pub fn route(id: CommandId, args: Args<'_>, partitions: u16) -> Route {
             Route::One(ScanPlace::parse(args.at(1)).map_or(PartitionId(0), |place| place.owner(partitions)))
         }
         CommandId::MemoryUsage
+        | CommandId::XgroupCreate
+        | CommandId::XgroupCreateconsumer
+        | CommandId::XgroupDelconsumer
+        | CommandId::XgroupDestroy
+        | CommandId::XgroupSetid
+        | CommandId::XinfoConsumers
+        | CommandId::XinfoGroups
+        | CommandId::XinfoStream
         | CommandId::ObjectEncoding
         | CommandId::ObjectFreq
         | CommandId::ObjectIdletime
@@ -186,7 +196,7 @@ impl ScanPlace {
 }
 
 /// A cursor as redis reads one: an integer that is not negative, else what C's `strtoull` makes of it.
-fn parse_cursor(cursor: &[u8]) -> Option<u64> {
+pub(crate) fn parse_cursor(cursor: &[u8]) -> Option<u64> {
     if let Some(value) = format::parse_integer(cursor) {
         return u64::try_from(value).ok();
     }

@@ -23,6 +23,7 @@ use super::plan::{Extent, Merge, Plan, Route, route};
 use super::reply::Outcome;
 use super::share::{Action, Answer, Run, Share, Step, Task};
 use super::staged::Staged;
+use super::streams::Next;
 use crate::commands::{Sort, Wish};
 use crate::databases::{MAP_KEY, RESERVED, parse_swap};
 use crate::group::Request;
@@ -195,6 +196,13 @@ impl Script {
                 merge.outcome(answers.into_iter().filter_map(vote).collect(), random).write(&mut reply);
                 output.to_vec()
             }
+            End::Stage(Staged::Streams(streams)) => match streams.go_on(answers, self.protocol) {
+                Next::Done(bytes) => bytes,
+                Next::Wait(asks) => return self.ask_all(steps, line, asks, End::Only),
+                Next::Ask(asks, streams) => {
+                    return self.ask_all(steps, line, asks, End::Stage(Staged::Streams(streams)));
+                }
+            },
             End::Stage(staged) => match staged.go_on(answers, &mut reply) {
                 Ok((Some(staged), asks)) => return self.ask_all(steps, line, asks, End::Stage(staged)),
                 Ok((None, asks)) if asks.is_empty() => output.to_vec(),
@@ -247,9 +255,9 @@ impl Plan {
     /// The answer, if its arguments are wrong.
     pub fn waiting(waiting: &Waiting, extent: Extent) -> Result<Self, Stop> {
         let waiter = waiting.waiter();
-        Wish::parse(waiter.id, waiter.args.args(), 0)?;
+        let waits = Wish::parse(waiter.id, waiter.args.args(), 0)?.waits;
         let line = Line { id: waiter.id, db: waiter.db, args: waiter.args.clone() };
-        Ok(Self::of_lines(vec![line], None, waiter.protocol, extent, Some(waiting), true))
+        Ok(Self::of_lines(vec![line], None, waiter.protocol, extent, Some(waiting).filter(|_| waits), true))
     }
 
     /// A plan for what somebody has waited for, whose destination is in another partition.

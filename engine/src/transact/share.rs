@@ -155,6 +155,15 @@ pub enum Step {
     },
     /// A command that waits if there is nothing: an empty reply then.
     TakeOrWait(Waiting),
+    /// Say what is wrong with a command that reads streams, if anything.
+    Check {
+        /// Which.
+        id: CommandId,
+        /// The database that is selected.
+        db: DbId,
+        /// Its arguments, the name first.
+        args: OwnedArgs,
+    },
     /// Such a command has found nothing anywhere: it waits.
     Wait(Waiting),
     /// A share of one over several partitions.

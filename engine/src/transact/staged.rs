@@ -19,6 +19,7 @@ use super::plan::{Extent, Plan, split};
 use super::script::Line;
 use super::share::{Action, Answer, Change, Member, Share, Step, Strings, Values, Vote};
 use super::sorting::Sorted;
+use super::streams::Streams;
 use crate::collections::{Compact, CompactSet, WRONG_TYPE, WRONG_TYPE_TEXT};
 use crate::commands::{
     Combination, CopyOptions, Lcs, MultiPop, NO_SUCH_KEY, NOT_STRINGS, Operation, SETS, Search, SortedCombination,
@@ -82,6 +83,8 @@ pub(crate) enum Staged {
     MergeEstimates { to: Placed, sparse_max_bytes: usize },
     /// SORT: has asked for what its first key holds, or for what other keys hold.
     Sort(Sorted),
+    /// XREAD, XREADGROUP: has asked for the entries, or whether they can be had.
+    Streams(Streams),
     /// LMOVE, RPOPLPUSH, LMPOP: has asked what the lists have at their ends.
     Lists(Lists),
 }
@@ -117,6 +120,8 @@ pub(super) fn is_staged(id: CommandId) -> bool {
             | CommandId::Sunion
             | CommandId::Sunionstore
             | CommandId::Swapdb
+            | CommandId::Xread
+            | CommandId::Xreadgroup
             | CommandId::Zdiff
             | CommandId::Zdiffstore
             | CommandId::Zinter
@@ -257,6 +262,10 @@ impl Staged {
                 let (lists, steps) = Lists::new(request, partitions)?;
                 (Self::Lists(lists), steps)
             }
+            CommandId::Xread | CommandId::Xreadgroup => {
+                let (streams, steps) = Streams::new(request, partitions)?;
+                (Self::Streams(streams), steps)
+            }
             id if Wish::is_one(id) => {
                 let wish = Wish::parse(id, args, 0)?;
                 let keys: Vec<_> = wish.keys.iter().map(|key| Placed::new(db, key, partitions)).collect();
@@ -279,7 +288,10 @@ impl Staged {
 
     /// Who waits if there is nothing to be taken.
     pub fn may_wait(&mut self, waiting: Option<&Waiting>) {
-        if let Self::Take { waits, .. } | Self::Lists(Lists::Move { waits, .. }) = self {
+        if let Self::Take { waits, .. }
+        | Self::Lists(Lists::Move { waits, .. })
+        | Self::Streams(Streams { waits, .. }) = self
+        {
             *waits = waiting.cloned();
         }
     }
@@ -314,6 +326,7 @@ impl Staged {
                 Ok(Steps::new())
             }
             Self::Lists(lists) => lists.go_on(answers, reply),
+            Self::Streams(_) => unreachable!("it goes on by itself: its stages are not always two"),
             Self::Take { line, keys, waits } => take(&line, &keys, waits.as_ref(), &answers, reply),
             Self::Transfer { way, from, to } => transfer(way, from, to, answers, reply),
             Self::Combine { operation, to, order } => {

@@ -97,6 +97,8 @@ pub enum Group {
     SortedSet,
     /// Places.
     Geo,
+    /// Streams.
+    Stream,
     /// Transactions of clients.
     Transactions,
     /// Connections.
@@ -121,6 +123,7 @@ impl Group {
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
             Self::Geo => "geo",
+            Self::Stream => "stream",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -163,7 +163,8 @@ fn write_docs(command: &Command, reply: &mut Reply<'_>) {
     reply.bulk(command.name.as_bytes());
     let deprecated = command.deprecated.as_ref();
     reply.map(
-        4 + deprecated.map_or(0, |_| 3)
+        3 + usize::from(!command.complexity.is_empty())
+            + deprecated.map_or(0, |_| 3)
             + usize::from(!command.history.is_empty())
             + usize::from(!command.arguments.is_empty())
             + usize::from(!command.subcommands.is_empty()),
@@ -171,7 +172,9 @@ fn write_docs(command: &Command, reply: &mut Reply<'_>) {
     text("summary", command.summary, reply);
     text("since", command.since, reply);
     text("group", command.group.name(), reply);
-    text("complexity", command.complexity, reply);
+    if !command.complexity.is_empty() {
+        text("complexity", command.complexity, reply);
+    }
     if let Some(deprecation) = deprecated {
         reply.bulk(b"doc_flags");
         write_names(["deprecated"].into_iter(), reply);

@@ -120,7 +120,9 @@ impl Shard {
             | CommandId::MemoryHelp
             | CommandId::ObjectHelp
             | CommandId::PubsubHelp
-            | CommandId::SlowlogHelp => {
+            | CommandId::SlowlogHelp
+            | CommandId::XgroupHelp
+            | CommandId::XinfoHelp => {
                 if let Some(container) = command.container() {
                     self.with_reply(conn, |reply| schema::help(container, args.at(0), reply));
                 }

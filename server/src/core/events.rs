@@ -25,6 +25,7 @@ impl KeyspaceEvents {
             EventClass::List => b'l',
             EventClass::Set => b's',
             EventClass::SortedSet => b'z',
+            EventClass::Stream => b't',
             EventClass::Expired => b'x',
             EventClass::Evicted => b'e',
             EventClass::Miss => b'm',

@@ -14,6 +14,7 @@ mod script;
 mod sets;
 mod sorted_sets;
 mod sorting;
+mod streams;
 
 pub use compare::agree;
 pub use contest::{Contest, Mismatch};

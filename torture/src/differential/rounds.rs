@@ -33,6 +33,11 @@ pub(super) trait Game {
     /// Compares all that there is.
     fn compare(&mut self, pair: &mut Pair, note: Note<'_>) -> Result<()>;
 
+    /// Has the referee keep what it would lose by a restart.
+    fn before_restart(&mut self, _: &mut Pair) -> Result<()> {
+        Ok(())
+    }
+
     fn rng(&mut self) -> &mut Rng;
 
     /// Makes a command a wrong one.
@@ -82,6 +87,7 @@ impl Contest {
             }
             pair.both_alive(&shown)?;
             if (step + 1) % STEPS_PER_RESTART == 0 {
+                game.before_restart(&mut pair)?;
                 pair.restart(game.rng().percent(70), END_TIMEOUT)?;
                 game.compare(&mut pair, &mut |what, said| {
                     note(format!("seed {seed}, after a restart at step {step}: {what}"), said);

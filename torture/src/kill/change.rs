@@ -8,7 +8,7 @@ use crate::Value;
 use crate::rng::Rng;
 
 /// The kinds of values that have elements; a key's name begins with its kind, though RENAME and COPY may bring another one there.
-pub const KINDS: [&str; 4] = ["hash", "set", "list", "zset"];
+pub const KINDS: [&str; 5] = ["hash", "set", "list", "zset", "stream"];
 /// Other names for elements than these there are not: so commands meet, and a value is large at times and small at times.
 const NAMES: u64 = 300;
 
@@ -55,6 +55,14 @@ pub enum Change {
     ZPopMin(usize),
     /// ZRANK.
     ZRank(Bytes),
+    /// XADD, of the first ms.
+    XAdd(Bytes),
+    /// XDEL of some of that ms.
+    XDel(Vec<u64>),
+    /// XTRIM to so many.
+    XTrim(usize),
+    /// XLEN.
+    XLen,
 }
 
 /// An end of a list.
@@ -125,6 +133,13 @@ impl Change {
             ("zset", 60..75) => Self::ZRem(names(rng)),
             ("zset", 75..88) => Self::ZPopMin(rng.between(1, 12) as usize),
             ("zset", _) => Self::ZRank(name(rng)),
+            ("stream", 0..70) => {
+                let longest = *rng.pick(&[20, 20, 60, 300, 2000]);
+                Self::XAdd(value(rng, longest))
+            }
+            ("stream", 70..88) => Self::XDel((0..rng.between(1, 12)).map(|_| rng.below(NAMES)).collect()),
+            ("stream", 88..92) => Self::XTrim(place(rng)),
+            ("stream", _) => Self::XLen,
             _ => unreachable!("there is no kind {kind}"),
         }
     }
@@ -167,6 +182,10 @@ impl Change {
             Self::ZRem(members) => with("ZREM", members),
             Self::ZPopMin(count) => with("ZPOPMIN", &[number(count)]),
             Self::ZRank(member) => with("ZRANK", std::slice::from_ref(member)),
+            Self::XAdd(value) => with("XADD", &[b"1-*".to_vec(), b"value".to_vec(), value.clone()]),
+            Self::XDel(ids) => with("XDEL", &ids.iter().map(|seq| format!("1-{seq}").into_bytes()).collect::<Vec<_>>()),
+            Self::XTrim(len) => with("XTRIM", &[b"MAXLEN".to_vec(), number(len)]),
+            Self::XLen => with("XLEN", &[]),
         }
     }
 
@@ -193,6 +212,7 @@ impl Change {
             Self::ZAdd(_) | Self::ZIncrBy(..) | Self::ZRem(_) | Self::ZPopMin(_) | Self::ZRank(_) => {
                 Content::Sorted(Vec::new())
             }
+            Self::XAdd(_) | Self::XDel(_) | Self::XTrim(_) | Self::XLen => Content::Stream(0, BTreeMap::new()),
         }
     }
 
@@ -202,7 +222,27 @@ impl Change {
             Content::Set(members) => self.apply_to_set(members),
             Content::List(elements) => self.apply_to_list(elements, was_there),
             Content::Sorted(members) => self.apply_to_sorted(members),
+            Content::Stream(next, entries) => self.apply_to_stream(next, entries),
             Content::Text(_) => Expected::Error,
+        }
+    }
+
+    fn apply_to_stream(&self, next: &mut u64, entries: &mut BTreeMap<u64, Bytes>) -> Expected {
+        match self {
+            Self::XAdd(value) => {
+                let seq = *next;
+                *next += 1;
+                entries.insert(seq, value.clone());
+                Expected::Exactly(Value::Bulk(format!("1-{seq}").into_bytes()))
+            }
+            Self::XDel(ids) => int(ids.iter().filter(|seq| entries.remove(seq).is_some()).count()),
+            Self::XTrim(len) => {
+                let gone = entries.len().saturating_sub(*len);
+                (0..gone).for_each(|_| drop(entries.pop_first()));
+                int(gone)
+            }
+            Self::XLen => int(entries.len()),
+            _ => Expected::Error,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::value::escape;
-use crate::{Client, Error, Result};
+use crate::{Client, Error, Result, Value};
 
 /// Some bytes.
 pub type Bytes = Vec<u8>;
@@ -21,6 +21,8 @@ pub enum Content {
     List(Vec<Bytes>),
     /// A sorted set, in its order.
     Sorted(Vec<(i64, Bytes)>),
+    /// A stream whose ids are all of one ms, from its first on: which comes next, and what those that are there have under their one field.
+    Stream(u64, BTreeMap<u64, Bytes>),
 }
 
 impl Content {
@@ -30,7 +32,7 @@ impl Content {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// Whether it has no elements, so that it is not there; a string may be empty.
+    /// Whether it has no elements, so that it is not there; a string may be empty, and so may a stream that has had some.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         match self {
@@ -39,6 +41,7 @@ impl Content {
             Self::Set(members) => members.is_empty(),
             Self::List(elements) => elements.is_empty(),
             Self::Sorted(members) => members.is_empty(),
+            Self::Stream(next, _) => *next == 0,
         }
     }
 
@@ -53,6 +56,7 @@ impl Content {
             Some(b"hash") => &[b"HGETALL", key],
             Some(b"set") => &[b"SMEMBERS", key],
             Some(b"list") => &[b"LRANGE", key, b"0", b"-1"],
+            Some(b"stream") => return Self::read_stream(client, key).map(Some),
             Some(b"zset") => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
             _ => return Err(Error::Protocol(format!("{} has the type {kind:?}", escape(key)))),
         };
@@ -86,6 +90,23 @@ impl Content {
         if is_whole { Ok(Some(content)) } else { Err(nonsense()) }
     }
 
+    fn read_stream(client: &mut Client, key: &[u8]) -> Result<Self> {
+        let info = client.command(&[&b"XINFO"[..], b"STREAM", key])?;
+        let all = client.command(&[&b"XRANGE"[..], key, b"-", b"+"])?;
+        let nonsense = || Error::Protocol(format!("the stream {} was answered {info:?} {all:?}", escape(key)));
+        let seq = |id: &Value| std::str::from_utf8(id.text()?.strip_prefix(b"1-")?).ok()?.parse().ok();
+        let last: Option<u64> = info.items().and_then(|items| {
+            let place = items.iter().position(|item| item.text() == Some(b"last-generated-id"))?;
+            seq(items.get(place + 1)?)
+        });
+        let entry = |entry: &Value| match entry.items()? {
+            [id, fields] => Some((seq(id)?, fields.items()?.get(1)?.text()?.to_vec())),
+            _ => None,
+        };
+        let entries: Option<BTreeMap<_, _>> = all.items().ok_or_else(nonsense)?.iter().map(entry).collect();
+        Ok(Self::Stream(last.ok_or_else(nonsense)? + 1, entries.ok_or_else(nonsense)?))
+    }
+
     /// For people, not too long.
     #[must_use]
     pub fn show(&self) -> String {
@@ -102,6 +123,9 @@ impl Content {
             Self::List(elements) => ("list", elements.iter().map(short).collect()),
             Self::Sorted(members) => {
                 ("sorted set", members.iter().map(|(score, member)| format!("{} {score}", short(member))).collect())
+            }
+            Self::Stream(_, entries) => {
+                ("stream", entries.iter().map(|(seq, value)| format!("{seq} {}", short(value))).collect())
             }
         };
         format!("a {kind} of {} ({})", elements.len(), elements.join(", "))

@@ -17,6 +17,7 @@ mod fill;
 mod read;
 
 pub use fill::ListFill;
+pub(super) use read::each as each_between;
 
 use super::elements::Elements;
 use super::pairs::{push_varint, take_varint};
@@ -43,7 +44,7 @@ impl End {
     }
 }
 
-/// The elements at an end of a split list, one behind the other.
+/// The elements at an end of a split list, or stream, one behind the other.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Run {
     pub bytes: Vec<u8>,
@@ -51,16 +52,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn of(bytes: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         Self { bytes: bytes.to_vec(), count: Elements::of(bytes).count() as u64 }
     }
 
-    fn elements(&self) -> Elements<'_> {
+    pub fn elements(&self) -> Elements<'_> {
         Elements::of(&self.bytes)
     }
 
     /// Takes those away that are at so many positions; they are appended to `taken`.
-    fn take(&mut self, from: u64, to: u64, taken: &mut Vec<u8>) {
+    pub fn take(&mut self, from: u64, to: u64, taken: &mut Vec<u8>) {
         if from < to {
             let range = Elements::range_of(&self.bytes, from, to - from);
             taken.extend(self.bytes.drain(range));

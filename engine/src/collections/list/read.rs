@@ -8,8 +8,8 @@ use emberkv_log::disk::Disk;
 use super::super::elements::{Elements, push_element};
 use super::super::root::{Root, Whole};
 use super::super::tree::{self, Source, TreeRoot};
-use super::Ends;
 use super::draft::{Form, ListDraft};
+use super::{Ends, Run};
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -34,26 +34,27 @@ fn some(
     }
 }
 
-/// Shows the elements from a position up to another one, in their order or backwards. The tree's first are brought before anything is shown.
-fn each(
+/// Shows the elements from a position up to another one, of a tree between two ends, in their order or backwards. The tree's first are brought
+/// before anything is shown.
+pub(in crate::collections) fn each(
     source: &mut impl Source,
-    ends: &Ends,
-    root: TreeRoot,
+    [front, back]: [&Run; 2],
+    (root, is_sorted): (TreeRoot, bool),
     (from, to): (u64, u64),
     is_backwards: bool,
     mut show: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), Stop> {
-    let in_tree = |at: u64| at.clamp(ends.front.count, ends.front.count + root.count) - ends.front.count;
-    let before_back = ends.front.count + root.count;
+    let before_back = front.count + root.count;
+    let in_tree = |at: u64| at.clamp(front.count, before_back) - front.count;
     let in_back = |at: u64| at.max(before_back) - before_back;
-    let runs = [(&ends.front, from, to.min(ends.front.count)), (&ends.back, in_back(from), in_back(to))];
+    let runs = [(front, from, to.min(front.count)), (back, in_back(from), in_back(to))];
     let [first, last] = if is_backwards { [runs[1], runs[0]] } else { runs };
     let mut flow = ControlFlow::Continue(());
     let mut first = Some(first);
     let (tree_from, tree_to) = (in_tree(from), in_tree(to));
     if tree_from < tree_to {
         let begin = if is_backwards { tree_to - 1 } else { tree_from };
-        tree::each(source, root, false, (begin, tree_to - tree_from), is_backwards, |element| {
+        tree::each(source, root, is_sorted, (begin, tree_to - tree_from), is_backwards, |element| {
             if let Some((run, from, to)) = first.take() {
                 flow = some(run.elements(), from, to, is_backwards, &mut show);
             }
@@ -92,7 +93,8 @@ impl<D: Disk> Partition<D> {
             }
             Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(()),
         };
-        each(&mut self.nodes(key, root.id), &ends, root.tree, (from, to), is_backwards, show)
+        let ends = [&ends.front, &ends.back];
+        each(&mut self.nodes(key, root.id), ends, (root.tree, false), (from, to), is_backwards, show)
     }
 
     /// Shows up to so many elements of a list, from a position on.
@@ -145,7 +147,8 @@ impl<D: Disk> Partition<D> {
             Form::Split(split) => {
                 let split = &mut **split;
                 let (root, mut nodes) = (split.tree.root, self.nodes(key, split.id));
-                each(&mut split.tree.over(&mut nodes), &split.ends, root, range, false, show)?;
+                let ends = [&split.ends.front, &split.ends.back];
+                each(&mut split.tree.over(&mut nodes), ends, (root, false), range, false, show)?;
             }
         }
         Ok(out)

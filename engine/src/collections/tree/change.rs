@@ -2,7 +2,7 @@
 
 use super::super::elements::{Elements, framed, put_element};
 use super::super::list::End;
-use super::node::{Children, Entry, Place, inner_parts, leaf_parts, read_inner, separator, write_inner};
+use super::node::{Children, Entry, Place, full_part, inner_parts, leaf_parts, read_inner, separator, write_inner};
 use super::{MAX_INNER, MAX_LEAF, Source, TreeDraft};
 use crate::stop::Stop;
 
@@ -13,7 +13,7 @@ enum Change<'a> {
     Insert(&'a [u8]),
     /// In its place.
     Replace(&'a [u8]),
-    /// A leaf of so many elements, at an end.
+    /// A leaf of so many elements, at an end; of a sorted tree at the back.
     Leaf { bytes: &'a [u8], count: u64, end: End },
 }
 
@@ -37,7 +37,7 @@ impl TreeDraft {
         self.change(source, position, Change::Insert(element))
     }
 
-    /// Puts an element in the place of the one at a position, in a tree that is not sorted.
+    /// Puts an element in the place of the one at a position; in a sorted tree one that has the same place in the order.
     ///
     /// # Errors
     /// See [`Stop`].
@@ -45,7 +45,7 @@ impl TreeDraft {
         self.change(source, position, Change::Replace(element))
     }
 
-    /// Inserts elements at an end, which become a leaf, in a tree that is not sorted.
+    /// Inserts elements at an end, which become a leaf; in a sorted tree they are above all others, and come to the back.
     ///
     /// # Errors
     /// See [`Stop`].
@@ -121,20 +121,24 @@ impl TreeDraft {
                 return Ok(None);
             }
             let entries = read_inner(bytes, is_sorted);
-            return Ok(self.share_out(number, entries));
+            return Ok(self.share_out(number, entries, change));
         };
         let mut entries = read_inner(bytes, is_sorted);
         if let Some(first) = new.first_mut() {
             first.separator = std::mem::take(&mut entries[place.nth].separator);
         }
         entries.splice(place.nth..=place.nth, new);
-        Ok(self.share_out(number, entries))
+        Ok(self.share_out(number, entries, change))
     }
 
     /// Gives a node these children, and others of them to new ones if they are too many.
-    fn share_out(&mut self, number: u32, entries: Vec<Entry>) -> Option<Vec<Entry>> {
+    fn share_out(&mut self, number: u32, entries: Vec<Entry>, change: Change<'_>) -> Option<Vec<Entry>> {
         let mut parts = Vec::new();
-        inner_parts(entries, self.is_sorted, &mut parts);
+        if matches!(change, Change::Leaf { end: End::Back, .. }) {
+            parts = full_part(entries, self.is_sorted);
+        } else {
+            inner_parts(entries, self.is_sorted, &mut parts);
+        }
         let mut parts = parts.into_iter();
         let own = parts.next().unwrap_or_default();
         let count = own.iter().map(|entry| entry.count).sum();
@@ -155,9 +159,16 @@ impl TreeDraft {
         change: Change<'_>,
     ) -> Result<Option<Vec<Entry>>, Stop> {
         if let Change::Leaf { bytes: new, count, end } = change {
-            let own = self.over(source).look(number, |bytes| Elements::of(bytes).count() as u64)?;
+            let is_sorted = self.is_sorted;
+            let (own, separator) = self.over(source).look(number, |bytes| {
+                let separator = match (Elements::of(bytes).last(), Elements::of(new).next()) {
+                    (Some(before), Some(first)) if is_sorted => separator(before, first),
+                    _ => Vec::new(),
+                };
+                (Elements::of(bytes).count() as u64, separator)
+            })?;
             let own = Entry { number, count: own, separator: Vec::new() };
-            let new = Entry { number: self.add(new.to_vec()), count, separator: Vec::new() };
+            let new = Entry { number: self.add(new.to_vec()), count, separator };
             return Ok(Some(if end == End::Front { vec![new, own] } else { vec![own, new] }));
         }
         self.draw(source, number)?;

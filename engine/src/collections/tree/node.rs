@@ -149,3 +149,13 @@ pub(super) fn inner_parts(entries: Vec<Entry>, is_sorted: bool, out: &mut Vec<Ve
     inner_parts(left, is_sorted, out);
     inner_parts(right, is_sorted, out);
 }
+
+/// The same where the last ones have just come behind all others, and more will: what stays is as full as it can be.
+pub(super) fn full_part(entries: Vec<Entry>, is_sorted: bool) -> Vec<Vec<Entry>> {
+    if entries.len() < 4 || write_inner(&entries, is_sorted).len() <= MAX_INNER {
+        return vec![entries];
+    }
+    let mut left = entries;
+    let right = left.split_off(left.len() - 2);
+    vec![left, right]
+}

@@ -145,7 +145,7 @@ fn elements_of(held: Option<&Held>) -> Result<(Option<Type>, Strings), Stop> {
     match whole.head.kind {
         Type::List => whole.elements().for_each(|element| elements.push(element)),
         Type::Set | Type::ZSet => whole.pairs().for_each(|pair| elements.push(pair.field)),
-        Type::Hash => return Err(WRONG_TYPE),
+        Type::Hash | Type::Stream => return Err(WRONG_TYPE),
     }
     Ok((Some(whole.head.kind), elements))
 }

@@ -169,6 +169,10 @@ impl<D: Disk> Partition<D> {
                 self.wait(waiting);
                 Ok(Answer::Reply(Vec::new()))
             }
+            Step::Check { id, db, args } => {
+                let request = Request { id: *id, db: self.physical(*db), args: args.args(), whose: self.whose };
+                self.check_streams(request).map(|()| Answer::Vote(Vote::Ready)).or_else(refused)
+            }
             Step::Swap { a, b } => self.swap(*a, *b).map(|()| Answer::Vote(Vote::Ready)).or_else(refused),
             Step::Fetch { db, key } => {
                 if matches!(task.id, CommandId::Rename | CommandId::Renamenx) {
