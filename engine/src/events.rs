@@ -77,8 +77,8 @@ pub(crate) enum Cause {
     /// What was said already.
     #[default]
     Known,
-    /// What redis takes for no change of the key: what is pending for a group of a stream.
-    Unseen,
+    /// Something about a group of a stream, which redis takes for no change of the key; what it is told as, if it is.
+    Aside(Option<&'static str>),
 }
 
 /// See the module.
@@ -204,11 +204,18 @@ impl<D: Disk> Partition<D> {
         list.insert(before.unwrap_or(list.len()), event);
     }
 
+    /// A key is what it was, as redis sees it, and somebody may hear of it all the same.
+    fn note_aside(&mut self, key: Key<'_>, name: Option<&'static str>) {
+        if let Some(name) = name.filter(|_| self.events.is_on && key.db != RESERVED) {
+            self.push_event(EventClass::Stream, name, key);
+        }
+    }
+
     /// A key gets a value: whoever has asked what becomes of it is to know.
     #[cold]
     pub(crate) fn note_put(&mut self, key: Key<'_>, address: Address, expires_at_ms: Option<u64>, old: Lookup) {
-        if self.events.cause == Cause::Unseen {
-            return;
+        if let Cause::Aside(name) = self.events.cause {
+            return self.note_aside(key, name);
         }
         self.watchers.touch(self.databases.logical(key.db), key.bytes);
         let kind = type_name(self.log.table().record(address).value());
@@ -241,11 +248,14 @@ impl<D: Disk> Partition<D> {
         expires_at_ms: Option<u64>,
         old: Lookup,
     ) {
+        if let Cause::Aside(name) = self.events.cause {
+            return self.note_aside(key, name);
+        }
         self.invalidate(key);
         let (class, name) = match self.events.cause {
             Cause::Command(id) => event_of(id, expires_at_ms.is_some()),
             Cause::Named(class, name) => (class, name),
-            Cause::Expiry | Cause::Eviction | Cause::Silent | Cause::Unseen | Cause::Known => return,
+            Cause::Expiry | Cause::Eviction | Cause::Silent | Cause::Aside(_) | Cause::Known => return,
         };
         if !self.events.is_on || key.db == RESERVED {
             return;
@@ -314,7 +324,7 @@ impl<D: Disk> Partition<D> {
             Cause::Named(class, name) => (class, name),
             Cause::Expiry => return self.push_event(EventClass::Expired, "expired", key),
             Cause::Eviction => return self.push_event(EventClass::Evicted, "evicted", key),
-            Cause::Silent | Cause::Unseen | Cause::Known => return,
+            Cause::Silent | Cause::Aside(_) | Cause::Known => return,
         };
         match name {
             "rename_to" => return self.push_event(EventClass::Generic, "rename_from", key),

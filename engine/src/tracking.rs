@@ -208,8 +208,7 @@ impl<D: Disk> Partition<D> {
 
     /// A key is another one now.
     pub(crate) fn invalidate(&mut self, key: Key<'_>) {
-        let is_told = matches!(self.events.cause, Cause::Known | Cause::Unseen);
-        if !self.tracking.is_on || key.db == RESERVED || is_told {
+        if !self.tracking.is_on || key.db == RESERVED || self.events.cause == Cause::Known {
             return;
         }
         let author = match self.events.cause {

@@ -43,6 +43,11 @@ pub fn timeout_of(id: CommandId, args: Args<'_>, now_ms: u64) -> Result<Option<u
     Wish::parse(id, args, now_ms).map(|wish| wish.timeout_ms)
 }
 
+/// Whether a command waits if there is nothing. What has wrong arguments does not.
+pub fn may_wait(id: CommandId, args: Args<'_>) -> bool {
+    Wish::is_one(id) && Wish::parse(id, args, 0).is_ok_and(|wish| wish.waits)
+}
+
 /// How it is taken.
 #[derive(Clone, Copy, Debug)]
 enum Take<'a> {

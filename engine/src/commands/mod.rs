@@ -25,7 +25,7 @@ mod sorted_sets;
 mod streams;
 mod strings;
 
-pub use blocking::timeout_of;
+pub use blocking::{may_wait, timeout_of};
 pub use direct::Direct;
 use emberkv_log::disk::Disk;
 use emberkv_resp::Reply;

@@ -360,7 +360,9 @@ mod tests {
     fn merges_into_what_was_there() {
         let many = |range: std::ops::Range<u32>| {
             let mut hll = HyperLogLog::new();
-            range.for_each(|n| drop(hll.add(&n.to_be_bytes(), MAX).unwrap()));
+            for n in range {
+                hll.add(&n.to_be_bytes(), MAX).unwrap();
+            }
             hll.into_bytes()
         };
         let (few, all) = (many(0..50), many(0..5000));

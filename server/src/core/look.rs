@@ -132,7 +132,7 @@ impl Shard {
         let command = parsed.command.filter(|command| connection.may(command, args));
         let db = connection.db;
         let result = match command {
-            Some(command) if self.keeps(conn, command) => self.read_to_keep(conn, command, args),
+            Some(command) if self.keeps(conn, command, args) => self.read_to_keep(conn, command, args),
             Some(_) => self.execute_permitted(conn, parsed, args),
             None => self.execute_slowly(conn, parsed, args).map(|()| Next::GoesOn),
         };
@@ -162,8 +162,9 @@ impl Shard {
         result
     }
 
-    fn keeps(&self, conn: ConnId, command: &Command) -> bool {
-        matches!(self.data, Data::Ready(_)) && self.connections.get(conn).is_some_and(|other| other.keeps(command))
+    fn keeps(&self, conn: ConnId, command: &Command, args: Args<'_>) -> bool {
+        matches!(self.data, Data::Ready(_))
+            && self.connections.get(conn).is_some_and(|other| other.keeps(command, args))
     }
 
     /// Clients' commands wait from now on; what is longer or stricter already stays so.

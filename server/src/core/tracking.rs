@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use emberkv_engine::transact::{Line, Plan};
-use emberkv_engine::{Author, Invalid, Reader, is_tracked};
+use emberkv_engine::{Author, Invalid, Reader, is_tracked, may_wait};
 use emberkv_log::TxId;
 use emberkv_resp::schema::{Command, Runs};
 use emberkv_resp::{Args, Protocol, Reply};
@@ -133,9 +133,10 @@ pub(crate) enum Notice {
 
 impl Connection {
     /// Whether its core is to be noted as a reader by the owner of what a command reads.
-    pub fn keeps(&self, command: &Command) -> bool {
+    pub fn keeps(&self, command: &Command, args: Args<'_>) -> bool {
         self.tracking.as_ref().is_some_and(|tracking| tracking.keeps())
-            && command.runs == Runs::Data
+            // what waits for something is not kept
+            && (command.runs == Runs::Data || command.runs == Runs::Blocking && !may_wait(command.id, args))
             && is_tracked(command.id)
             && self.multi.is_none()
             && !self.only_listens

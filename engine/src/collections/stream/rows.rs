@@ -180,8 +180,8 @@ impl Rows {
         let end = place.saturating_add(count).min(self.len());
         let (front, tree) = (self.front.count, self.tree.root.count);
         let (from, to) = (place.clamp(front, front + tree) - front, end.clamp(front, front + tree) - front);
-        if to.saturating_sub(from) > tree / 2 {
-            // what stays is less than what goes: it is made anew, and the sweep has the rest
+        if to.saturating_sub(from) > tree / 4 * 3 {
+            // little stays: it is made anew, and the sweep has the rest. (An entry that is written costs more than twice what one does that goes.)
             return self.keep_others(source, place, end);
         }
         let mut gone = Vec::new();

@@ -76,7 +76,7 @@ impl<D: Disk> Partition<D> {
         if deleted > StreamId::MIN {
             draft.meta.deleted = deleted;
         }
-        self.name_stream_event("xsetid");
+        self.name_aside(Some("xsetid"));
         self.stream_commit(key, draft, Purpose::Grow)?;
         reply.ok();
         Ok(())

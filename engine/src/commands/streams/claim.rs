@@ -7,7 +7,6 @@ use emberkv_resp::{Args, Output, Reply, format};
 use super::ids::{parse, parse_start};
 use super::{no_group, reply_entry, reply_id};
 use crate::collections::{Consumer, Elements, Group, Pending, Source, StreamDraft, StreamId};
-use crate::events::{Cause, EventClass};
 use crate::group::Request;
 use crate::lookup::Key;
 use crate::partition::Partition;
@@ -157,10 +156,7 @@ impl<D: Disk> Partition<D> {
     fn commit_claims(&mut self, mut claims: Claims<'_>) -> Result<(), Stop> {
         let (key, id, group) = (claims.key, claims.draft.id, claims.group.number);
         claims.draft.set_consumer(&mut self.nodes(key, id), group, &claims.consumer)?;
-        self.events.cause = match claims.is_new_consumer {
-            true => Cause::Named(EventClass::Stream, "xgroup-createconsumer"),
-            false => Cause::Unseen,
-        };
+        self.name_aside(claims.is_new_consumer.then_some("xgroup-createconsumer"));
         self.stream_commit(key, claims.draft, Purpose::Grow)
     }
 

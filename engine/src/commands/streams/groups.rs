@@ -98,7 +98,10 @@ impl<D: Disk> Partition<D> {
         }
         let read = options.read_of(&draft);
         draft.add_group(nodes, name, last, read)?;
-        self.name_stream_event("xgroup-create");
+        match found {
+            Some(_) => self.name_aside(Some("xgroup-create")),
+            None => self.name_stream_event("xgroup-create"),
+        }
         self.stream_commit(key, draft, Purpose::Grow)?;
         reply.ok();
         Ok(())
@@ -120,7 +123,7 @@ impl<D: Disk> Partition<D> {
         };
         group.read = options.read_of(&draft);
         draft.set_group(nodes, &group)?;
-        self.name_stream_event("xgroup-setid");
+        self.name_aside(Some("xgroup-setid"));
         self.stream_commit(key, draft, Purpose::Grow)?;
         reply.ok();
         Ok(())
@@ -139,7 +142,7 @@ impl<D: Disk> Partition<D> {
             return Ok(());
         };
         draft.remove_group(nodes, &group)?;
-        self.name_stream_event("xgroup-destroy");
+        self.name_aside(Some("xgroup-destroy"));
         self.stream_commit(key, draft, Purpose::Shrink)?;
         reply.integer(1);
         Ok(())
@@ -161,7 +164,7 @@ impl<D: Disk> Partition<D> {
         }
         let consumer = draft.new_consumer(consumer, now_ms)?;
         draft.set_consumer(nodes, group.number, &consumer)?;
-        self.name_stream_event("xgroup-createconsumer");
+        self.name_aside(Some("xgroup-createconsumer"));
         self.stream_commit(key, draft, Purpose::Grow)?;
         reply.integer(1);
         Ok(())
@@ -181,7 +184,7 @@ impl<D: Disk> Partition<D> {
             return Ok(());
         };
         let pending = draft.remove_consumer(nodes, group.number, &consumer)?;
-        self.name_stream_event("xgroup-delconsumer");
+        self.name_aside(Some("xgroup-delconsumer"));
         self.stream_commit(key, draft, Purpose::Shrink)?;
         reply.integer(pending as i64);
         Ok(())

@@ -72,8 +72,8 @@ impl<D: Disk> Partition<D> {
         self.name_event(EventClass::Stream, name);
     }
 
-    /// What the command does next to a key is told to nobody: redis takes what a group has been delivered for no change of the key.
-    fn change_in_silence(&mut self) {
-        self.events.cause = Cause::Unseen;
+    /// What the command does next is about a group, and no change of the key as redis sees it; what it is told as, if it is.
+    fn name_aside(&mut self, name: Option<&'static str>) {
+        self.events.cause = Cause::Aside(name);
     }
 }

@@ -64,7 +64,7 @@ impl<D: Disk> Partition<D> {
             }
         }
         if done > 0 {
-            self.change_in_silence();
+            self.name_aside(None);
             self.stream_commit(key, draft, Purpose::Shrink)?;
         }
         reply.integer(done);

@@ -9,7 +9,6 @@ use super::counter::Counter;
 use super::ids::parse;
 use super::{reply_entry, reply_id};
 use crate::collections::{Consumer, Elements, Group, Pending, Source, StreamDraft, StreamId};
-use crate::events::{Cause, EventClass};
 use crate::group::Request;
 use crate::lookup::Key;
 use crate::partition::Partition;
@@ -366,10 +365,7 @@ impl<D: Disk> Partition<D> {
             self.reserve_writes(*key, writes, total - writes.size(*key), Purpose::Grow)?;
         }
         for (key, writes, makes_consumer) in &all {
-            self.events.cause = match makes_consumer {
-                true => Cause::Named(EventClass::Stream, "xgroup-createconsumer"),
-                false => Cause::Unseen,
-            };
+            self.name_aside(makes_consumer.then_some("xgroup-createconsumer"));
             self.write_all(*key, writes);
         }
         Ok(())
