@@ -49,7 +49,7 @@ mod write;
 
 pub use checkpoint::CheckpointStats;
 pub use collections::{Compact, CompactSet, End as ListEnd, ListFill};
-pub use commands::{Direct, sort_refusal, may_wait, timeout_of};
+pub use commands::{Direct, may_wait, sort_refusal, timeout_of};
 pub use compact::CompactionStats;
 pub use databases::RESERVED;
 pub use events::{Event, EventClass};
