@@ -208,7 +208,7 @@ impl Manifest {
         let (horizon, sections) = match version {
             1 => (TxId(0), vec![Section::decode_v1(&mut fields)?]),
             // a later one has more kinds of records
-            2 | 3 => {
+            2..=FORMAT_VERSION => {
                 let horizon = TxId(fields.long()?);
                 let partitions = fields.word()?;
                 fields.word()?;

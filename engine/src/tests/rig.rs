@@ -482,6 +482,19 @@ fn check_order(partition: &Partition<SimDisk>, key: Key<'_>, root: Root, pairs: 
     assert!(elements == all, "the tree has what the leaves have");
 }
 
+/// The tree of a hash of which fields expire has those, in the order in which they do.
+fn check_times(partition: &Partition<SimDisk>, key: Key<'_>, root: Root, mut times: List) {
+    let mut elements = List::new();
+    if root.tree.count > 0 {
+        let nodes = below(partition, key, (root.id, true), (root.tree.top, root.tree.height), &mut elements);
+        assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
+    }
+    times.sort();
+    assert!(elements == times, "the tree has what the leaves have");
+    let due_ms = times.first().and_then(|time| time.first_chunk()).map_or(0, |ms| u64::from_be_bytes(*ms));
+    assert_eq!(root.head.due_ms, due_ms);
+}
+
 /// A split list.
 fn list_of(partition: &Partition<SimDisk>, key: Key<'_>, record: &[u8]) -> List {
     let (root, ends) = (Root::read(record), Ends::read(record));
@@ -514,15 +527,20 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
         Value::Root(bytes) => {
             let root = Root::read(bytes);
             let layout = root.head.kind.numbered();
-            let mut bytes = 0;
+            let (mut bytes, mut times) = (0, List::new());
             for number in 0..root.leaves {
                 let text = &leaf_of(partition, key, root.id, number)[..];
                 bytes += text.len() as u64;
                 let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
                 assert!(Pairs::new(layout, text).all(|pair| place(&pair) == number && pair.number < root.next));
                 take(Pairs::new(layout, text));
+                let expiring = Pairs::new(layout, text).filter(|pair| pair.expires_at_ms > 0);
+                times.extend(expiring.map(|pair| [&pair.expires_at_ms.to_be_bytes(), pair.field].concat()));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
+            if root.head.kind == Type::Hash {
+                check_times(partition, key, root, times);
+            }
             if root.head.kind == Type::ZSet {
                 check_order(partition, key, root, &hash);
             }

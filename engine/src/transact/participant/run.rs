@@ -317,9 +317,10 @@ impl<D: Disk> Partition<D> {
                         self.retain_puts(open, overlay);
                     }
                 }
-                Entry::Put { db, key, expires_at_ms, .. } => {
+                Entry::Put { db, key, value, expires_at_ms } => {
                     let key = self.key(db, key);
                     let old = self.peek(key);
+                    self.enter_due(key, value, old);
                     self.refer(key, record.address, expires_at_ms, old);
                 }
                 Entry::Delete { db, key } => {
