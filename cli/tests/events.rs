@@ -176,6 +176,17 @@ const COMMANDS: &[&str] = &[
     "HGETALL k",
     "HRANDFIELD k",
     "HSCAN k 0",
+    "HEXPIRE k 100 FIELDS 2 f g",
+    "HEXPIRE k 0 FIELDS 1 f",
+    "HTTL k FIELDS 1 f",
+    "HPERSIST k FIELDS 1 f",
+    "HGETEX k EX 100 FIELDS 1 f",
+    "HGETEX k PERSIST FIELDS 2 f g",
+    "HGETEX k PXAT 1 FIELDS 1 g",
+    "HSETEX k EX 100 FIELDS 2 f 1 g 2",
+    "HSETEX k FIELDS 1 f 1",
+    "HSETEX k FXX KEEPTTL FIELDS 1 f 1",
+    "HGETDEL k FIELDS 2 f g",
 ];
 
 /// A string, as redis dumps it.
