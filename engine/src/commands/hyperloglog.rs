@@ -113,11 +113,13 @@ impl<D: Disk> Partition<D> {
         let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
         if is(b"simd") {
             // there is one way to count here
-            return match argument.to_ascii_lowercase().as_slice() {
-                b"on" => Ok(reply.simple("enabled")),
-                b"off" => Ok(reply.simple("disabled")),
-                _ => Err(Stop::error("ERR Argument must be ON or OFF")),
+            let state = match argument.to_ascii_lowercase().as_slice() {
+                b"on" => "enabled",
+                b"off" => "disabled",
+                _ => return Err(Stop::error("ERR Argument must be ON or OFF")),
             };
+            reply.simple(state);
+            return Ok(());
         }
         let key = self.key(request.db, argument);
         let old = self.lookup_string(key)?;

@@ -90,7 +90,7 @@ enum End {
     /// They become a reply.
     Merge(Merge),
     /// There is a second stage.
-    Stage(Staged),
+    Stage(Box<Staged>),
     /// This reply, if none is an error.
     Reply(Vec<u8>),
 }
@@ -152,7 +152,7 @@ impl Script {
     fn take_apart(&self, request: Request<'_>) -> Result<(Vec<(PartitionId, Step)>, End), Stop> {
         if let Some((mut staged, asks)) = Staged::new(request, self.extent)? {
             staged.may_wait(self.waiting.as_ref());
-            return Ok((asks, End::Stage(staged)));
+            return Ok((asks, End::Stage(Box::new(staged))));
         }
         let Plan { shares, merge, .. } = Plan::new(request, self.protocol, self.extent)?;
         let asks = shares.into_iter().map(|(partition, share)| (partition, Step::Share(share)));
@@ -196,26 +196,31 @@ impl Script {
                 merge.outcome(answers.into_iter().filter_map(vote).collect(), random).write(&mut reply);
                 output.to_vec()
             }
-            End::Stage(Staged::Streams(streams)) => match streams.go_on(answers, self.protocol) {
-                Next::Done(bytes) => bytes,
-                Next::Wait(asks) => return self.ask_all(steps, line, asks, End::Only),
-                Next::Ask(asks, streams) => {
-                    return self.ask_all(steps, line, asks, End::Stage(Staged::Streams(streams)));
-                }
-            },
-            End::Stage(staged) => match staged.go_on(answers, &mut reply) {
-                Ok((Some(staged), asks)) => return self.ask_all(steps, line, asks, End::Stage(staged)),
-                Ok((None, asks)) if asks.is_empty() => output.to_vec(),
-                Ok((None, asks)) => {
-                    let reply = output.to_vec();
-                    let end = if reply.is_empty() { End::Only } else { End::Reply(reply) };
-                    return self.ask_all(steps, line, asks, end);
-                }
-                Err(Stop::Error(text)) => {
-                    self.states[line] = self.error(&text);
-                    return;
-                }
-                Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => unreachable!("a stage waits for nothing"),
+            End::Stage(staged) => match *staged {
+                Staged::Streams(streams) => match streams.go_on(answers, self.protocol) {
+                    Next::Done(bytes) => bytes,
+                    Next::Wait(asks) => return self.ask_all(steps, line, asks, End::Only),
+                    Next::Ask(asks, streams) => {
+                        let next = End::Stage(Box::new(Staged::Streams(streams)));
+                        return self.ask_all(steps, line, asks, next);
+                    }
+                },
+                staged => match staged.go_on(answers, &mut reply) {
+                    Ok((Some(next), asks)) => {
+                        return self.ask_all(steps, line, asks, End::Stage(Box::new(next)));
+                    }
+                    Ok((None, asks)) if asks.is_empty() => output.to_vec(),
+                    Ok((None, asks)) => {
+                        let reply = output.to_vec();
+                        let end = if reply.is_empty() { End::Only } else { End::Reply(reply) };
+                        return self.ask_all(steps, line, asks, end);
+                    }
+                    Err(Stop::Error(text)) => {
+                        self.states[line] = self.error(&text);
+                        return;
+                    }
+                    Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => unreachable!("a stage waits for nothing"),
+                },
             },
         };
         self.states[line] = State::Done(bytes);

@@ -106,7 +106,7 @@ impl Game for Draw {
     fn compare(&mut self, pair: &mut Pair, note: Note<'_>) -> Result<()> {
         for key in KEYS {
             let words = [&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"].map(<[u8]>::to_vec);
-            let replies = pair.ask("main", &words.to_vec())?;
+            let replies = pair.ask("main", words.as_ref())?;
             let is_same = matches!(&replies, [Ok(a), Ok(b)] if has_same_numbers(&a.value, &b.value));
             if !is_same && let Some(said) = pair.judge("main", &Compare::Exact, &replies) {
                 note(format!("state of {}", escape(key)), said);

@@ -100,7 +100,7 @@ impl Game for Draw {
     fn compare(&mut self, pair: &mut Pair, note: Note<'_>) -> Result<()> {
         for key in LISTS {
             let words = [&b"LRANGE"[..], key, b"0", b"-1"].map(<[u8]>::to_vec);
-            let replies = pair.ask("main", &words.to_vec())?;
+            let replies = pair.ask("main", words.as_ref())?;
             if let Some(said) = pair.judge("main", &Compare::Exact, &replies) {
                 note(format!("state of {}", escape(key)), said);
             }

@@ -77,7 +77,7 @@ pub(crate) fn each(
 
 /// Asks for the nodes of a level that come next, when those that were asked for have been looked at.
 fn ask_ahead(source: &mut impl Source, level: &[Span], nth: usize) {
-    if nth % AT_ONCE == 0 && level.len() - nth > 1 {
+    if nth.is_multiple_of(AT_ONCE) && level.len() - nth > 1 {
         let mut numbers = [0; AT_ONCE];
         let next = level[nth..].iter().zip(&mut numbers).map(|(span, number)| *number = span.number).count();
         source.prefetch(&numbers[..next]);
