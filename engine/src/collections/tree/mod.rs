@@ -42,9 +42,6 @@ const MAX_LEAF: usize = LEAF_BYTES as usize;
 /// An inner node of more than that is split. Less: more levels. More: more is appended for each change, a node of each level. Chosen, not measured.
 const MAX_INNER: usize = 512;
 
-/// So many nodes are asked for at once at most: about as many misses as a core has under way.
-const AT_ONCE: usize = 16;
-
 /// What the number of a node has in its name: the other numbers are those of hash leaves.
 pub(crate) const NODE: u32 = 1 << 31;
 
@@ -95,11 +92,6 @@ pub(crate) trait Source {
     /// # Errors
     /// See [`Stop`].
     fn bring(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), Stop>;
-
-    /// Asks for a few that will be looked at next, so that who looks waits for all of them together.
-    fn prefetch(&mut self, numbers: &[u32]) {
-        let _ = numbers;
-    }
 }
 
 /// A node that a draft has.
@@ -204,9 +196,5 @@ impl<S: Source> Source for Over<'_, S> {
 
     fn bring(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), Stop> {
         self.source.bring(numbers.filter(|number| !self.draft.nodes.contains_key(number)))
-    }
-
-    fn prefetch(&mut self, numbers: &[u32]) {
-        self.source.prefetch(numbers);
     }
 }

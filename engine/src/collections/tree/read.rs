@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::super::elements::Elements;
 use super::super::list::End;
 use super::node::Children;
-use super::{AT_ONCE, Source, TreeDraft, TreeRoot};
+use super::{Source, TreeDraft, TreeRoot};
 use crate::stop::Stop;
 
 /// A part of a node: of the elements below it so many, from one on.
@@ -37,8 +37,7 @@ pub(crate) fn each(
     for _ in 0..root.height {
         source.bring(level.iter().map(|span| span.number))?;
         let mut below = Vec::new();
-        for (nth, span) in level.iter().enumerate() {
-            ask_ahead(source, &level, nth);
+        for span in level {
             source.look(span.number, |bytes| {
                 let (mut begins, end) = (0u64, span.from + span.count);
                 for child in Children::of(bytes, is_sorted) {
@@ -57,8 +56,7 @@ pub(crate) fn each(
     if is_backwards {
         level.reverse();
     }
-    for (nth, span) in level.iter().enumerate() {
-        ask_ahead(source, &level, nth);
+    for span in level {
         let flow = source.look(span.number, |bytes| {
             let mut elements = Elements::of(bytes).skip(span.from as usize).take(span.count as usize);
             if is_backwards {
@@ -73,15 +71,6 @@ pub(crate) fn each(
         }
     }
     Ok(())
-}
-
-/// Asks for the nodes of a level that come next, when those that were asked for have been looked at.
-fn ask_ahead(source: &mut impl Source, level: &[Span], nth: usize) {
-    if nth.is_multiple_of(AT_ONCE) && level.len() - nth > 1 {
-        let mut numbers = [0; AT_ONCE];
-        let next = level[nth..].iter().zip(&mut numbers).map(|(span, number)| *number = span.number).count();
-        source.prefetch(&numbers[..next]);
-    }
 }
 
 /// The child of an inner node in which an element is, or would be, and how many elements are before that child.

@@ -3,8 +3,7 @@
 use emberkv_log::disk::Disk;
 
 use super::super::leaf::LeafName;
-use super::{AT_ONCE, NODE, Source};
-use crate::databases::RESERVED;
+use super::{NODE, Source};
 use crate::lookup::{Key, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
@@ -38,15 +37,5 @@ impl<D: Disk> Source for Records<'_, D> {
         let (db, key, id) = (self.key.db, self.key.bytes, self.id);
         let names = numbers.map(|number| LeafName { db, id, number: NODE | number, key }.write());
         self.partition.bring_named(names)
-    }
-
-    fn prefetch(&mut self, numbers: &[u32]) {
-        let (db, key, id) = (self.key.db, self.key.bytes, self.id);
-        let mut rows = [None; AT_ONCE];
-        for (number, row) in numbers.iter().zip(&mut rows) {
-            let name = LeafName { db, id, number: NODE | number, key };
-            *row = Some(name.with(|name| self.partition.prefetch_physical(RESERVED, name)));
-        }
-        rows.into_iter().flatten().for_each(|row| self.partition.prefetch_record(row));
     }
 }
