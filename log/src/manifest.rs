@@ -207,8 +207,8 @@ impl Manifest {
         let split = AddressSplit::for_segment_size(fields.long()?)?;
         let (horizon, sections) = match version {
             1 => (TxId(0), vec![Section::decode_v1(&mut fields)?]),
-            // a later one has more kinds of records
-            2 | 3 => {
+            // a later one has more kinds of records, or of values
+            2..=FORMAT_VERSION => {
                 let horizon = TxId(fields.long()?);
                 let partitions = fields.word()?;
                 fields.word()?;
