@@ -332,7 +332,7 @@ impl State {
             let lasting = models().flat_map(|(_, model)| {
                 let now = Moment::exact(unix_ms());
                 let lasts =
-                    |key: &&Key| model.get(key).is_some_and(|e| e.expiry.is_none() && !e.value.may_have_expired(now));
+                    move |key: &&Key| model.get(key).is_some_and(|e| e.expiry.is_none() && !e.value.may_have_expired(now));
                 model.keys().filter(lasts)
             });
             let unlisted = lasting.filter(|key| !all.contains(*key));
