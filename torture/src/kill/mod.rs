@@ -331,8 +331,9 @@ impl State {
             let mut lines: Vec<String> = unknown.take(10).collect();
             let lasting = models().flat_map(|(_, model)| {
                 let now = Moment::exact(unix_ms());
-                let lasts =
-                    move |key: &&Key| model.get(key).is_some_and(|e| e.expiry.is_none() && !e.value.may_have_expired(now));
+                let lasts = move |key: &&Key| {
+                    model.get(key).is_some_and(|e| e.expiry.is_none() && !e.value.may_have_expired(now))
+                };
                 model.keys().filter(lasts)
             });
             let unlisted = lasting.filter(|key| !all.contains(*key));
