@@ -3,7 +3,8 @@
 //!
 //! `fixtures/format-N` was written by a build whose manifest has version N, `fixtures/format-1-damaged` has what differs
 //! from it in a copy with one bit flipped, those from format-2 on have two partitions, and `fixtures/expected.txt` says
-//! which strings each holds. `fixtures/format-N.txt` says what it holds of other types, which there were none of before version 3.
+//! which strings each holds. `fixtures/format-N.txt` says what it holds of other types, which there were none of before version 3; in
+//! format-4 no field of a hash expires.
 //! A new format gets its directory by
 //! `EMBERKV_FIXTURE=cli/tests/fixtures/format-N cargo test -p emberkv --test fixtures -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -19,7 +20,7 @@ use emberkv_torture::value::escape;
 use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value};
 
 /// The directories that must be served.
-const FORMATS: [&str; 3] = ["format-1", "format-2", "format-5"];
+const FORMATS: [&str; 4] = ["format-1", "format-2", "format-4", "format-5"];
 
 /// Databases that hold something.
 const DATABASES: [u8; 2] = [0, 3];
