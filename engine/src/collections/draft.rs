@@ -258,7 +258,7 @@ impl<D: Disk> Partition<D> {
             }
         };
         draft.changes += u64::from(was_there);
-        draft.head.count -= u64::from(was_there);
+        draft.head.count = draft.head.count.saturating_sub(u64::from(was_there));
         Ok(was_there)
     }
 

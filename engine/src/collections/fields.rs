@@ -85,9 +85,14 @@ impl<D: Disk> Partition<D> {
         if let Some(root) = self.root(found) {
             self.bring_elements(key, root, due.iter().map(Vec::as_slice))?;
         }
+        // at once, and also what no leaf has: of whatever is on the disk, nothing stays due
+        if let Form::Split { root, tree, .. } = &mut draft.form {
+            tree.remove(&mut self.nodes(key, root.id), 0, due.len() as u64, None)?;
+        }
         for field in &due {
             self.draft_remove(key, &mut draft, field)?;
         }
+        draft.changes += 1; // its head says something else then
         let cause = std::mem::replace(&mut self.events.cause, Cause::Fields);
         // it removes data: a full disk has room for that, and reads go on
         let done = self.commit(key, draft, Purpose::Shrink);

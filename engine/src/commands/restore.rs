@@ -7,7 +7,8 @@ use emberkv_resp::{Args, Reply, format};
 use super::sorted_sets::Image;
 use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of, push_element, push_field};
 use crate::dump::{
-    Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_expiring, dump_sorted_set, dump_stream, listpack_len, read,
+    Bad, Content, LISTPACK_ENDS, Timed, dump, dump_elements, dump_expiring, dump_sorted_set, dump_stream, listpack_len,
+    read,
 };
 use crate::group::Request;
 use crate::held::Held;
@@ -169,7 +170,7 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    fn hash_image(&self, fields: &[(Vec<u8>, Vec<u8>, u64)], may_expire: bool) -> Vec<u8> {
+    fn hash_image(&self, fields: &[Timed], may_expire: bool) -> Vec<u8> {
         let limits = self.limits.compact_hash;
         let is_long = |text: &[u8]| text.len() as u64 > limits.value;
         let is_large = fields.len() as u64 > limits.entries

@@ -74,6 +74,9 @@ const HASH_EXPIRING: u8 = 24;
 const HASH_LISTPACK_EX: u8 = 25;
 const FOOTER_BYTES: usize = 10;
 
+/// A field, its value, and when it expires; 0: never.
+pub(crate) type Timed = (Vec<u8>, Vec<u8>, u64);
+
 /// Why a payload is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Bad {
@@ -216,7 +219,7 @@ pub(crate) enum Content {
     /// A hash: its fields with their values.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     /// The same, with when each expires; 0: never.
-    ExpiringHash(Vec<(Vec<u8>, Vec<u8>, u64)>),
+    ExpiringHash(Vec<Timed>),
     /// A sorted set: its members with their scores, in any order; whether it was in a listpack.
     SortedSet {
         /// Each is there once.
@@ -283,7 +286,7 @@ fn listpack_hash(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// The fields, values and times in a listpack.
-fn listpack_expiring_hash(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>, u64)>> {
+fn listpack_expiring_hash(bytes: &[u8]) -> Option<Vec<Timed>> {
     let mut elements = listpack::elements(bytes)?.into_iter();
     let mut fields = Vec::with_capacity(elements.len() / 3);
     while let Some(field) = elements.next() {
@@ -405,7 +408,7 @@ impl<'a> Reader<'a> {
         are_fields(&pairs).then_some(pairs)
     }
 
-    fn expiring_hash(&mut self) -> Option<Vec<(Vec<u8>, Vec<u8>, u64)>> {
+    fn expiring_hash(&mut self) -> Option<Vec<Timed>> {
         let due_ms = u64::from_le_bytes(self.array()?);
         let count = self.plain_length()?;
         // each takes three bytes at least

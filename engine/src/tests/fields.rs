@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use emberkv_log::disk::sim::Choices;
-use emberkv_log::{DbId, SyncPolicy};
+use emberkv_log::{DbId, Purpose, SyncPolicy, Value};
 
 use super::rig::{NIL, Rig, START_MS, bulk};
+use crate::collections::{Encoding, Head, Type, Whole, push_field};
+use crate::lookup::Lookup;
 
 /// The value of each field, and when it expires; 0: never.
 type Fields = BTreeMap<String, (String, u64)>;
@@ -70,8 +72,23 @@ fn a_hash_without_times_has_the_bytes_that_it_had() {
     let mut rig = Rig::new(7, SyncPolicy::EverySec);
     rig.ask(0, "hset h a 1 b 2");
     let found = rig.partition.peek(rig.partition.key(DbId(0), b"h")).live().expect("it is there");
-    let emberkv_log::Value::Whole(bytes) = rig.partition.value(found) else { panic!("it is small") };
+    let Value::Whole(bytes) = rig.partition.value(found) else { panic!("it is small") };
     assert_eq!(bytes, b"\x04\x02\x01\x01a1\x01\x01b2");
+}
+
+#[test]
+fn a_hash_that_says_something_else_than_its_fields_is_set_right() {
+    let mut rig = Rig::new(8, SyncPolicy::EverySec);
+    let head = Head { due_ms: 1, ..Head::new(Type::Hash, Encoding::ListpackEx, 1) };
+    let mut pairs = Vec::new();
+    push_field(&mut pairs, head.plain(), 0, b"a", b"1", 0);
+    let key = rig.partition.key(DbId(0), b"h");
+    rig.partition.reserve(200, Purpose::Grow).expect("there is room");
+    rig.partition.put(key, Value::Whole(&Whole::write(head, &pairs)), None, Lookup::Absent);
+    rig.pass(100);
+    expire_all(&mut rig);
+    assert_eq!(rig.ask(0, "hget h a"), bulk("1"));
+    assert_eq!(rig.contents().len(), 1, "its head says what its fields do");
 }
 
 #[test]
