@@ -142,3 +142,8 @@ fn sorting_is_what_it_is_in_redis_through_restarts() {
 fn streams_are_what_they_are_in_redis_through_restarts() {
     are_what_they_are_in_redis(Contest::run_streams);
 }
+
+#[test]
+fn fields_that_expire_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_fields);
+}

@@ -2,7 +2,9 @@
 //! damage in one is still found.
 //!
 //! `fixtures/format-N` was written by a build whose manifest has version N, `fixtures/format-1-damaged` has what differs
-//! from it in a copy with one bit flipped, format-2 has two partitions, and `fixtures/expected.txt` says what each holds.
+//! from it in a copy with one bit flipped, those from format-2 on have two partitions, and `fixtures/expected.txt` says
+//! which strings each holds. `fixtures/format-N.txt` says what it holds of other types, which there were none of before version 3; in
+//! format-4 no field of a hash expires.
 //! A new format gets its directory by
 //! `EMBERKV_FIXTURE=cli/tests/fixtures/format-N cargo test -p emberkv --test fixtures -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -18,7 +20,7 @@ use emberkv_torture::value::escape;
 use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value};
 
 /// The directories that must be served.
-const FORMATS: [&str; 2] = ["format-1", "format-2"];
+const FORMATS: [&str; 4] = ["format-1", "format-2", "format-4", "format-5"];
 
 /// Databases that hold something.
 const DATABASES: [u8; 2] = [0, 3];
@@ -48,7 +50,7 @@ fn small(dir: &Path, cores: &str) -> ServerSpec {
     spec(dir, &["--segment-size", "1mb", "--cores", cores])
 }
 
-/// All that a server holds, a line for each key: database, key, expiry in unix ms or -1, value.
+/// All that a server holds, a line for each key: database, key, expiry in unix ms or -1, and the value, or its type and what is in it.
 fn contents(client: &mut Client) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for database in 0..16 {
@@ -56,10 +58,12 @@ fn contents(client: &mut Client) -> BTreeSet<String> {
         let keys = must(client, "KEYS *");
         for key in keys.items().unwrap() {
             let key = key.text().unwrap();
-            client.send(&[&b"PEXPIRETIME"[..], key]);
-            client.send(&[&b"GET"[..], key]);
-            let (expiry, value) = (client.read().unwrap(), client.read().unwrap());
-            let (expiry, value) = (expiry.integer().unwrap(), escape(value.text().unwrap()));
+            let mut ask = |words: &[&[u8]]| client.command(words).unwrap();
+            let expiry = ask(&[b"PEXPIRETIME", key]).integer().unwrap();
+            let value = match ask(&[b"TYPE", key]).text().unwrap() {
+                b"string" => escape(ask(&[b"GET", key]).text().unwrap()),
+                kind => format!("{} {}", escape(kind), elements(client, key, kind)),
+            };
             lines.insert(format!("{database} {} {expiry} {value}", escape(key)));
         }
     }
@@ -67,8 +71,59 @@ fn contents(client: &mut Client) -> BTreeSet<String> {
     lines
 }
 
-fn expected() -> BTreeSet<String> {
-    let text = fs::read_to_string(fixture("expected.txt")).unwrap();
+/// What is in a value that is no string, in an order that depends on nothing else.
+fn elements(client: &mut Client, key: &[u8], kind: &[u8]) -> String {
+    let mut ask = |words: &[&[u8]]| client.command(words).unwrap();
+    let pairs = |reply: Value| -> Vec<Vec<Value>> { reply.items().unwrap().chunks(2).map(<[Value]>::to_vec).collect() };
+    let mut parts: Vec<String> = match kind {
+        b"list" => return shown(&ask(&[b"LRANGE", key, b"0", b"-1"])),
+        b"zset" => return shown(&ask(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"])),
+        b"set" => ask(&[b"SMEMBERS", key]).items().unwrap().iter().map(shown).collect(),
+        b"hash" => {
+            let time = |field: &[u8], ask: &mut dyn FnMut(&[&[u8]]) -> Value| {
+                shown(&ask(&[b"HPEXPIRETIME", key, b"FIELDS", b"1", field]))
+            };
+            let fields = pairs(ask(&[b"HGETALL", key]));
+            let line = |pair: &Vec<Value>| {
+                format!("{} {} {}", shown(&pair[0]), shown(&pair[1]), time(pair[0].text().unwrap(), &mut ask))
+            };
+            fields.iter().map(line).collect()
+        }
+        b"stream" => {
+            let info = pairs(ask(&[b"XINFO", b"STREAM", key]));
+            // how many nodes its tree has is no matter of what it holds
+            let told = info.iter().filter(|pair| !pair[0].text().unwrap().starts_with(b"radix"));
+            let mut parts: Vec<_> = told.map(|pair| format!("{} {}", shown(&pair[0]), shown(&pair[1]))).collect();
+            parts.push(shown(&ask(&[b"XRANGE", key, b"-", b"+"])));
+            for group in ask(&[b"XINFO", b"GROUPS", key]).items().unwrap() {
+                parts.push(shown(group));
+                let name = group.items().unwrap()[1].text().unwrap();
+                for pending in ask(&[b"XPENDING", key, name, b"-", b"+", b"1000"]).items().unwrap() {
+                    let [id, consumer, _, count] = pending.items().unwrap() else { panic!("{pending:?}") };
+                    parts.push(format!("{} {} {}", shown(id), shown(consumer), shown(count)));
+                }
+            }
+            return parts.join(" ");
+        }
+        kind => panic!("there is no type {}", escape(kind)),
+    };
+    parts.sort();
+    parts.join(" ")
+}
+
+fn shown(value: &Value) -> String {
+    match (value.text(), value.integer(), value.items()) {
+        (Some(text), ..) => format!("'{}'", escape(text)),
+        (_, Some(number), _) => number.to_string(),
+        (.., Some(items)) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(" ")),
+        _ => "nil".to_owned(),
+    }
+}
+
+/// What the directory of a format holds.
+fn expected(name: &str) -> BTreeSet<String> {
+    let mut text = fs::read_to_string(fixture("expected.txt")).unwrap();
+    text.push_str(&fs::read_to_string(fixture(&format!("{name}.txt"))).unwrap_or_default());
     text.lines().map(str::to_owned).collect()
 }
 
@@ -77,9 +132,9 @@ fn every_format_is_served_key_by_key_and_goes_on() {
     if !is_ember() {
         return;
     }
-    let expected = expected();
-    assert!(expected.len() > 300, "the list of keys is too short to mean anything");
     for name in FORMATS {
+        let expected = expected(name);
+        assert!(expected.len() > 300, "the list of keys is too short to mean anything");
         // as many cores as partitions, fewer and more.
         for (io, cores) in drivers().into_iter().zip(["1", "3"]) {
             let dir = copied(name);
@@ -170,6 +225,75 @@ fn write_fixture(client: &mut Client, part: usize) {
     client.select(0).unwrap();
 }
 
+/// Values of each type that has elements, small ones and large ones, which grow and shrink from part to part.
+fn write_collections(client: &mut Client, part: usize) {
+    let range = part * 120..(part + 1) * 120;
+    let all = |word: &dyn Fn(usize) -> String| range.clone().map(word).collect::<Vec<_>>().join(" ");
+    let few = |word: &dyn Fn(usize) -> String| range.clone().step_by(6).map(word).collect::<Vec<_>>().join(" ");
+    let far = |ms: usize| FAR_MS + ms as u64;
+    let kinds = [
+        format!("RPUSH list:{part} a b c {part}"),
+        format!("SADD set:{part} a b c {part}"),
+        format!("SADD ints:{part} 5 -3 {part}00"),
+        format!("ZADD zset:{part} 1 a 2.5 b -inf c {part} d"),
+        format!("HSET hash:{part} a 1 b 2 c 3"),
+        format!("HPEXPIREAT hash:{part} {} FIELDS 2 c a", far(7)),
+        format!("HSET untimed:{part} a 1 b 2"),
+        format!("PEXPIREAT untimed:{part} {}", far(9)),
+        format!("XADD stream:{part} 1-1 f v g {part}"),
+        format!("XGROUP CREATE stream:{part} group $"),
+        format!("RPUSH large:list {}", all(&|i| format!("element-{i}"))),
+        format!("LPUSH large:list front-{part} {}", "long".repeat(200)),
+        "LPOP large:list 1".to_owned(),
+        format!("LSET large:list 50 changed-{part}"),
+        "LREM large:list 1 element-30".to_owned(),
+        format!("SADD large:set {}", all(&|i| format!("member-{i}"))),
+        format!("SREM large:set {}", few(&|i| format!("member-{i}"))),
+        format!("SADD large:ints {}", all(&|i| format!("{}", i * 1_000_003))),
+        format!("ZADD large:zset {}", all(&|i| format!("{} member-{i}", i % 37))),
+        format!("ZREM large:zset {}", few(&|i| format!("member-{i}"))),
+        format!("ZINCRBY large:zset 0.5 member-{}", part * 120 + 1),
+        format!("HSET large:hash {}", all(&|i| format!("field-{i} value-{i}"))),
+        format!("HDEL large:hash {}", few(&|i| format!("field-{i}"))),
+        format!("HSET large:times {}", all(&|i| format!("field-{i} value-{i}"))),
+        format!("HPEXPIREAT large:times {} FIELDS 20 {}", far(part), few(&|i| format!("field-{i}"))),
+        format!("HPEXPIREAT large:times {} FIELDS 20 {}", far(5), few(&|i| format!("field-{}", i + 1))),
+        format!("HPERSIST large:times FIELDS 1 field-{}", part * 120),
+        format!("HPEXPIREAT large:times 1 FIELDS 1 field-{}", part * 120 + 6),
+        // large in one part, whole again in the next one
+        format!("HSET shrunk {}", all(&|i| format!("field-{i} value-{i}"))),
+        format!("HSETEX shrunk PXAT {} FIELDS 1 stays {part}", far(1)),
+        format!("HDEL shrunk {}", (0..part * 120).map(|i| format!("field-{i}")).collect::<Vec<_>>().join(" ") + " no"),
+        // what is gone leaves its leaves behind for a while
+        format!("HSET lost {}", all(&|i| format!("field-{i} value-{i}"))),
+        "DEL lost".to_owned(),
+        "COPY large:times copied REPLACE".to_owned(),
+        format!("RPUSH before {}", all(&|i| format!("element-{i}"))),
+        "RENAME before after".to_owned(),
+    ];
+    kinds.iter().for_each(|line| drop(must(client, line)));
+    for i in range.clone() {
+        must(client, &format!("XADD large:stream 7-{} field value-{i} other {part}", i + 1));
+    }
+    if part == 0 {
+        must(client, "XGROUP CREATE large:stream readers 0");
+    }
+    must(client, "XREADGROUP GROUP readers one COUNT 9 STREAMS large:stream >");
+    must(client, "XREADGROUP GROUP readers two COUNT 9 STREAMS large:stream >");
+    must(client, &format!("XACK large:stream readers 7-{} 7-{}", part * 18 + 2, part * 18 + 11));
+    must(client, &format!("XDEL large:stream 7-{} 7-{}", part * 120 + 50, part * 120 + 51));
+    // in one transaction, over both partitions
+    for line in
+        ["MULTI", "LPUSH queue:a x", "LPUSH queue:b x", "SADD queue:c x y", "LMOVE queue:a queue:b LEFT RIGHT", "EXEC"]
+    {
+        must(client, line);
+    }
+    // that database is emptied in each part
+    client.select(3).unwrap();
+    must(client, &format!("HSET kept:hash {}", all(&|i| format!("field-{i} value-{i}"))));
+    client.select(0).unwrap();
+}
+
 /// Writes the directory that `EMBERKV_FIXTURE` names, and the list of what it holds when there is none yet.
 #[test]
 #[ignore = "makes a fixture; only for a new format"]
@@ -179,7 +303,9 @@ fn make_the_fixture_of_this_format() {
     let spec = small(&target, "2");
     for part in 0..3 {
         let mut server = Server::start(&spec).unwrap();
-        write_fixture(&mut server.connect().unwrap(), part);
+        let mut client = server.connect().unwrap();
+        write_fixture(&mut client, part);
+        write_collections(&mut client, part);
         if part == 1 {
             server.kill9().unwrap();
         } else {
@@ -191,11 +317,8 @@ fn make_the_fixture_of_this_format() {
     copy_files(&target, copy.path());
     let server = Server::start(&small(copy.path(), "2")).unwrap();
     let found = contents(&mut server.connect().unwrap());
-    let list = fixture("expected.txt");
-    if list.exists() {
-        assert!(found == expected(), "it holds something else than the list says");
-    } else {
-        let text: String = found.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(list, text).unwrap();
-    }
+    let strings = expected("strings alone");
+    assert!(found.is_superset(&strings), "it holds other strings than the list says");
+    let text: String = found.difference(&strings).map(|line| format!("{line}\n")).collect();
+    fs::write(target.with_extension("txt"), text).unwrap();
 }

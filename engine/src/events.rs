@@ -72,6 +72,8 @@ pub(crate) enum Cause {
     Expiry,
     /// Memory is short.
     Eviction,
+    /// The time of some of their fields has come.
+    Fields,
     /// Nothing is to be said, but for whoever keeps what it has read: another form of the same.
     Silent,
     /// What was said already.
@@ -117,7 +119,8 @@ fn event_of(id: CommandId, expires: bool) -> (EventClass, &'static str) {
         "hset" | "hmset" | "hsetnx" => (Hash, "hset"),
         "hincrby" => (Hash, "hincrby"),
         "hincrbyfloat" => (Hash, "hincrbyfloat"),
-        "hdel" => (Hash, "hdel"),
+        "hdel" | "hgetdel" => (Hash, "hdel"),
+        "hpersist" => (Hash, "hpersist"),
         "lpush" | "lpushx" => (List, "lpush"),
         "rpush" | "rpushx" => (List, "rpush"),
         "lpop" | "blpop" => (List, "lpop"),
@@ -181,6 +184,13 @@ impl<D: Disk> Partition<D> {
     /// from another.
     pub(crate) fn name_event(&mut self, class: EventClass, name: &'static str) {
         self.events.cause = Cause::Named(class, name);
+    }
+
+    /// Says something more of what the command does to a key.
+    pub(crate) fn tell_also(&mut self, class: EventClass, name: &'static str, key: Key<'_>) {
+        if self.events.is_on {
+            self.push_event(class, name, key);
+        }
     }
 
     fn push_event(&mut self, class: EventClass, name: &'static str, key: Key<'_>) {
@@ -255,6 +265,7 @@ impl<D: Disk> Partition<D> {
         let (class, name) = match self.events.cause {
             Cause::Command(id) => event_of(id, expires_at_ms.is_some()),
             Cause::Named(class, name) => (class, name),
+            Cause::Fields => (EventClass::Hash, "hexpired"),
             Cause::Expiry | Cause::Eviction | Cause::Silent | Cause::Aside(_) | Cause::Known => return,
         };
         if !self.events.is_on || key.db == RESERVED {
@@ -322,6 +333,7 @@ impl<D: Disk> Partition<D> {
         let (class, name) = match self.events.cause {
             Cause::Command(id) => event_of(id, false),
             Cause::Named(class, name) => (class, name),
+            Cause::Fields => (EventClass::Hash, "hexpired"),
             Cause::Expiry => return self.push_event(EventClass::Expired, "expired", key),
             Cause::Eviction => return self.push_event(EventClass::Evicted, "evicted", key),
             Cause::Silent | Cause::Aside(_) | Cause::Known => return,

@@ -14,6 +14,7 @@ use emberkv_log::{
 
 use emberkv_resp::schema::{CommandId, Flags};
 
+use crate::collections::due_ms_of;
 use crate::compact::Slice;
 use crate::databases::RESERVED;
 use crate::events::Cause;
@@ -404,7 +405,11 @@ impl<D: Disk> Partition<D> {
                     continue;
                 }
                 let record = table.record(address);
-                let Some(ms) = record.expires_at_ms() else { continue };
+                let Some(ms) = record.expires_at_ms() else {
+                    // fields of it may expire
+                    later.extend(Some(due_ms_of(record.value())).filter(|ms| *ms > 0));
+                    continue;
+                };
                 let is_flushed = table.position(address) < self.floors[usize::from(record.db().0)];
                 if ms > until_ms || is_flushed || self.is_locked(record.db(), record.key()) || goes.is_some() {
                     later.push(ms);

@@ -11,11 +11,14 @@
 use std::collections::VecDeque;
 
 use emberkv_index::Fingerprint;
+use emberkv_log::Record;
 use emberkv_log::disk::Disk;
 
 use crate::cold::COLD_STEP;
+use crate::collections::due_ms_of;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
+use crate::stop::Stop;
 
 /// What one tick of the wheel is, in ms: how late a key may be removed that nobody asks for.
 const TICK_MS: u64 = 16;
@@ -182,11 +185,12 @@ impl<D: Disk> Partition<D> {
         let (table, wheel, hasher, now_ms) = (self.log.table(), &mut self.wheel, &self.hasher, self.now_ms);
         let mut due = Vec::new();
         self.unentered = self.index.scan(cursor, limit, |_, address| {
-            if !table.may_expire(address) {
+            // of what is not in memory, fields are removed when somebody asks for them
+            if !table.may_expire(address) && !table.is_here(address) {
                 return;
             }
             let record = table.record(address);
-            match record.expires_at_ms().map(|ms| (ms, hasher.fingerprint(record.db(), record.key()))) {
+            match look_at_ms(&record).map(|ms| (ms, hasher.fingerprint(record.db(), record.key()))) {
                 Some((ms, fingerprint)) if ms > now_ms => wheel.insert(fingerprint, ms),
                 Some((_, fingerprint)) => due.push(fingerprint),
                 None => {}
@@ -242,18 +246,21 @@ impl<D: Disk> Partition<D> {
             let mut later = Vec::new();
             for (slot, address) in self.index.candidates(fingerprint) {
                 let record = table.record(address);
-                let Some(ms) = record.expires_at_ms() else { continue };
+                let Some(ms) = look_at_ms(&record) else { continue };
+                let is_fields = record.expires_at_ms().is_none_or(|ms| ms > self.now_ms);
                 if ms > self.now_ms {
                     later.push(ms);
+                } else if is_fields && table.position(address) < self.floors[usize::from(record.db().0)] {
+                    // the floor has them
                 } else if self.is_locked(record.db(), record.key()) {
                     // not now (C5): looked at again in the next tick
                     later.push(self.now_ms + TICK_MS);
                 } else if expired.is_none() {
                     let found = Found::of(slot, address, &record);
-                    expired = Some((found, record.db(), record.key().to_vec()));
+                    expired = Some((found, record.db(), record.key().to_vec(), is_fields));
                 }
             }
-            let Some((found, db, key)) = expired else {
+            let Some((found, db, key, is_fields)) = expired else {
                 for ms in later {
                     self.wheel.insert(fingerprint, ms);
                 }
@@ -261,11 +268,29 @@ impl<D: Disk> Partition<D> {
             };
             // the candidates' keys may differ from one another in fingerprint, but not in where they are found
             let key = Key { db, bytes: &key, fingerprint };
-            if !self.remove_expired(key, found) {
-                return false;
+            if !is_fields {
+                if !self.remove_expired(key, found) {
+                    return false;
+                }
+                continue;
+            }
+            match self.remove_due(key, found) {
+                Ok(()) => {}
+                Err(Stop::Error(_)) => {
+                    later.push(self.now_ms + UNREADABLE_MS);
+                    later.iter().for_each(|ms| self.wheel.insert(fingerprint, *ms));
+                    return true;
+                }
+                Err(Stop::Wait | Stop::Locked | Stop::Cold(_)) => return false,
             }
         }
     }
+}
+
+/// When a record is to be looked at: it expires then, or a field of it does.
+fn look_at_ms(record: &Record<'_>) -> Option<u64> {
+    let due_ms = Some(due_ms_of(record.value())).filter(|ms| *ms > 0);
+    record.expires_at_ms().into_iter().chain(due_ms).min()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Entry, Kind, Log, LogPosition, Record, SavedPages, SegmentTable, Shape, Whose};
 
 use crate::checkpoint::Saver;
-use crate::collections::Sweeper;
+use crate::collections::{Sweeper, due_ms_of};
 use crate::compact::Compaction;
 use crate::databases::{Databases, MAP_KEY, RESERVED};
 use crate::evict::Eviction;
@@ -114,6 +114,10 @@ impl Replay {
             && old_expiry.is_none_or(|old| old > ms)
         {
             self.wheel.insert(fingerprint, ms);
+        }
+        let due_ms = due_ms_of(record.value());
+        if due_ms > 0 {
+            self.wheel.insert(fingerprint, due_ms);
         }
         Ok(())
     }
@@ -270,7 +274,8 @@ impl emberkv_log::Replay for Replay {
             let (keys, expires, expiry_sum_ms) = (tally.keys, tally.expires, tally.expiry_sum_ms);
             *stats = DbStats { keys, expires, expiry_sum_ms };
         }
-        if all.iter().any(|tally| tally.expires > 0) {
+        // which keys expire is in their records, and of which fields do too
+        if keys > 0 {
             self.unentered = Some(ScanCursor::START);
         }
         Ok(())

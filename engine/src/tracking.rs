@@ -212,7 +212,7 @@ impl<D: Disk> Partition<D> {
             return;
         }
         let author = match self.events.cause {
-            Cause::Expiry | Cause::Eviction => Author::Nobody,
+            Cause::Expiry | Cause::Fields | Cause::Eviction => Author::Nobody,
             _ if self.whose.client != 0 => Author::Client(self.whose.client),
             _ => Author::Transaction(TxId(self.whose.request)),
         };

@@ -6,7 +6,7 @@ use emberkv_log::failpoint::{self, Point};
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, Appended, DbId, Entry, Large, Packed, Piece, Purpose, Value, canonical_int};
 
-use crate::collections::type_name;
+use crate::collections::{due_ms_of, type_name};
 use crate::events::Cause;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
@@ -125,7 +125,20 @@ impl<D: Disk> Partition<D> {
         }
         let new = self.append_put(key.db, key.bytes, value, expires_at_ms);
         self.wait_for_write();
+        if let Value::Whole(_) | Value::Root(_) = value {
+            self.enter_due(key, value, old);
+        }
         self.refer(key, new.address, expires_at_ms, old);
+    }
+
+    /// Fields of what a key gets may expire: they are looked at then.
+    pub(crate) fn enter_due(&mut self, key: Key<'_>, value: Value<'_>, old: Lookup) {
+        let due_ms = due_ms_of(value);
+        // an entry for an earlier time is still in the wheel, and will look again then
+        let is_entered = || old.live().is_some_and(|old| (1..=due_ms).contains(&due_ms_of(self.value(old))));
+        if due_ms > 0 && !is_entered() {
+            self.wheel.insert(key.fingerprint, due_ms);
+        }
     }
 
     /// The same, while a transaction is executed.

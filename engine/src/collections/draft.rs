@@ -9,7 +9,7 @@ use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Purpose, Value};
 
 use super::leaf::LeafName;
-use super::pairs::{Pairs, push_pair, set_pair};
+use super::pairs::{Pair, Pairs, move_pair, push_copy, push_pair, set_pair};
 use super::place::Writes;
 use super::root::{Head, Root, Whole, partner_of_last};
 use super::sets::int_of;
@@ -59,7 +59,7 @@ impl Draft {
     /// What redis would keep in the simpler way no longer, as something longer comes into it.
     pub fn fit(&mut self, len: usize, limits: Compact) {
         if len as u64 > limits.value {
-            self.head.encoding = Encoding::Hashtable;
+            self.head.encoding = self.head.encoding.by_hash();
         }
     }
 
@@ -70,9 +70,9 @@ impl Draft {
 
     /// The same, for so many elements.
     pub fn fit_so_many(&mut self, count: u64, limits: Compact) {
-        if count > limits.entries && self.head.encoding != Encoding::Hashtable {
+        if count > limits.entries && !self.head.encoding.is_by_hash() {
             self.changes += 1; // also if nothing else is changed
-            self.head.encoding = Encoding::Hashtable;
+            self.head.encoding = self.head.encoding.by_hash();
         }
     }
 }
@@ -80,7 +80,7 @@ impl Draft {
 impl<D: Disk> Partition<D> {
     /// Begins to change what a key holds, if it holds anything.
     pub(crate) fn draft(&self, kind: Type, found: Option<Found>) -> Draft {
-        let empty = Head { kind, encoding: Encoding::Listpack, count: 0 };
+        let empty = Head::new(kind, Encoding::Listpack, 0);
         let Some(found) = found else {
             let form = Form::Whole(Vec::new());
             return Draft { head: empty, form, expires_at_ms: None, exists: false, changes: 0 };
@@ -92,7 +92,7 @@ impl<D: Disk> Partition<D> {
             }
             Value::Root(bytes) => {
                 let root = Root::read(bytes);
-                let tree = Box::new(TreeDraft::new(root.tree, root.head.kind.is_sorted()));
+                let tree = Box::new(TreeDraft::new(root.tree, root.head.has_sorted_tree()));
                 (root.head, Form::Split { root, old: Some(root), leaves: BTreeMap::new(), tree })
             }
             Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => (empty, Form::Whole(Vec::new())),
@@ -129,16 +129,32 @@ impl<D: Disk> Partition<D> {
         element: &[u8],
         value: &[u8],
     ) -> Result<bool, Stop> {
-        let kind = draft.head.kind;
+        self.draft_put(key, draft, element, value, None)
+    }
+
+    /// The same; `expires_at_ms` is when it expires from now on, or 0 for never, if that is another time.
+    pub(super) fn draft_put(
+        &mut self,
+        key: Key<'_>,
+        draft: &mut Draft,
+        element: &[u8],
+        value: &[u8],
+        expires_at_ms: Option<u64>,
+    ) -> Result<bool, Stop> {
+        let (kind, plain) = (draft.head.kind, draft.head.plain());
+        let set = |bytes: &mut Vec<u8>, layout, number| match expires_at_ms {
+            None => set_pair(bytes, layout, number, element, value),
+            Some(ms) => move_pair(bytes, layout, number, element, value, ms),
+        };
         let is_new = match &mut draft.form {
-            Form::Whole(pairs) => set_pair(pairs, kind.plain(), 0, element, value),
+            Form::Whole(pairs) => set(pairs, plain, 0),
             Form::Split { root, leaves, .. } => {
                 let number = root.leaf_of(self.element_hash(element));
                 let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
                 let before = bytes.len() as u64;
-                let is_new = set_pair(bytes, kind.numbered(), root.next, element, value);
+                let is_new = set(bytes, kind.numbered(), root.next);
                 *is_changed = true;
-                root.next += u64::from(is_new);
+                root.next += u64::from(is_new || expires_at_ms.is_some());
                 root.bytes = root.bytes + bytes.len() as u64 - before;
                 is_new
             }
@@ -178,9 +194,9 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// See [`Stop`].
     pub(super) fn draft_has(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8]) -> Result<bool, Stop> {
-        let kind = draft.head.kind;
+        let (kind, plain) = (draft.head.kind, draft.head.plain());
         let pairs = match &mut draft.form {
-            Form::Whole(pairs) => Pairs::new(kind.plain(), pairs),
+            Form::Whole(pairs) => Pairs::new(plain, pairs),
             Form::Split { root, leaves, .. } => {
                 let number = root.leaf_of(self.element_hash(element));
                 Pairs::new(kind.numbered(), &self.draft_leaf(key, root.id, leaves, number)?.0)
@@ -222,11 +238,13 @@ impl<D: Disk> Partition<D> {
     /// See [`Stop`].
     pub(crate) fn draft_remove(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8]) -> Result<bool, Stop> {
         let range = |pairs: Pairs<'_>| pairs.of(element).map(|pair| pair.at..pair.at + pair.len);
-        let kind = draft.head.kind;
+        let (kind, plain) = (draft.head.kind, draft.head.plain());
+        if draft.head.encoding.has_expiries() {
+            let old = self.draft_expiry(key, draft, element)?;
+            self.draft_time(key, draft, element, old.unwrap_or(0), 0)?;
+        }
         let was_there = match &mut draft.form {
-            Form::Whole(pairs) => {
-                range(Pairs::new(kind.plain(), pairs)).map(|range| drop(pairs.drain(range))).is_some()
-            }
+            Form::Whole(pairs) => range(Pairs::new(plain, pairs)).map(|range| drop(pairs.drain(range))).is_some(),
             Form::Split { root, leaves, .. } => {
                 let number = root.leaf_of(self.element_hash(element));
                 let (bytes, is_changed) = self.draft_leaf(key, root.id, leaves, number)?;
@@ -240,7 +258,7 @@ impl<D: Disk> Partition<D> {
             }
         };
         draft.changes += u64::from(was_there);
-        draft.head.count -= u64::from(was_there);
+        draft.head.count = draft.head.count.saturating_sub(u64::from(was_there));
         Ok(was_there)
     }
 
@@ -300,7 +318,10 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    fn draft_writes(&mut self, key: Key<'_>, draft: Draft) -> Result<Writes, Stop> {
+    fn draft_writes(&mut self, key: Key<'_>, mut draft: Draft) -> Result<Writes, Stop> {
+        if draft.head.encoding.has_expiries() {
+            draft.head.due_ms = self.draft_due(key, &mut draft)?;
+        }
         let Draft { head, form, expires_at_ms, changes, .. } = draft;
         let (mut root, old, mut leaves, tree) = match form {
             Form::Whole(pairs) => {
@@ -351,7 +372,7 @@ impl<D: Disk> Partition<D> {
         let layout = root.head.kind.numbered();
         for pair in Pairs::new(layout, &all) {
             let goes = root.leaf_of(self.element_hash(pair.field)) == number;
-            push_pair(if goes { &mut go } else { &mut stay }, layout, pair.number, pair.field, pair.value);
+            push_copy(if goes { &mut go } else { &mut stay }, layout, pair.number, &pair);
         }
         leaves.insert(from, (stay, true));
         leaves.insert(number, (go, true));
@@ -396,11 +417,11 @@ impl<D: Disk> Partition<D> {
         if root.head.kind.is_sorted() {
             pairs.sort_by_key(|pair| (pair.value, pair.field));
         } else {
-            pairs.sort_by_key(|pair| pair.number);
+            pairs.sort_by_key(Pair::place);
         }
         let mut plain = Vec::new();
-        let layout = root.head.kind.plain();
-        pairs.iter().for_each(|pair| push_pair(&mut plain, layout, 0, pair.field, pair.value));
+        let layout = root.head.plain();
+        pairs.iter().for_each(|pair| push_copy(&mut plain, layout, 0, pair));
         Ok(self.writes(key, Held::whole(Whole::write(root.head, &plain), expires_at_ms)))
     }
 }

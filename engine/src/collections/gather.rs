@@ -6,7 +6,7 @@ use emberkv_log::Value;
 use emberkv_log::disk::Disk;
 
 use super::elements::push_element;
-use super::pairs::{Pair, Pairs, push_pair};
+use super::pairs::{Pair, Pairs, push_copy};
 use super::root::{Head, Root, Whole};
 use super::sets::{int_of, rank};
 use super::sorted::parts;
@@ -42,7 +42,7 @@ impl<D: Disk> Partition<D> {
             let nodes = &mut self.nodes(key, root.id);
             return each(nodes, root.tree, true, (0, root.tree.count), false, |element| {
                 let (value, field) = parts(element);
-                show(Pair { number: 0, field, value, at: 0, len: 0 });
+                show(Pair { number: 0, field, value, expires_at_ms: 0, at: 0, len: 0 });
                 ControlFlow::Continue(())
             });
         }
@@ -57,11 +57,11 @@ impl<D: Disk> Partition<D> {
             let begins = all.len();
             all.extend_from_slice(text);
             places.extend(Pairs::new(layout, text).map(|pair| {
-                let rank = if encoding == Encoding::Intset { rank(pair.field) } else { pair.number };
+                let rank = if encoding == Encoding::Intset { (0, rank(pair.field)) } else { pair.place() };
                 (rank, begins + pair.at, pair.len)
             }));
         }
-        if encoding != Encoding::Hashtable {
+        if !encoding.is_by_hash() {
             places.sort_unstable();
         }
         for (_, at, len) in places {
@@ -83,8 +83,8 @@ impl<D: Disk> Partition<D> {
         head.push(&mut out);
         match head.kind {
             Type::Hash | Type::Set | Type::ZSet | Type::Stream => {
-                let layout = head.kind.plain();
-                self.each_pair(key, found, |pair| push_pair(&mut out, layout, 0, pair.field, pair.value))?;
+                let layout = head.plain();
+                self.each_pair(key, found, |pair| push_copy(&mut out, layout, 0, &pair))?;
             }
             Type::List => self.each_element(key, found, |element| push_element(&mut out, element))?,
         }

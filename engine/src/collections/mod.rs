@@ -15,6 +15,7 @@
 
 mod draft;
 mod elements;
+mod fields;
 mod gather;
 mod leaf;
 mod list;
@@ -29,12 +30,14 @@ mod stream;
 mod sweep;
 mod tree;
 
+pub(crate) use draft::Draft;
 pub(crate) use elements::{Elements, push_element};
+pub(crate) use fields::{Expiry, due_ms_of};
 pub(crate) use leaf::LeafName;
 #[cfg(test)]
 pub(crate) use list::Ends;
 pub use list::{End, ListFill};
-pub(crate) use pairs::push_pair;
+pub(crate) use pairs::{Layout, push_field, push_pair};
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
 pub(crate) use random::Wanted;
@@ -51,7 +54,6 @@ pub(crate) use tree::{NODE, TreeRoot, children};
 
 use emberkv_log::Value;
 
-use self::pairs::Layout;
 use crate::stop::Stop;
 
 /// An image of more bytes than that is split, if it has more than one element.
@@ -116,9 +118,9 @@ impl Type {
         }
     }
 
-    /// How its elements lie in a whole image.
+    /// How its elements lie in a whole image, if none may expire: else see [`Head::plain`].
     pub(crate) fn plain(self) -> Layout {
-        Layout { is_numbered: false, has_values: self != Self::Set }
+        Layout { is_numbered: false, has_values: self != Self::Set, has_expiries: false }
     }
 
     /// How they lie in a leaf.
@@ -138,15 +140,41 @@ pub(crate) enum Encoding {
     Quicklist = 2,
     /// Integers, in their order.
     Intset = 3,
+    /// Fields one after the other, of which some may expire; in the order in which they do.
+    ListpackEx = 4,
+    /// Fields by their hashes, of which some may expire.
+    HashtableEx = 5,
 }
 
 impl Encoding {
+    /// Whether fields may expire.
+    pub fn has_expiries(self) -> bool {
+        matches!(self, Self::ListpackEx | Self::HashtableEx)
+    }
+
+    /// Whether elements have no order.
+    pub fn is_by_hash(self) -> bool {
+        matches!(self, Self::Hashtable | Self::HashtableEx)
+    }
+
+    /// The same, for fields that may expire.
+    pub fn expiring(self) -> Self {
+        if self.is_by_hash() { Self::HashtableEx } else { Self::ListpackEx }
+    }
+
+    /// The same, when there is too much of it for the simpler way.
+    pub fn by_hash(self) -> Self {
+        if self.has_expiries() { Self::HashtableEx } else { Self::Hashtable }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Listpack => "listpack",
             Self::Hashtable => "hashtable",
             Self::Quicklist => "quicklist",
             Self::Intset => "intset",
+            Self::ListpackEx => "listpackex",
+            Self::HashtableEx => "hashtable",
         }
     }
 }

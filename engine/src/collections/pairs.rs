@@ -1,12 +1,15 @@
 //! Fields and their values, one behind the other; a set's members are fields without values.
 //!
 //! ```text
-//! +----------+-----------+-------------+-------+---------+
-//! | [number] | field len | [value len] | field | [value] |     numbers are varints; the first is in leaves only,
-//! +----------+-----------+-------------+-------+---------+     what concerns values not in sets
+//! +----------+----------+-----------+-------------+-------+---------+
+//! | [expiry] | [number] | field len | [value len] | field | [value] |     numbers are varints; the second is in leaves only,
+//! +----------+----------+-----------+-------------+-------+---------+     what concerns values not in sets
 //! ```
 //!
 //! In a whole image the order is the one in which fields have come. In a leaf each says its own place in that order.
+//!
+//! The expiry, in ms since 1970, is in a whole image of a hash of which some fields may expire, and 0 for those that do not. In a leaf, whatever it is of, it
+//! stands behind a 0, which is no number of a place; and nothing does if the field does not expire.
 
 /// Appends a number, seven bits a byte, the lowest first.
 pub(crate) fn push_varint(out: &mut Vec<u8>, number: u64) {
@@ -46,6 +49,8 @@ pub(crate) struct Layout {
     pub is_numbered: bool,
     /// Whether a value belongs to it.
     pub has_values: bool,
+    /// Whether it says when it expires: it is in no leaf.
+    pub has_expiries: bool,
 }
 
 /// A field, its value, and where they are.
@@ -54,9 +59,18 @@ pub(crate) struct Pair<'a> {
     pub number: u64,
     pub field: &'a [u8],
     pub value: &'a [u8],
+    /// When it expires; 0: never.
+    pub expires_at_ms: u64,
     /// Where it begins, and how many bytes it takes.
     pub at: usize,
     pub len: usize,
+}
+
+impl Pair<'_> {
+    /// Its place in the order of a split collection: by when they expire, of equals the last one first, then those that do not, as they came.
+    pub fn place(&self) -> (u64, u64) {
+        if self.expires_at_ms > 0 { (self.expires_at_ms, !self.number) } else { (u64::MAX, self.number) }
+    }
 }
 
 /// The pairs in some bytes; those behind what is no pair are not seen.
@@ -84,21 +98,53 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Pair<'a>> {
         let mut rest = self.rest;
-        let number = if self.layout.is_numbered { take_varint(&mut rest)? } else { 0 };
+        let (mut number, mut expires_at_ms) = (0, 0);
+        if self.layout.is_numbered {
+            number = take_varint(&mut rest)?;
+            if number == 0 {
+                expires_at_ms = take_varint(&mut rest)?;
+                number = take_varint(&mut rest)?;
+            }
+        } else if self.layout.has_expiries {
+            expires_at_ms = take_varint(&mut rest)?;
+        }
         let field = usize::try_from(take_varint(&mut rest)?).ok()?;
         let value = if self.layout.has_values { usize::try_from(take_varint(&mut rest)?).ok()? } else { 0 };
         let (field, rest) = rest.split_at_checked(field)?;
         let (value, rest) = rest.split_at_checked(value)?;
         let (at, len) = (self.at, self.rest.len() - rest.len());
         (self.rest, self.at) = (rest, at + len);
-        Some(Pair { number, field, value, at, len })
+        Some(Pair { number, field, value, expires_at_ms, at, len })
     }
 }
 
-/// Appends a pair, with what the layout has of it.
+/// Appends a pair that does not expire, with what the layout has of it.
 pub(crate) fn push_pair(out: &mut Vec<u8>, layout: Layout, number: u64, field: &[u8], value: &[u8]) {
+    push_field(out, layout, number, field, value, 0);
+}
+
+/// The same for one that was read elsewhere, which gets another number.
+pub(super) fn push_copy(out: &mut Vec<u8>, layout: Layout, number: u64, pair: &Pair<'_>) {
+    push_field(out, layout, number, pair.field, pair.value, pair.expires_at_ms);
+}
+
+/// The same for one that may expire.
+pub(crate) fn push_field(
+    out: &mut Vec<u8>,
+    layout: Layout,
+    number: u64,
+    field: &[u8],
+    value: &[u8],
+    expires_at_ms: u64,
+) {
     if layout.is_numbered {
+        if expires_at_ms > 0 {
+            push_varint(out, 0);
+            push_varint(out, expires_at_ms);
+        }
         push_varint(out, number);
+    } else if layout.has_expiries {
+        push_varint(out, expires_at_ms);
     }
     push_varint(out, field.len() as u64);
     if layout.has_values {
@@ -110,22 +156,47 @@ pub(crate) fn push_pair(out: &mut Vec<u8>, layout: Layout, number: u64, field: &
     }
 }
 
-/// Sets a field among such pairs; one that was there stays in its place, a new one comes last, under `number`. Returns whether it is new.
+/// Sets a field among such pairs; one that was there stays in its place, and expires when it did, a new one comes last, under `number`. Returns
+/// whether it is new.
 pub(crate) fn set_pair(bytes: &mut Vec<u8>, layout: Layout, number: u64, field: &[u8], value: &[u8]) -> bool {
     let Some(old) = Pairs::new(layout, bytes).of(field) else {
         push_pair(bytes, layout, number, field, value);
         return true;
     };
-    let (at, len, old_number) = (old.at, old.len, old.number);
+    let (at, len, old_number, expires_at_ms) = (old.at, old.len, old.number, old.expires_at_ms);
     if old.value.len() == value.len() {
         let end = at + len;
         bytes[end - value.len()..end].copy_from_slice(value);
         return false;
     }
     let mut new = Vec::with_capacity(len + value.len());
-    push_pair(&mut new, layout, old_number, field, value);
+    push_field(&mut new, layout, old_number, field, value, expires_at_ms);
     bytes.splice(at..at + len, new);
     false
+}
+
+/// Sets a field that expires from now on at another time, or never again; it comes where redis would have it: before those that do not
+/// expire before it, or last, under `number`. Returns whether it is new.
+pub(super) fn move_pair(
+    bytes: &mut Vec<u8>,
+    layout: Layout,
+    number: u64,
+    field: &[u8],
+    value: &[u8],
+    expires_at_ms: u64,
+) -> bool {
+    let old = Pairs::new(layout, bytes).of(field).map(|old| old.at..old.at + old.len);
+    let is_new = old.is_none();
+    if let Some(range) = old {
+        bytes.drain(range);
+    }
+    let is_later = |pair: &Pair<'_>| pair.expires_at_ms == 0 || pair.expires_at_ms >= expires_at_ms;
+    let next = if expires_at_ms > 0 { Pairs::new(layout, bytes).find(is_later) } else { None };
+    let at = next.map_or(bytes.len(), |next| next.at);
+    let mut new = Vec::with_capacity(field.len() + value.len() + 16);
+    push_field(&mut new, layout, number, field, value, expires_at_ms);
+    bytes.splice(at..at, new);
+    is_new
 }
 
 #[cfg(test)]
@@ -140,10 +211,10 @@ mod tests {
             changes in proptest::collection::vec((0u8..12, 0usize..300, any::<bool>()), 0..60),
             is_numbered: bool, has_values: bool,
         ) {
-            let layout = Layout { is_numbered, has_values };
+            let layout = Layout { is_numbered, has_values, has_expiries: false };
             let (mut bytes, mut list) = (Vec::new(), Vec::<(u64, Vec<u8>, Vec<u8>)>::new());
             for (nth, (field, len, removes)) in changes.into_iter().enumerate() {
-                let (number, field, value) = (nth as u64 * 100, vec![field; usize::from(field) * 17], vec![7; if has_values { len } else { 0 }]);
+                let (number, field, value) = (nth as u64 * 100 + 1, vec![field; usize::from(field) * 17], vec![7; if has_values { len } else { 0 }]);
                 let place = list.iter().position(|pair| pair.1 == field);
                 if removes {
                     let found = Pairs::new(layout, &bytes).of(&field).map(|pair| pair.at..pair.at + pair.len);
@@ -166,8 +237,8 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), is_numbered: bool, has_values: bool) {
-            let pairs = Pairs::new(Layout { is_numbered, has_values }, &bytes);
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), is_numbered: bool, has_values: bool, has_expiries: bool) {
+            let pairs = Pairs::new(Layout { is_numbered, has_values, has_expiries }, &bytes);
             prop_assert!(pairs.map(|pair| pair.len).sum::<usize>() <= bytes.len());
         }
     }

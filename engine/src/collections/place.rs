@@ -5,8 +5,9 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Entry, Purpose, Value};
 
+use super::fields::tree_of_times;
 use super::leaf::LeafName;
-use super::pairs::{Pairs, push_pair};
+use super::pairs::{Pairs, push_copy};
 use super::root::{Head, Root, Whole};
 use super::sorted::sorted_tree;
 use super::tree::{NODE, TreeDraft, TreeRoot};
@@ -98,14 +99,19 @@ impl<D: Disk> Partition<D> {
         let mut root = Root { head, bytes: 0, leaves, next: 1, id: self.new_id(), tree: TreeRoot::default() };
         let mut contents = vec![Vec::new(); leaves as usize];
         let layout = head.kind.numbered();
-        for pair in Pairs::new(head.kind.plain(), pairs) {
+        // of those that expire the first one has the highest number: see `Pair::place`
+        let last = root.next + head.count;
+        for pair in Pairs::new(head.plain(), pairs) {
             let leaf = root.leaf_of(self.element_hash(pair.field));
-            push_pair(&mut contents[leaf as usize], layout, root.next, pair.field, pair.value);
+            let number = if pair.expires_at_ms > 0 { last - root.next } else { root.next };
+            push_copy(&mut contents[leaf as usize], layout, number, &pair);
             root.next += 1;
         }
         root.bytes = contents.iter().map(|leaf| leaf.len() as u64).sum();
         let tree = if head.kind.is_sorted() {
-            sorted_tree(Pairs::new(head.kind.plain(), pairs))
+            sorted_tree(Pairs::new(head.plain(), pairs))
+        } else if head.encoding.has_expiries() {
+            tree_of_times(Pairs::new(head.plain(), pairs))
         } else {
             TreeDraft::new(TreeRoot::default(), false)
         };

@@ -37,8 +37,15 @@ impl<D: Disk> Partition<D> {
     /// If it is of another, and see [`Stop`].
     pub(crate) fn lookup_of(&mut self, kind: Type, key: Key<'_>) -> Result<Lookup, Stop> {
         let lookup = self.lookup(key)?;
-        let is_another = |found| self.head(found).is_none_or(|head| head.kind != kind);
-        if lookup.live().is_some_and(is_another) { Err(WRONG_TYPE) } else { Ok(lookup) }
+        let Some(found) = lookup.live() else { return Ok(lookup) };
+        match self.head(found) {
+            Some(head) if head.kind == kind && head.is_due(self.now_ms) => {
+                self.remove_due(key, found)?;
+                Ok(self.peek(key))
+            }
+            Some(head) if head.kind == kind => Ok(lookup),
+            _ => Err(WRONG_TYPE),
+        }
     }
 
     /// What a collection says of itself; `None` for a string.
@@ -153,15 +160,29 @@ impl<D: Disk> Partition<D> {
         element: &[u8],
         read: impl FnOnce(Option<&[u8]>) -> T,
     ) -> Result<T, Stop> {
+        self.pair(key, found, element, |pair| read(pair.map(|pair| pair.value)))
+    }
+
+    /// The same with all that there is of it.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn pair<T>(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        element: &[u8],
+        read: impl FnOnce(Option<Pair<'_>>) -> T,
+    ) -> Result<T, Stop> {
         let root = match self.value(found) {
             Value::Root(bytes) => Root::read(bytes),
-            Value::Whole(bytes) => return Ok(read(Whole::read(bytes).pairs().of(element).map(|pair| pair.value))),
+            Value::Whole(bytes) => return Ok(read(Whole::read(bytes).pairs().of(element))),
             Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(read(None)),
         };
         let number = root.leaf_of(self.element_hash(element));
         let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? else { return Ok(read(None)) };
         let mut buf = TextBuf::default();
         let pairs = Pairs::new(root.head.kind.numbered(), self.text(leaf, &mut buf));
-        Ok(read(pairs.of(element).map(|pair| pair.value)))
+        Ok(read(pairs.of(element)))
     }
 }

@@ -1,12 +1,14 @@
 //! What a collection's record begins with.
 //!
 //! ```text
-//! whole   | type 4, encoding 4 | count | pairs ..., or elements ...
-//! root    | type 4, encoding 4 | count | bytes | leaves | next number | id, 8 bytes | of those that have one: tree | of lists, streams: ends
+//! whole   | type 4, encoding 4 | count | [due] | pairs ..., or elements ...
+//! root    | type 4, encoding 4 | count | [due] | bytes | leaves | next number | id, 8 bytes | [tree] | of lists, streams: ends
 //! ```
+//!
+//! What is in brackets: when the first field expires, of a hash some of whose fields may; the tree of a list, a stream, a sorted set, and of such a hash.
 
 use super::elements::Elements;
-use super::pairs::{Pairs, push_varint, take_varint};
+use super::pairs::{Layout, Pairs, push_varint, take_varint};
 use super::tree::TreeRoot;
 use super::{Encoding, Type};
 
@@ -17,9 +19,31 @@ pub(crate) struct Head {
     pub encoding: Encoding,
     /// How many elements it has.
     pub count: u64,
+    /// When the first of its fields expires; 0 if none does.
+    pub due_ms: u64,
 }
 
 impl Head {
+    /// Of one whose elements do not expire.
+    pub fn new(kind: Type, encoding: Encoding, count: u64) -> Self {
+        Self { kind, encoding, count, due_ms: 0 }
+    }
+
+    /// How its elements lie in a whole image.
+    pub fn plain(self) -> Layout {
+        Layout { has_expiries: self.encoding.has_expiries(), ..self.kind.plain() }
+    }
+
+    /// Whether it has a tree when it is split: of elements, or of the fields that expire, in the order in which they do.
+    pub fn has_tree(self) -> bool {
+        self.kind.has_tree() || self.encoding.has_expiries()
+    }
+
+    /// Whether that is sorted.
+    pub fn has_sorted_tree(self) -> bool {
+        self.kind.is_sorted() || self.encoding.has_expiries()
+    }
+
     /// Reads it off the front of a whole image or a root.
     pub fn take(bytes: &mut &[u8]) -> Option<Self> {
         let (&tag, rest) = bytes.split_first()?;
@@ -30,9 +54,22 @@ impl Head {
             1 => Encoding::Hashtable,
             2 => Encoding::Quicklist,
             3 => Encoding::Intset,
+            4 if kind == Type::Hash => Encoding::ListpackEx,
+            5 if kind == Type::Hash => Encoding::HashtableEx,
             _ => return None,
         };
-        Some(Self { kind, encoding, count: take_varint(bytes)? })
+        let count = take_varint(bytes)?;
+        let due_ms = if encoding.has_expiries() { take_varint(bytes)? } else { 0 };
+        Some(Self { kind, encoding, count, due_ms })
+    }
+
+    /// Whether a field of it has expired.
+    pub fn is_due(self, now_ms: u64) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        if emberkv_log::plant::is(emberkv_log::plant::Plant::O8) {
+            return false;
+        }
+        self.due_ms > 0 && self.due_ms <= now_ms
     }
 
     /// What OBJECT ENCODING says.
@@ -47,6 +84,9 @@ impl Head {
     pub fn push(self, out: &mut Vec<u8>) {
         out.push(self.kind as u8 | (self.encoding as u8) << 4);
         push_varint(out, self.count);
+        if self.encoding.has_expiries() {
+            push_varint(out, self.due_ms);
+        }
     }
 }
 
@@ -61,13 +101,13 @@ pub(crate) struct Whole<'a> {
 impl<'a> Whole<'a> {
     /// Reads it. What no process of this kind has written is an empty hash.
     pub fn read(mut bytes: &'a [u8]) -> Self {
-        let nothing = Head { kind: Type::Hash, encoding: Encoding::Listpack, count: 0 };
+        let nothing = Head::new(Type::Hash, Encoding::Listpack, 0);
         let head = Head::take(&mut bytes).unwrap_or(nothing);
         Self { head, pairs: bytes }
     }
 
     pub fn pairs(self) -> Pairs<'a> {
-        Pairs::new(self.head.kind.plain(), self.pairs)
+        Pairs::new(self.head.plain(), self.pairs)
     }
 
     /// Those of a list.
@@ -103,7 +143,7 @@ impl Root {
     /// Reads one. What no process of this kind has written has no leaves but one, which there is not.
     pub fn read(bytes: &[u8]) -> Self {
         Self::take(&mut &*bytes).unwrap_or(Self {
-            head: Head { kind: Type::Hash, encoding: Encoding::Listpack, count: 0 },
+            head: Head::new(Type::Hash, Encoding::Listpack, 0),
             bytes: 0,
             leaves: 1,
             next: 0,
@@ -125,7 +165,7 @@ impl Root {
         let next = take_varint(bytes)?;
         let (id, rest) = bytes.split_first_chunk::<8>()?;
         *bytes = rest;
-        let tree = if head.kind.has_tree() { TreeRoot::take(bytes)? } else { TreeRoot::default() };
+        let tree = if head.has_tree() { TreeRoot::take(bytes)? } else { TreeRoot::default() };
         let is_sound = (leaves > 0) == head.kind.has_leaves();
         is_sound.then_some(Self { head, bytes: all, leaves, next, id: u64::from_le_bytes(*id), tree })
     }
@@ -137,7 +177,7 @@ impl Root {
         push_varint(&mut out, self.leaves.into());
         push_varint(&mut out, self.next);
         out.extend_from_slice(&self.id.to_le_bytes());
-        if self.head.kind.has_tree() {
+        if self.head.has_tree() {
             self.tree.push(&mut out);
         }
         out
@@ -192,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_root_is_read_as_it_was_written() {
-        let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1_000_000 };
+        let head = Head::new(Type::Hash, Encoding::Hashtable, 1_000_000);
         let root = Root {
             head,
             bytes: 30_000_000,
@@ -205,7 +245,7 @@ mod tests {
         for end in 0..root.write().len() {
             assert_eq!(Root::read(&root.write()[..end]).head.count, 0, "a part of one is nothing");
         }
-        let head = Head { kind: Type::List, encoding: Encoding::Quicklist, count: 700 };
+        let head = Head::new(Type::List, Encoding::Quicklist, 700);
         let tree = TreeRoot { count: 600, top: 70, height: 1, nodes: 60, next: 71 };
         let root = Root { head, bytes: 9000, leaves: 0, next: 0, id: 7, tree };
         let mut record = root.write();

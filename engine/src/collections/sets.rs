@@ -97,7 +97,7 @@ impl<'a> Members<'a> {
 
     /// The image of the set.
     pub fn image(&self) -> Vec<u8> {
-        let head = Head { kind: Type::Set, encoding: self.encoding, count: self.list.len() as u64 };
+        let head = Head::new(Type::Set, self.encoding, self.list.len() as u64);
         let mut bytes = Vec::new();
         self.list.iter().for_each(|member| push_pair(&mut bytes, Type::Set.plain(), 0, member, b""));
         Whole::write(head, &bytes)

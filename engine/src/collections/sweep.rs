@@ -93,7 +93,7 @@ impl<D: Disk> Partition<D> {
         }
         let (db, key) = (record.db(), record.key().into());
         let nodes = if tree.count > 0 { vec![(tree.top, tree.height)] } else { Vec::new() };
-        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves, nodes, is_sorted: head.kind.is_sorted() });
+        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves, nodes, is_sorted: head.has_sorted_tree() });
     }
 
     /// Takes some leaves out of the index that belong to nobody. Returns whether more can be done at once.

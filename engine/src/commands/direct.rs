@@ -134,7 +134,7 @@ impl PartitionReader {
             | CommandId::Scard
             | CommandId::Sismember => {
                 let value = record.as_ref().map(|record| record.record().value());
-                if !elements::direct(request.id, request.args, value, reply) {
+                if !elements::direct(request, value, now_ms, reply) {
                     return Direct::Ask;
                 }
             }

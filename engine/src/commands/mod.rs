@@ -146,15 +146,25 @@ impl<D: Disk> Partition<D> {
             CommandId::Getrange | CommandId::Substr => self.getrange(request, reply),
             CommandId::Getset => self.getset(request, reply),
             CommandId::Hdel => self.remove_elements(request, Type::Hash, reply),
+            CommandId::Hexpire | CommandId::Hexpireat | CommandId::Hpexpire | CommandId::Hpexpireat => {
+                self.hexpire(request, reply)
+            }
+            CommandId::Hexpiretime | CommandId::Hpexpiretime | CommandId::Hpttl | CommandId::Httl => {
+                self.httl(request, reply)
+            }
             CommandId::Hget | CommandId::Hstrlen | CommandId::Hexists => self.ask_element(request, Type::Hash, reply),
             CommandId::Hgetall | CommandId::Hkeys | CommandId::Hvals => self.hgetall(request, reply),
+            CommandId::Hgetdel => self.hgetdel(request, reply),
+            CommandId::Hgetex => self.hgetex(request, reply),
             CommandId::Hincrby => self.hincrby(request, reply),
             CommandId::Hincrbyfloat => self.hincrbyfloat(request, reply),
             CommandId::Hlen => self.count_elements(request, Type::Hash, reply),
             CommandId::Hmget => self.ask_elements(request, Type::Hash, reply),
+            CommandId::Hpersist => self.hpersist(request, reply),
             CommandId::Hrandfield => self.hrandfield(request, reply),
             CommandId::Hscan => self.element_scan(request, Type::Hash, reply),
             CommandId::Hset | CommandId::Hmset => self.hset(request, reply),
+            CommandId::Hsetex => self.hsetex(request, reply),
             CommandId::Hsetnx => self.hsetnx(request, reply),
             CommandId::Incr => self.incr(request, reply),
             CommandId::Incrby => self.incrby(request, reply),

@@ -5,8 +5,11 @@ use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format};
 
 use super::sorted_sets::Image;
-use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of, push_element, push_pair};
-use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_sorted_set, dump_stream, listpack_len, read};
+use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of, push_element, push_field};
+use crate::dump::{
+    Bad, Content, LISTPACK_ENDS, Timed, dump, dump_elements, dump_expiring, dump_sorted_set, dump_stream, listpack_len,
+    read,
+};
 use crate::group::Request;
 use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
@@ -87,6 +90,9 @@ impl<D: Disk> Partition<D> {
                 let mut draft = self.stream_draft(Some(found));
                 Ok(dump_stream(&draft.whole(&mut self.nodes(key, draft.id))?))
             }
+            Some(Head { count, due_ms, .. }) if due_ms > 0 => dump_expiring(count, due_ms, |show| {
+                self.each_pair(key, found, |pair| show(pair.field, pair.value, pair.expires_at_ms))
+            }),
             Some(Head { kind, count, .. }) => dump_elements(kind, count, |show| {
                 self.each_pair(key, found, |pair| {
                     show(pair.field);
@@ -122,7 +128,14 @@ impl<D: Disk> Partition<D> {
         };
         let image = match content {
             Content::Text(text) => return self.restore_text(key, old, &text, expires_at_ms, reply),
-            Content::Hash(pairs) => self.hash_image(&pairs),
+            Content::Hash(pairs) => {
+                let fields: Vec<_> = pairs.into_iter().map(|(field, value)| (field, value, 0)).collect();
+                self.hash_image(&fields, false)
+            }
+            Content::ExpiringHash(mut fields) => {
+                fields.sort_by_key(|(.., ms)| if *ms == 0 { u64::MAX } else { *ms });
+                self.hash_image(&fields, true)
+            }
             Content::List(elements) => self.list_image(&elements),
             Content::Stream(image) => image.write().ok_or(BAD_FORMAT)?,
             Content::Set(members, encoding) => self.set_image(&members, encoding),
@@ -157,15 +170,20 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    fn hash_image(&self, fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    fn hash_image(&self, fields: &[Timed], may_expire: bool) -> Vec<u8> {
         let limits = self.limits.compact_hash;
         let is_long = |text: &[u8]| text.len() as u64 > limits.value;
         let is_large = fields.len() as u64 > limits.entries
-            || fields.iter().any(|(field, value)| is_long(field) || is_long(value));
+            || fields.iter().any(|(field, value, _)| is_long(field) || is_long(value));
         let encoding = if is_large { Encoding::Hashtable } else { Encoding::Listpack };
+        let encoding = if may_expire { encoding.expiring() } else { encoding };
+        let due_ms = fields.iter().map(|(.., ms)| *ms).filter(|ms| *ms > 0).min().unwrap_or(0);
+        let head = Head { due_ms, ..Head::new(Type::Hash, encoding, fields.len() as u64) };
         let mut pairs = Vec::new();
-        fields.iter().for_each(|(field, value)| push_pair(&mut pairs, Type::Hash.plain(), 0, field, value));
-        Whole::write(Head { kind: Type::Hash, encoding, count: fields.len() as u64 }, &pairs)
+        for (field, value, expires_at_ms) in fields {
+            push_field(&mut pairs, head.plain(), 0, field, value, *expires_at_ms);
+        }
+        Whole::write(head, &pairs)
     }
 
     fn set_image(&self, members: &[Vec<u8>], encoding: Option<Encoding>) -> Vec<u8> {
@@ -211,6 +229,6 @@ impl<D: Disk> Partition<D> {
         }
         let count = elements.len() as u64;
         let encoding = self.limits.list_fill.encoding(listpack, count);
-        Whole::write(Head { kind: Type::List, encoding, count }, &bytes)
+        Whole::write(Head::new(Type::List, encoding, count), &bytes)
     }
 }

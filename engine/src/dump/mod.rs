@@ -13,6 +13,8 @@
 //!  11: a set: a string which is an intset of them
 //!  18: a list: how many nodes, then each: 1 and a string which is an element, or 2 and one which is a listpack of some
 //!  16: a hash: a string which is a listpack of them
+//!  24: a hash of which fields expire: the first time, 8 bytes le; how many fields, then each: 0, or by how much later it expires, and 1; a string, and its value
+//!  25: the same: the first time; a string which is a listpack of fields, values and times, 0 for those that do not
 //!  20: a set: a string which is a listpack of them
 //!  15 19 21: a stream, see `stream`
 //! ```
@@ -68,7 +70,12 @@ const SET_LISTPACK: u8 = 20;
 const STREAM_1: u8 = 15;
 const STREAM_2: u8 = 19;
 const STREAM: u8 = 21;
+const HASH_EXPIRING: u8 = 24;
+const HASH_LISTPACK_EX: u8 = 25;
 const FOOTER_BYTES: usize = 10;
+
+/// A field, its value, and when it expires; 0: never.
+pub(crate) type Timed = (Vec<u8>, Vec<u8>, u64);
 
 /// Why a payload is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +112,24 @@ pub(crate) fn dump_sorted_set<E>(
     write(&mut |member, score| {
         write_string(member, &mut payload);
         payload.extend_from_slice(&score.to_le_bytes());
+    })?;
+    Ok(sealed(payload))
+}
+
+/// The payload of a hash of which fields expire, the first one at `due_ms`: `write` shows fields, values and times.
+pub(crate) fn dump_expiring<E>(
+    count: u64,
+    due_ms: u64,
+    write: impl FnOnce(&mut dyn FnMut(&[u8], &[u8], u64)) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let mut payload = vec![HASH_EXPIRING];
+    payload.extend_from_slice(&due_ms.to_le_bytes());
+    write_len(count as usize, &mut payload);
+    write(&mut |field, value, expires_at_ms| {
+        let later = if expires_at_ms == 0 { 0 } else { expires_at_ms.saturating_sub(due_ms) + 1 };
+        write_len(later as usize, &mut payload);
+        write_string(field, &mut payload);
+        write_string(value, &mut payload);
     })?;
     Ok(sealed(payload))
 }
@@ -193,6 +218,8 @@ pub(crate) enum Content {
     List(Vec<Vec<u8>>),
     /// A hash: its fields with their values.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// The same, with when each expires; 0: never.
+    ExpiringHash(Vec<Timed>),
     /// A sorted set: its members with their scores, in any order; whether it was in a listpack.
     SortedSet {
         /// Each is there once.
@@ -232,6 +259,11 @@ pub(crate) fn read(payload: &[u8], max_bytes: usize) -> Result<Content, Bad> {
         }
         Some(HASH) => reader.hash().map(Content::Hash),
         Some(HASH_LISTPACK) => reader.string().and_then(|bytes| listpack_hash(&bytes)).map(Content::Hash),
+        Some(HASH_EXPIRING) => reader.expiring_hash().map(Content::ExpiringHash),
+        Some(HASH_LISTPACK_EX) => {
+            let due_ms = reader.array::<8>();
+            due_ms.and_then(|_| listpack_expiring_hash(&reader.string()?)).map(Content::ExpiringHash)
+        }
         Some(SORTED_SET) => reader.sorted_set().map(|members| Content::SortedSet { members, is_listpack: false }),
         Some(SORTED_SET_LISTPACK) => reader
             .string()
@@ -251,6 +283,18 @@ fn listpack_hash(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         pairs.push((field, elements.next()?));
     }
     are_fields(&pairs).then_some(pairs)
+}
+
+/// The fields, values and times in a listpack.
+fn listpack_expiring_hash(bytes: &[u8]) -> Option<Vec<Timed>> {
+    let mut elements = listpack::elements(bytes)?.into_iter();
+    let mut fields = Vec::with_capacity(elements.len() / 3);
+    while let Some(field) = elements.next() {
+        let (value, time) = (elements.next()?, elements.next()?);
+        let time = format::parse_integer(&time).and_then(|ms| u64::try_from(ms).ok())?;
+        fields.push((field, value, time));
+    }
+    are_different(fields.iter().map(|(field, ..)| field)).then_some(fields)
 }
 
 /// The members and scores in a listpack.
@@ -362,6 +406,19 @@ impl<'a> Reader<'a> {
             pairs.push((self.string()?, self.string()?));
         }
         are_fields(&pairs).then_some(pairs)
+    }
+
+    fn expiring_hash(&mut self) -> Option<Vec<Timed>> {
+        let due_ms = u64::from_le_bytes(self.array()?);
+        let count = self.plain_length()?;
+        // each takes three bytes at least
+        let mut fields = Vec::with_capacity(usize::try_from(count).ok()?.min(self.rest.len() / 3));
+        for _ in 0..count {
+            let later = self.plain_length()?;
+            let time = if later == 0 { 0 } else { due_ms.checked_add(later - 1)? };
+            fields.push((self.string()?, self.string()?, time));
+        }
+        are_different(fields.iter().map(|(field, ..)| field)).then_some(fields)
     }
 
     fn sorted_set(&mut self) -> Option<Vec<(Vec<u8>, f64)>> {

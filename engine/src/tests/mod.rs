@@ -6,6 +6,7 @@ mod commands;
 mod compaction;
 mod eviction;
 mod expiry;
+mod fields;
 mod foreign;
 mod forged;
 mod hashes;

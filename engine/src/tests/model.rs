@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::model_hashes::hash_of;
+use super::model_hashes::{self, hash_of, live_text};
 use super::model_lists::{self, list_of};
 use super::model_sets::{self, set_of};
 use super::model_sorted_sets::{self, sorted_of};
@@ -20,6 +20,14 @@ pub struct Held {
 }
 
 pub type State = BTreeMap<Name, Held>;
+
+/// What has not expired by now.
+pub fn live_at(state: &State, now_ms: u64) -> State {
+    let live = state.iter().filter(|(_, held)| held.expires_at_ms.is_none_or(|ms| ms > now_ms));
+    let live = live
+        .filter_map(|(key, held)| Some((key.clone(), Held { value: live_text(&held.value, now_ms)?, ..held.clone() })));
+    live.collect()
+}
 
 #[derive(Default)]
 pub struct Model {
@@ -134,7 +142,7 @@ fn arity(name: &str) -> (usize, usize) {
         "getrange" | "psetex" | "setbit" | "setex" | "setrange" | "substr" => (4, 4),
         other => {
             let others = model_lists::arity(other).or(model_sets::arity(other)).or(model_sorted_sets::arity(other));
-            let others = others.or(model_streams::arity(other));
+            let others = others.or(model_streams::arity(other)).or(model_hashes::arity(other));
             others.unwrap_or_else(|| panic!("the model does not know {other}"))
         }
     }
@@ -156,8 +164,7 @@ impl Model {
     /// Executes a command and returns its reply.
     pub fn execute(&mut self, db: u8, words: &[Vec<u8>]) -> Vec<u8> {
         self.seen.clear();
-        let now_ms = self.now_ms;
-        self.state.retain(|_, held| held.expires_at_ms.is_none_or(|ms| ms > now_ms));
+        self.state = live_at(&self.state, self.now_ms);
         let before = self.state.clone();
         let mut answer = self.answer(db, words);
         if let Some(text) = self.wrong.take() {

@@ -8,7 +8,9 @@ use super::model::{
 };
 use super::model_sorted_sets::{changed_members, tells_of_member};
 
-pub type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
+/// What a field has, and when it expires, in ms since 1970; 0: never.
+pub type Field = (Vec<u8>, u64);
+pub type Hash = BTreeMap<Vec<u8>, Field>;
 
 /// What the text of a hash begins with; no string of these tests does.
 const MARK: &[u8] = b"\0a hash:";
@@ -37,13 +39,54 @@ pub(super) fn parts_of(mark: &[u8], text: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 /// A hash as a value of the model.
 pub fn text_of(hash: &Hash) -> Arc<[u8]> {
-    text_of_parts(MARK, hash.iter().flat_map(|(field, value)| [field, value]))
+    let parts = hash.iter().map(|(field, (value, ms))| [field.clone(), value.clone(), ms.to_le_bytes().to_vec()]);
+    text_of_parts(MARK, parts.collect::<Vec<_>>().as_flattened().iter())
 }
 
 /// The hash that a value of the model is, if it is one.
 pub fn hash_of(text: &[u8]) -> Option<Hash> {
     let parts = parts_of(MARK, text)?;
-    Some(parts.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+    let time = |part: &[u8]| u64::from_le_bytes(part.try_into().unwrap());
+    Some(parts.chunks(3).map(|part| (part[0].clone(), (part[1].clone(), time(&part[2])))).collect())
+}
+
+/// A value without the fields that have expired by now; none without any field.
+pub fn live_text(text: &Arc<[u8]>, now_ms: u64) -> Option<Arc<[u8]>> {
+    let Some(mut hash) = hash_of(text) else { return Some(Arc::clone(text)) };
+    let before = hash.len();
+    hash.retain(|_, (_, ms)| *ms == 0 || *ms > now_ms);
+    match hash.len() {
+        0 => None,
+        len if len == before => Some(Arc::clone(text)),
+        _ => Some(text_of(&hash)),
+    }
+}
+
+/// Commands on times of fields that the model knows, and their fewest and most words: what is wrong with them otherwise is seen beside redis.
+pub fn arity(name: &str) -> Option<(usize, usize)> {
+    Some(match name {
+        "hexpireat" | "hpexpire" | "hpexpireat" | "hsetex" => (6, usize::MAX),
+        "hgetdel" | "hgetex" | "hpersist" | "hpexpiretime" | "hpttl" => (5, usize::MAX),
+        _ => return None,
+    })
+}
+
+fn array(parts: Vec<Answer>) -> Answer {
+    let count = parts.len();
+    let parts: Result<Vec<_>, _> = parts.into_iter().collect();
+    Ok([format!("*{count}\r\n").into_bytes(), parts?.concat()].concat())
+}
+
+/// What comes before `FIELDS`, and what behind the number of them.
+fn parted(args: &[Vec<u8>]) -> (&[Vec<u8>], &[Vec<u8>]) {
+    let at = args.iter().position(|word| word.eq_ignore_ascii_case(b"fields")).unwrap();
+    (&args[..at], &args[at + 2..])
+}
+
+/// The time that options give, in ms since 1970.
+fn time_in(options: &[Vec<u8>]) -> Option<u64> {
+    let at = options.iter().position(|word| word.eq_ignore_ascii_case(b"pxat"))?;
+    strict_int(&options[at + 1]).map(|ms| ms as u64)
 }
 
 impl Model {
@@ -70,7 +113,7 @@ impl Model {
             "hset" | "hmset" => {
                 let mut hash = self.hash(&key);
                 let before = hash.len();
-                hash.extend(args.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())));
+                hash.extend(args.chunks(2).map(|pair| (pair[0].clone(), (pair[1].clone(), 0))));
                 let added = (hash.len() - before) as i64;
                 self.put_hash(key, &hash);
                 if name == "hset" { int(added) } else { ok() }
@@ -79,7 +122,7 @@ impl Model {
                 let mut hash = self.hash(&key);
                 let is_new = !hash.contains_key(&args[0]);
                 if is_new {
-                    hash.insert(args[0].clone(), args[1].clone());
+                    hash.insert(args[0].clone(), (args[1].clone(), 0));
                     self.put_hash(key, &hash);
                 }
                 int(is_new.into())
@@ -92,21 +135,19 @@ impl Model {
                 }
                 int(deleted as i64)
             }
-            "hget" => optional(self.hash(&key).get(&args[0]).map(Vec::as_slice)),
-            "hstrlen" => int(self.hash(&key).get(&args[0]).map_or(0, Vec::len) as i64),
+            "hget" => optional(self.hash(&key).get(&args[0]).map(|(value, _)| value.as_slice())),
+            "hstrlen" => int(self.hash(&key).get(&args[0]).map_or(0, |(value, _)| value.len()) as i64),
             "hexists" => int(self.hash(&key).contains_key(&args[0]).into()),
             "hlen" => int(self.hash(&key).len() as i64),
             "hmget" => {
                 let hash = self.hash(&key);
-                let values = args.iter().map(|field| hash.get(field).map_or_else(nil, |value| bulk(value)));
-                let values: Result<Vec<_>, _> = values.collect();
-                Ok([format!("*{}\r\n", args.len()).into_bytes(), values?.concat()].concat())
+                array(args.iter().map(|field| hash.get(field).map_or_else(nil, |(value, _)| bulk(value))).collect())
             }
             "hgetall" | "hkeys" | "hvals" => {
                 let hash = self.hash(&key);
                 let shows = |which: &str| which != name;
                 let mut parts = Vec::new();
-                for (field, value) in &hash {
+                for (field, (value, _)) in &hash {
                     parts.extend(shows("hvals").then(|| bulk(field).unwrap()));
                     parts.extend(shows("hkeys").then(|| bulk(value).unwrap()));
                 }
@@ -115,25 +156,107 @@ impl Model {
             "hincrby" => {
                 let Some(by) = strict_int(&args[1]) else { return err(NOT_INT) };
                 let mut hash = self.hash(&key);
-                let old = hash.get(&args[0]).map_or(Some(0), |value| strict_int(value));
+                let (old, ms) = hash.get(&args[0]).map_or((Some(0), 0), |(value, ms)| (strict_int(value), *ms));
                 let Some(old) = old else { return err("ERR hash value is not an integer") };
                 let Some(sum) = old.checked_add(by) else { return err("ERR increment or decrement would overflow") };
-                hash.insert(args[0].clone(), sum.to_string().into_bytes());
+                hash.insert(args[0].clone(), (sum.to_string().into_bytes(), ms));
                 self.put_hash(key, &hash);
                 int(sum)
             }
             "hincrbyfloat" => {
                 let Float::Exact(by) = Float::of(&args[1]) else { return err(NOT_FLOAT) };
                 let mut hash = self.hash(&key);
-                let old = hash.get(&args[0]).map_or(Float::Exact(0), |value| Float::of(value));
+                let (old, ms) = hash.get(&args[0]).map_or((Float::Exact(0), 0), |(value, ms)| (Float::of(value), *ms));
                 let Float::Exact(old) = old else { return err("ERR hash value is not a float") };
                 let sum = Float::text(old + by);
-                hash.insert(args[0].clone(), sum.clone().into_bytes());
+                hash.insert(args[0].clone(), (sum.clone().into_bytes(), ms));
                 self.put_hash(key, &hash);
                 bulk(sum.as_bytes())
             }
+            other => self.times_of_fields(other, key, args),
+        }
+    }
+
+    fn times_of_fields(&mut self, name: &str, key: Name, args: &[Vec<u8>]) -> Answer {
+        let (options, fields) = parted(args);
+        let (now_ms, before) = (self.now_ms, self.hash(&key));
+        let mut hash = before.clone();
+        let has = |word: &str| options.iter().any(|option| option.eq_ignore_ascii_case(word.as_bytes()));
+        let mut answers = Vec::new();
+        match name {
+            "hexpireat" | "hpexpire" | "hpexpireat" => {
+                let number = strict_int(&options[0]).unwrap() as u64;
+                let ms = match name {
+                    "hexpireat" => number * 1000,
+                    "hpexpire" => number + now_ms,
+                    _ => number,
+                };
+                for field in fields {
+                    let old_ms = hash.get(field).map(|(_, ms)| *ms);
+                    let meets = |old: u64| {
+                        !(has("nx") && old > 0
+                            || has("xx") && old == 0
+                            || has("gt") && (old == 0 || ms <= old)
+                            || has("lt") && old > 0 && ms >= old)
+                    };
+                    answers.push(int(match old_ms {
+                        None => -2,
+                        Some(old) if !meets(old) => 0,
+                        Some(_) if ms <= now_ms => {
+                            hash.remove(field);
+                            2
+                        }
+                        Some(_) => {
+                            hash.get_mut(field).unwrap().1 = ms;
+                            1
+                        }
+                    }));
+                }
+            }
+            "hpttl" | "hpexpiretime" | "hpersist" => {
+                for field in fields {
+                    answers.push(int(match hash.get_mut(field) {
+                        None => -2,
+                        Some((_, 0)) => -1,
+                        Some((_, ms)) if name == "hpersist" => {
+                            *ms = 0;
+                            1
+                        }
+                        Some((_, ms)) => (*ms - if name == "hpttl" { now_ms } else { 0 }) as i64,
+                    }));
+                }
+            }
+            "hgetex" | "hgetdel" => {
+                let ms = if has("persist") { Some(0) } else { time_in(options) };
+                for field in fields {
+                    answers.push(hash.get(field).map_or_else(nil, |(value, _)| bulk(value)));
+                    if name == "hgetdel" || ms.is_some_and(|ms| ms > 0 && ms <= now_ms) {
+                        hash.remove(field);
+                    } else if let (Some(ms), Some(old)) = (ms, hash.get_mut(field)) {
+                        old.1 = ms;
+                    }
+                }
+            }
+            "hsetex" => {
+                let are_there = fields.chunks(2).map(|pair| hash.contains_key(&pair[0]));
+                if has("fnx") && are_there.clone().any(|is| is) || has("fxx") && !are_there.clone().all(|is| is) {
+                    return int(0);
+                }
+                let ms = time_in(options).unwrap_or(0);
+                for pair in fields.chunks(2) {
+                    let old = hash.remove(&pair[0]).map_or(0, |(_, ms)| ms);
+                    let ms = if has("keepttl") { old } else { ms };
+                    if ms == 0 || ms > now_ms {
+                        hash.insert(pair[0].clone(), (pair[1].clone(), ms));
+                    }
+                }
+            }
             other => panic!("the model does not know {other}"),
         }
+        if hash != before {
+            self.put_hash(key, &hash);
+        }
+        if name == "hsetex" { int(1) } else { array(answers) }
     }
 }
 
@@ -187,7 +310,8 @@ pub fn tells_of(words: &[Vec<u8>], field: &[u8]) -> bool {
     match words[0].to_ascii_lowercase().as_slice() {
         b"hgetall" | b"hkeys" | b"hvals" => true,
         b"hget" | b"hexists" | b"hstrlen" | b"hsetnx" => names(&words[2..words.len().min(3)]),
-        b"hmget" | b"hdel" => names(&words[2..]),
+        b"hmget" | b"hdel" | b"hexpireat" | b"hgetdel" | b"hgetex" | b"hpersist" | b"hpexpire" | b"hpexpireat"
+        | b"hpexpiretime" | b"hpttl" => names(&words[2..]),
         _ => tells_of_member(words, field),
     }
 }

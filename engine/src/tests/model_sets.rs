@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::model::{Answer, Model, Name, bulk, err, int, nil, optional, strict_int};
-use super::model_hashes::{parts_of, text_of, text_of_parts};
+use super::model_hashes::{Field, parts_of, text_of, text_of_parts};
 use crate::collections::Type;
 
 pub type Set = BTreeSet<Vec<u8>>;
@@ -13,7 +13,7 @@ pub type Set = BTreeSet<Vec<u8>>;
 const MARK: &[u8] = b"\0a set:";
 
 /// A hash or a set as a value of the model, out of its pairs.
-pub fn text_of_pairs(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<[u8]> {
+pub fn text_of_pairs(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Field)>) -> Arc<[u8]> {
     match kind {
         Type::Set => text_of_set(&pairs.map(|(member, _)| member).collect()),
         _ => text_of(&pairs.collect()),

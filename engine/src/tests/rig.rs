@@ -12,13 +12,14 @@ use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
 use super::model::{Held, State};
-use super::model_hashes::Hash;
+use super::model_hashes::{Field, Hash, live_text};
 use super::model_lists::{List, list_text};
 use super::model_sets::text_of_pairs;
 use super::model_sorted_sets::sorted_text;
 use super::model_streams::{stream_of_rows, stream_text};
 use crate::collections::{
-    Elements, Ends, LeafName, NODE, Pairs, Root, StreamDraft, StreamId, Type, Whole, children, push_element, score_in,
+    Elements, Ends, LeafName, NODE, Pair, Pairs, Root, StreamDraft, StreamId, Type, Whole, children, due_ms_of,
+    push_element, score_in,
 };
 use crate::databases::RESERVED;
 use crate::dump::{LISTPACK_ENDS, listpack_len};
@@ -326,10 +327,20 @@ impl Rig {
         self.bring_all();
         let partition = &self.partition;
         let mut expired = false;
+        let mut due = Vec::new();
         partition.index.scan(ScanCursor::START, usize::MAX, |_, address| {
             let record = partition.log.table().record(address);
             expired |= record.expires_at_ms().is_some_and(|ms| ms <= partition.now_ms);
+            if (1..=partition.now_ms).contains(&due_ms_of(record.value())) {
+                due.push((partition.databases.logical(record.db()).0, record.key().to_vec()));
+            }
         });
+        expired |= !due.is_empty();
+        // of what was not in memory when a start with a checkpoint looked for times, fields go when somebody asks
+        let asks = self.from_checkpoint;
+        for (db, key) in due.into_iter().filter(|_| asks) {
+            self.run(db, &[b"hlen".to_vec(), key]);
+        }
         expired
     }
 
@@ -419,8 +430,10 @@ pub fn contents(partition: &Partition<SimDisk>) -> State {
         let key = partition.key(record.db(), record.key());
         let Some(found) = partition.peek(key).live() else { return };
         assert_eq!(found.address, address, "a key has two entries");
-        if record.db() != RESERVED {
-            let value = value_of(partition, key, found);
+        // fields that have expired are not to be seen, whoever has to remove them
+        if record.db() != RESERVED
+            && let Some(value) = live_text(&value_of(partition, key, found), partition.now_ms)
+        {
             let held = Held { value, expires_at_ms: found.expires_at_ms };
             state.insert((partition.databases.logical(record.db()).0, record.key().into()), held);
         }
@@ -441,12 +454,20 @@ pub fn whole_text(bytes: &[u8]) -> Arc<[u8]> {
         let elements: Vec<_> = whole.pairs().map(|pair| (pair.value, pair.field)).collect();
         assert!(elements.is_sorted(), "they are in order");
     }
-    pairs_text(whole.head.kind, whole.pairs().map(|pair| (pair.field.to_vec(), pair.value.to_vec())))
+    let times: Vec<_> = whole.pairs().map(|pair| pair.place().0).collect();
+    assert!(times.is_sorted(), "they are in the order in which they expire");
+    let due_ms = times.first().filter(|ms| **ms < u64::MAX);
+    assert_eq!(whole.head.due_ms, due_ms.copied().unwrap_or(0), "it says when the first one does");
+    pairs_text(whole.head.kind, whole.pairs().map(taken))
 }
 
-fn pairs_text(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Arc<[u8]> {
+fn taken(pair: Pair<'_>) -> (Vec<u8>, Field) {
+    (pair.field.to_vec(), (pair.value.to_vec(), pair.expires_at_ms))
+}
+
+fn pairs_text(kind: Type, pairs: impl Iterator<Item = (Vec<u8>, Field)>) -> Arc<[u8]> {
     match kind {
-        Type::ZSet => sorted_text(&pairs.map(|(member, score)| (member, score_in(&score))).collect()),
+        Type::ZSet => sorted_text(&pairs.map(|(member, (score, _))| (member, score_in(&score))).collect()),
         kind => text_of_pairs(kind, pairs),
     }
 }
@@ -483,9 +504,22 @@ fn check_order(partition: &Partition<SimDisk>, key: Key<'_>, root: Root, pairs: 
     assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
     assert_eq!(root.tree.count, root.head.count);
     assert!(elements.is_sorted(), "they are in order");
-    let mut all: Vec<_> = pairs.iter().map(|(member, score)| [score.as_slice(), member].concat()).collect();
+    let mut all: Vec<_> = pairs.iter().map(|(member, (score, _))| [score.as_slice(), member].concat()).collect();
     all.sort();
     assert!(elements == all, "the tree has what the leaves have");
+}
+
+/// The tree of a hash of which fields expire has those, in the order in which they do.
+fn check_times(partition: &Partition<SimDisk>, key: Key<'_>, root: Root, mut times: List) {
+    let mut elements = List::new();
+    if root.tree.count > 0 {
+        let nodes = below(partition, key, (root.id, true), (root.tree.top, root.tree.height), &mut elements);
+        assert_eq!(nodes, root.tree.nodes, "{root:?} counts its nodes");
+    }
+    times.sort();
+    assert!(elements == times, "the tree has what the leaves have");
+    let due_ms = times.first().and_then(|time| time.first_chunk()).map_or(0, |ms| u64::from_be_bytes(*ms));
+    assert_eq!(root.head.due_ms, due_ms);
 }
 
 /// A split list.
@@ -534,20 +568,25 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
         _ => {}
     }
     let mut hash = Hash::new();
-    let mut take = |pairs: Pairs<'_>| hash.extend(pairs.map(|pair| (pair.field.to_vec(), pair.value.to_vec())));
+    let mut take = |pairs: Pairs<'_>| hash.extend(pairs.map(taken));
     let kind = match partition.value(found) {
         Value::Root(bytes) => {
             let root = Root::read(bytes);
             let layout = root.head.kind.numbered();
-            let mut bytes = 0;
+            let (mut bytes, mut times) = (0, List::new());
             for number in 0..root.leaves {
                 let text = &leaf_of(partition, key, root.id, number)[..];
                 bytes += text.len() as u64;
-                let place = |pair: &crate::collections::Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
+                let place = |pair: &Pair<'_>| root.leaf_of(partition.element_hash(pair.field));
                 assert!(Pairs::new(layout, text).all(|pair| place(&pair) == number && pair.number < root.next));
                 take(Pairs::new(layout, text));
+                let expiring = Pairs::new(layout, text).filter(|pair| pair.expires_at_ms > 0);
+                times.extend(expiring.map(|pair| [&pair.expires_at_ms.to_be_bytes(), pair.field].concat()));
             }
             assert_eq!((hash.len() as u64, bytes), (root.head.count, root.bytes), "{root:?} counts");
+            if root.head.kind == Type::Hash {
+                check_times(partition, key, root, times);
+            }
             if root.head.kind == Type::ZSet {
                 check_order(partition, key, root, &hash);
             }

@@ -5,6 +5,7 @@ mod compare;
 mod contest;
 mod differences;
 mod estimates;
+mod fields;
 mod geo;
 mod hashes;
 mod lists;

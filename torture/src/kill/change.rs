@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::collection::{Bytes, Content};
+use super::collection::{Bytes, Content, Field};
 use super::model::Expected;
 use crate::Value;
 use crate::rng::Rng;
@@ -11,6 +11,9 @@ use crate::rng::Rng;
 pub const KINDS: [&str; 5] = ["hash", "set", "list", "zset", "stream"];
 /// Other names for elements than these there are not: so commands meet, and a value is large at times and small at times.
 const NAMES: u64 = 300;
+
+/// When fields expire that have a time, in unix ms: that is far away, so no reply depends on the clock.
+const FAR_MS: i64 = 9_000_000_000_000;
 
 /// A command on one key whose value has elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,14 @@ pub enum Change {
     HGet(Bytes),
     /// HLEN.
     HLen,
+    /// HSETEX PXAT.
+    HSetEx(i64, Vec<(Bytes, Bytes)>),
+    /// HPEXPIREAT.
+    HExpire(i64, Vec<Bytes>),
+    /// HPERSIST.
+    HPersist(Vec<Bytes>),
+    /// HGETDEL.
+    HGetDel(Vec<Bytes>),
     /// SADD.
     SAdd(Vec<Bytes>),
     /// SREM.
@@ -97,13 +108,19 @@ impl Change {
         let score = |rng: &mut Rng| rng.between(0, 400) as i64 - 200;
         let end = |rng: &mut Rng| if rng.percent(50) { End::Left } else { End::Right };
         let place = |rng: &mut Rng| rng.index(200);
+        let far_ms = |rng: &mut Rng| FAR_MS + rng.between(0, 1_000_000) as i64;
         let chance = rng.below(100);
         match (kind, chance) {
             ("hash", 0..45) => {
                 let longest = *rng.pick(&[20, 20, 60, 300, 2000]);
-                Self::HSet((0..rng.between(1, 12)).map(|_| (name(rng), value(rng, longest))).collect())
+                let pairs = (0..rng.between(1, 12)).map(|_| (name(rng), value(rng, longest))).collect();
+                if chance < 35 { Self::HSet(pairs) } else { Self::HSetEx(far_ms(rng), pairs) }
             }
-            ("hash", 45..70) => Self::HDel(names(rng)),
+            ("hash", 45..60) => Self::HDel(names(rng)),
+            // now and then their time is over
+            ("hash", 60..66) => Self::HExpire(if rng.percent(15) { 1 } else { far_ms(rng) }, names(rng)),
+            ("hash", 66..68) => Self::HPersist(names(rng)),
+            ("hash", 68..70) => Self::HGetDel(names(rng)),
             // of numbers only, which nothing else is written to
             ("hash", 70..85) => {
                 let field = format!("n{}", rng.below(20)).into_bytes();
@@ -156,11 +173,19 @@ impl Change {
         let pairs = |pairs: &[(i64, Bytes)]| -> Vec<Bytes> {
             pairs.iter().flat_map(|(score, member)| [text(*score), member.clone()]).collect()
         };
+        let in_turn = |pairs: &[(Bytes, Bytes)]| -> Vec<Bytes> {
+            pairs.iter().flat_map(|(field, value)| [field.clone(), value.clone()]).collect()
+        };
+        let fields = |count: usize, words: &[Bytes]| [&[b"FIELDS".to_vec(), number(&count)], words].concat();
         match self {
-            Self::HSet(pairs) => {
-                let words: Vec<_> = pairs.iter().flat_map(|(field, value)| [field.clone(), value.clone()]).collect();
-                with("HSET", &words)
+            Self::HSet(pairs) => with("HSET", &in_turn(pairs)),
+            Self::HSetEx(ms, pairs) => {
+                let words = fields(pairs.len(), &in_turn(pairs));
+                with("HSETEX", &[vec![b"PXAT".to_vec(), text(*ms)], words].concat())
             }
+            Self::HExpire(ms, names) => with("HPEXPIREAT", &[vec![text(*ms)], fields(names.len(), names)].concat()),
+            Self::HPersist(names) => with("HPERSIST", &fields(names.len(), names)),
+            Self::HGetDel(names) => with("HGETDEL", &fields(names.len(), names)),
             Self::HDel(fields) => with("HDEL", fields),
             Self::HIncrBy(field, by) => with("HINCRBY", &[field.clone(), text(*by)]),
             Self::HGet(field) => with("HGET", std::slice::from_ref(field)),
@@ -205,6 +230,9 @@ impl Change {
             Self::HSet(_) | Self::HDel(_) | Self::HIncrBy(..) | Self::HGet(_) | Self::HLen => {
                 Content::Hash(BTreeMap::new())
             }
+            Self::HSetEx(..) | Self::HExpire(..) | Self::HPersist(_) | Self::HGetDel(_) => {
+                Content::Hash(BTreeMap::new())
+            }
             Self::SAdd(_) | Self::SRem(_) | Self::SIsMember(_) | Self::SPop => Content::Set(BTreeSet::new()),
             Self::Push(..) | Self::Pop(..) | Self::LTrim(..) | Self::LSet(..) | Self::LIndex(_) | Self::LLen => {
                 Content::List(Vec::new())
@@ -246,20 +274,59 @@ impl Change {
         }
     }
 
-    fn apply_to_hash(&self, fields: &mut BTreeMap<Bytes, Bytes>) -> Expected {
+    fn apply_to_hash(&self, fields: &mut BTreeMap<Bytes, Field>) -> Expected {
+        let array = |items: Vec<Value>| Expected::Exactly(Value::Array(items));
         match self {
             Self::HSet(pairs) => {
-                let is_new = |(field, value): &&(Bytes, Bytes)| fields.insert(field.clone(), value.clone()).is_none();
+                let field = |value: &Bytes| Field::lasting(value.clone());
+                let is_new = |(name, value): &&(Bytes, Bytes)| fields.insert(name.clone(), field(value)).is_none();
                 int(pairs.iter().filter(is_new).count())
             }
-            Self::HDel(names) => int(names.iter().filter(|name| fields.remove(*name).is_some()).count()),
-            Self::HIncrBy(field, by) => {
-                let old = fields.get(field).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-                let new = old.unwrap_or(0) + by;
-                fields.insert(field.clone(), text(new));
-                Expected::Exactly(Value::Integer(new))
+            Self::HSetEx(ms, pairs) => {
+                for (name, value) in pairs {
+                    fields.insert(name.clone(), Field { value: value.clone(), expires_at_ms: *ms });
+                }
+                int(1)
             }
-            Self::HGet(field) => optional(fields.get(field)),
+            Self::HExpire(ms, names) => {
+                let mut expire = |name: &Bytes| match fields.get_mut(name) {
+                    None => -2,
+                    Some(_) if *ms < FAR_MS => {
+                        fields.remove(name);
+                        2
+                    }
+                    Some(field) => {
+                        field.expires_at_ms = *ms;
+                        1
+                    }
+                };
+                array(names.iter().map(|name| Value::Integer(expire(name))).collect())
+            }
+            Self::HPersist(names) => {
+                let mut persist = |name: &Bytes| match fields.get_mut(name) {
+                    None => -2,
+                    Some(field) => {
+                        if std::mem::take(&mut field.expires_at_ms) > 0 {
+                            1
+                        } else {
+                            -1
+                        }
+                    }
+                };
+                array(names.iter().map(|name| Value::Integer(persist(name))).collect())
+            }
+            Self::HGetDel(names) => {
+                let mut take = |name| fields.remove(name).map_or(Value::Null, |field| Value::Bulk(field.value));
+                array(names.iter().map(&mut take).collect())
+            }
+            Self::HDel(names) => int(names.iter().filter(|name| fields.remove(*name).is_some()).count()),
+            Self::HIncrBy(name, by) => {
+                let field = fields.entry(name.clone()).or_insert_with(|| Field::lasting(text(0)));
+                let old: i64 = std::str::from_utf8(&field.value).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+                field.value = text(old + by);
+                Expected::Exactly(Value::Integer(old + by))
+            }
+            Self::HGet(name) => optional(fields.get(name).map(|field| &field.value)),
             Self::HLen => int(fields.len()),
             _ => Expected::Error,
         }

@@ -2,11 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::model::Moment;
 use crate::value::escape;
 use crate::{Client, Error, Result, Value};
 
 /// Some bytes.
 pub type Bytes = Vec<u8>;
+
+/// What a field of a hash has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Its value.
+    pub value: Bytes,
+    /// When it expires, in unix ms; 0: never.
+    pub expires_at_ms: i64,
+}
+
+impl Field {
+    /// One that never expires.
+    #[must_use]
+    pub fn lasting(value: Bytes) -> Self {
+        Self { value, expires_at_ms: 0 }
+    }
+
+    /// Whether it may be gone by then.
+    fn may_be_gone(&self, at: Moment) -> bool {
+        self.expires_at_ms > 0 && self.expires_at_ms <= at.latest_ms
+    }
+
+    /// Whether it must be.
+    fn must_be_gone(&self, at: Moment) -> bool {
+        self.expires_at_ms > 0 && self.expires_at_ms < at.later_by(0).earliest_ms
+    }
+}
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +42,7 @@ pub enum Content {
     /// A string.
     Text(Bytes),
     /// A hash.
-    Hash(BTreeMap<Bytes, Bytes>),
+    Hash(BTreeMap<Bytes, Field>),
     /// A set.
     Set(BTreeSet<Bytes>),
     /// A list.
@@ -45,6 +73,23 @@ impl Content {
         }
     }
 
+    /// Whether nothing may be left of it by then, as all of its fields have expired.
+    #[must_use]
+    pub fn may_have_expired(&self, at: Moment) -> bool {
+        matches!(self, Self::Hash(fields) if fields.values().all(|field| field.may_be_gone(at)))
+    }
+
+    /// Whether `found`, read then, is this, but for fields that have expired.
+    #[must_use]
+    pub fn explains(&self, found: &Self, at: Moment) -> bool {
+        let (Self::Hash(fields), Self::Hash(left)) = (self, found) else { return self == found };
+        let is_right = |(name, field): (&Bytes, &Field)| match left.get(name) {
+            Some(found) => found == field && !field.must_be_gone(at),
+            None => field.may_be_gone(at),
+        };
+        fields.iter().all(is_right) && left.keys().all(|name| fields.contains_key(name))
+    }
+
     /// Reads what a key holds that is no string.
     ///
     /// # Errors
@@ -53,7 +98,7 @@ impl Content {
         let kind = client.command(&[&b"TYPE"[..], key])?;
         let words: &[&[u8]] = match kind.text() {
             Some(b"none") => return Ok(None),
-            Some(b"hash") => &[b"HGETALL", key],
+            Some(b"hash") => return Self::read_hash(client, key),
             Some(b"set") => &[b"SMEMBERS", key],
             Some(b"list") => &[b"LRANGE", key, b"0", b"-1"],
             Some(b"stream") => return Self::read_stream(client, key).map(Some),
@@ -68,11 +113,6 @@ impl Content {
         let pairs = || all.as_chunks::<2>().0.iter().cloned();
         let count = all.len();
         let (content, is_whole) = match kind.text() {
-            Some(b"hash") => {
-                let fields: BTreeMap<_, _> = pairs().map(|[field, value]| (field, value)).collect();
-                let is_whole = 2 * fields.len() == count;
-                (Self::Hash(fields), is_whole)
-            }
             Some(b"set") => {
                 let members: BTreeSet<_> = all.into_iter().collect();
                 let is_whole = members.len() == count;
@@ -88,6 +128,38 @@ impl Content {
             }
         };
         if is_whole { Ok(Some(content)) } else { Err(nonsense()) }
+    }
+
+    fn read_hash(client: &mut Client, key: &[u8]) -> Result<Option<Self>> {
+        let reply = client.command(&[&b"HGETALL"[..], key])?;
+        let nonsense = |times: &Value| {
+            Error::Protocol(format!("what {} holds, a hash, was answered {reply:?} {times:?}", escape(key)))
+        };
+        let all: Option<Vec<Bytes>> =
+            reply.items().map(|items| items.iter().filter_map(|item| Some(item.text()?.to_vec())).collect());
+        let all = all.ok_or_else(|| nonsense(&Value::Null))?;
+        if all.is_empty() {
+            // all of its fields have expired: it is gone since somebody has asked
+            let kind = client.command(&[&b"TYPE"[..], key])?;
+            return if kind.text() == Some(b"none") { Ok(None) } else { Err(nonsense(&kind)) };
+        }
+        let count = (all.len() / 2).to_string();
+        let mut words = vec![&b"HPEXPIRETIME"[..], key, b"FIELDS", count.as_bytes()];
+        words.extend(all.iter().step_by(2).map(Vec::as_slice));
+        let times = client.command(&words)?;
+        let each: Option<Vec<i64>> = times.items().and_then(|items| items.iter().map(Value::integer).collect());
+        let each = each.filter(|each| each.len() * 2 == all.len()).ok_or_else(|| nonsense(&times))?;
+        let mut fields = BTreeMap::new();
+        for ([name, value], ms) in all.as_chunks::<2>().0.iter().zip(each) {
+            let is_twice = match ms {
+                -2 => false, // it has expired in between
+                ms => fields.insert(name.clone(), Field { value: value.clone(), expires_at_ms: ms.max(0) }).is_some(),
+            };
+            if is_twice {
+                return Err(nonsense(&times));
+            }
+        }
+        Ok((!fields.is_empty()).then_some(Self::Hash(fields)))
     }
 
     fn read_stream(client: &mut Client, key: &[u8]) -> Result<Self> {
@@ -117,7 +189,11 @@ impl Content {
             }
             Self::Text(text) => return format!("\"{}\"", escape(text)),
             Self::Hash(fields) => {
-                ("hash", fields.iter().map(|(field, value)| format!("{} {}", short(field), short(value))).collect())
+                let shown = |(name, field): (&Bytes, &Field)| match field.expires_at_ms {
+                    0 => format!("{} {}", short(name), short(&field.value)),
+                    ms => format!("{} {} until {ms}", short(name), short(&field.value)),
+                };
+                ("hash", fields.iter().map(shown).collect())
             }
             Self::Set(members) => ("set", members.iter().map(short).collect()),
             Self::List(elements) => ("list", elements.iter().map(short).collect()),

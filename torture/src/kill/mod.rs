@@ -30,7 +30,7 @@ pub use cache::{CacheReport, run_cache};
 use check::Snapshot;
 use collection::Content;
 pub use failpoints::{StepReport, run_at_failpoints};
-use model::{Found, Key, Model};
+use model::{Found, Key, Model, Moment};
 use shared::{Carried, Names};
 use survivors::Order;
 pub use worker::unix_ms;
@@ -330,7 +330,10 @@ impl State {
                 .map(|key| format!("round {round}: the key {} of {database} was never written", escape(key)));
             let mut lines: Vec<String> = unknown.take(10).collect();
             let lasting = models().flat_map(|(_, model)| {
-                let lasts = |key: &&Key| model.get(key).is_some_and(|e| e.expiry.is_none());
+                let now = Moment::exact(unix_ms());
+                let lasts = move |key: &&Key| {
+                    model.get(key).is_some_and(|e| e.expiry.is_none() && !e.value.may_have_expired(now))
+                };
                 model.keys().filter(lasts)
             });
             let unlisted = lasting.filter(|key| !all.contains(*key));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::change::Change;
 use super::collection::Content;
 use super::op::{Op, Ttl};
 use crate::Value;
@@ -29,7 +30,9 @@ impl Moment {
         Self { earliest_ms: ms, latest_ms: ms }
     }
 
-    fn later_by(self, ms: i64) -> Self {
+    /// So many ms later by the server's clock.
+    #[must_use]
+    pub fn later_by(self, ms: i64) -> Self {
         Self { earliest_ms: self.earliest_ms + ms - CLOCK_SLACK_MS, latest_ms: self.latest_ms + ms + CLOCK_SLACK_MS }
     }
 
@@ -252,7 +255,13 @@ impl Model {
             Op::GetDel(key) => {
                 self.remove(key);
             }
-            _ => unreachable!("the workload gives short-lived keys only SET PX, DEL and GETDEL"),
+            // times of fields are given as such: what has expired of them is left out when it is compared
+            Op::Change { key, change: change @ (Change::HSetEx(..) | Change::HDel(_)) } => {
+                let mut content = self.remove(key).map(|entry| entry.value);
+                change.apply(&mut content);
+                self.entries.insert(key.clone(), content.map(|value| Entry { value, expiry: None }));
+            }
+            _ => unreachable!("the workload gives short-lived keys only SET PX, DEL and GETDEL, HSETEX PXAT and HDEL"),
         }
     }
 
@@ -288,9 +297,12 @@ impl Model {
     pub fn explains(&self, key: &[u8], found: Option<&Found>, read_at: Moment) -> bool {
         match (self.get(key), found) {
             (None, found) => found.is_none(),
-            (Some(entry), None) => entry.expiry.is_some_and(|expiry| expiry.earliest_ms <= read_at.latest_ms),
+            (Some(entry), None) => {
+                entry.expiry.is_some_and(|expiry| expiry.earliest_ms <= read_at.latest_ms)
+                    || entry.value.may_have_expired(read_at)
+            }
             (Some(entry), Some(found)) => {
-                entry.value == found.value
+                entry.value.explains(&found.value, read_at)
                     && match (entry.expiry, found.expiry_ms) {
                         (None, None) => true,
                         (Some(expiry), Some(ms)) => expiry.contains(ms),
@@ -333,6 +345,30 @@ mod tests {
         model.apply(&set("a", "1", Ttl::AtMs(1_000_100)), NOW);
         assert!(!model.explains(b"a", None, NOW));
         assert!(model.explains(b"a", None, Moment::exact(1_000_200)));
+    }
+
+    #[test]
+    fn a_field_is_there_until_it_can_have_expired_and_not_much_longer() {
+        let mut model = Model::default();
+        let key = b"brief:0:fields:1".to_vec();
+        let set = |ms, name: &str| {
+            let change = Change::HSetEx(ms, vec![(name.into(), b"1".to_vec())]);
+            Op::Change { key: key.clone(), change }
+        };
+        model.apply(&set(1_000_100, "a"), NOW);
+        model.apply(&set(1_009_000, "b"), NOW);
+        let found = |names: &[(&str, i64)]| {
+            let field = |ms| super::super::collection::Field { value: b"1".to_vec(), expires_at_ms: ms };
+            let fields = names.iter().map(|(name, ms)| (name.as_bytes().to_vec(), field(*ms))).collect();
+            Some(Found { value: Content::Hash(fields), expiry_ms: None })
+        };
+        let explains = |found: Option<Found>, ms| model.explains(&key, found.as_ref(), Moment::exact(ms));
+        let (both, one) = (found(&[("a", 1_000_100), ("b", 1_009_000)]), found(&[("b", 1_009_000)]));
+        assert!(explains(both.clone(), 1_000_050) && !explains(one.clone(), 1_000_050));
+        assert!(explains(one.clone(), 1_000_200) && explains(both.clone(), 1_000_200));
+        assert!(!explains(both, 1_002_000), "it has expired long ago");
+        assert!(!explains(found(&[("b", 1_009_001)]), 1_002_000) && !explains(None, 1_002_000));
+        assert!(explains(None, 1_009_000));
     }
 
     #[test]

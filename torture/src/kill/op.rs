@@ -254,7 +254,8 @@ impl Generator {
             return self.multi();
         }
         match self.rng.below(100) {
-            90..96 => self.short_lived_set(),
+            90..94 => self.short_lived_set(),
+            94..96 => self.short_lived_fields(),
             96..98 => Op::Del(vec![self.short_lived_key()]),
             98.. => Op::GetDel(self.short_lived_key()),
             _ => self.lasting_op(),
@@ -324,6 +325,21 @@ impl Generator {
         let ms = i64::try_from(self.rng.between(1, 3_000)).unwrap_or(1);
         let (key, value) = (self.short_lived_key(), self.value(50));
         Op::Set { key, value, ttl: Ttl::InMs(ms), spelled: Spelling::Set }
+    }
+
+    /// Fields that expire while the test runs, or have by then; now and then some are removed before.
+    fn short_lived_fields(&mut self) -> Op {
+        let key = format!("brief:{}:fields:{}", self.connection, self.rng.below(20)).into_bytes();
+        let most = *self.rng.pick(&[3, 3, 40]);
+        let names: Vec<_> =
+            (0..self.rng.between(1, most)).map(|_| format!("e{}", self.rng.below(200)).into_bytes()).collect();
+        let change = if self.rng.percent(15) {
+            Change::HDel(names)
+        } else {
+            let ms = self.now_ms + i64::try_from(self.rng.below(8_000)).unwrap_or(0);
+            Change::HSetEx(ms, names.into_iter().map(|name| (name, self.value(60))).collect())
+        };
+        Op::Change { key, change }
     }
 
     fn short_lived_key(&mut self) -> Key {

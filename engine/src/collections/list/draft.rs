@@ -151,7 +151,7 @@ impl<D: Disk> Partition<D> {
     /// Begins to change the list that a key holds, if it holds any.
     pub(crate) fn list_draft(&self, found: Option<Found>) -> ListDraft {
         let mut draft = ListDraft {
-            head: Head { kind: Type::List, encoding: Encoding::Listpack, count: 0 },
+            head: Head::new(Type::List, Encoding::Listpack, 0),
             form: Form::Whole(Vec::new()),
             listpack: LISTPACK_ENDS,
             expires_at_ms: found.and_then(|found| found.expires_at_ms),

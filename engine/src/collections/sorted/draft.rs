@@ -31,7 +31,13 @@ pub(in crate::collections) fn sorted_tree(pairs: Pairs<'_>) -> TreeDraft {
 
 impl<D: Disk> Partition<D> {
     /// Puts an element into the tree, or takes it out.
-    fn draft_element(&mut self, key: Key<'_>, draft: &mut Draft, element: &[u8], comes: bool) -> Result<(), Stop> {
+    pub(in crate::collections) fn draft_element(
+        &mut self,
+        key: Key<'_>,
+        draft: &mut Draft,
+        element: &[u8],
+        comes: bool,
+    ) -> Result<(), Stop> {
         let Form::Split { root, tree, .. } = &mut draft.form else { return Ok(()) };
         let source = &mut self.nodes(key, root.id);
         let (position, is_there) = tree.position_of(source, element)?;

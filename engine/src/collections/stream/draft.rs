@@ -99,7 +99,7 @@ impl StreamDraft {
     }
 
     fn head(&self) -> Head {
-        Head { kind: Type::Stream, encoding: Encoding::Listpack, count: self.count }
+        Head::new(Type::Stream, Encoding::Listpack, self.count)
     }
 
     /// What stands behind the head, or the root.

@@ -4,8 +4,8 @@ mod scan;
 
 use emberkv_log::disk::Disk;
 use emberkv_log::{Purpose, Value};
+use emberkv_resp::Reply;
 use emberkv_resp::schema::CommandId;
-use emberkv_resp::{Args, Reply};
 
 use crate::collections::{Type, Wanted, Whole};
 use crate::group::Request;
@@ -30,12 +30,14 @@ fn answer(id: CommandId, value: Option<&[u8]>, reply: &mut Reply<'_>) {
 }
 
 /// Commands on one element, or on how many there are, out of another core's memory: of what is whole. Returns whether it has replied.
-pub(super) fn direct(id: CommandId, args: Args<'_>, value: Option<Value<'_>>, reply: &mut Reply<'_>) -> bool {
+pub(super) fn direct(request: Request<'_>, value: Option<Value<'_>>, now_ms: u64, reply: &mut Reply<'_>) -> bool {
+    let Request { id, args, .. } = request;
     let kind = if matches!(id, CommandId::Scard | CommandId::Sismember) { Type::Set } else { Type::Hash };
     let whole = match value {
         None => None,
         Some(Value::Whole(bytes)) => match Whole::read(bytes) {
-            whole if whole.head.kind == kind => Some(whole),
+            // what has expired of it the owner removes first
+            whole if whole.head.kind == kind && !whole.head.is_due(now_ms) => Some(whole),
             _ => return false,
         },
         Some(_) => return false,

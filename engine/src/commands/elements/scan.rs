@@ -4,7 +4,7 @@
 use emberkv_log::disk::Disk;
 use emberkv_resp::{Args, Reply, format, glob};
 
-use crate::collections::{Encoding, Root, Type, bits_of};
+use crate::collections::{Root, Type, bits_of};
 use crate::group::Request;
 use crate::lookup::{Found, Key};
 use crate::partition::Partition;
@@ -101,7 +101,7 @@ impl<D: Disk> Partition<D> {
         let mut pairs = Strings::default();
         let Some(found) = found else { return Ok((0, pairs)) };
         let options = Options::parse(request.args.from(3), kind)?;
-        let Some(root) = self.root(found).filter(|root| root.head.encoding == Encoding::Hashtable) else {
+        let Some(root) = self.root(found).filter(|root| root.head.encoding.is_by_hash()) else {
             // what redis keeps in one piece it shows in one, whatever the cursor
             self.each_pair(key, found, |pair| options.take(pair.field, pair.value, &mut pairs))?;
             return Ok((0, pairs));
@@ -127,10 +127,10 @@ impl<D: Disk> Partition<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collections::Head;
+    use crate::collections::{Encoding, Head};
 
     fn root(leaves: u32) -> Root {
-        let head = Head { kind: Type::Hash, encoding: Encoding::Hashtable, count: 1 };
+        let head = Head::new(Type::Hash, Encoding::Hashtable, 1);
         Root { head, bytes: 0, leaves, next: 1, id: 1, tree: crate::collections::TreeRoot::default() }
     }
 

@@ -5,7 +5,7 @@ use emberkv_log::{Purpose, canonical_int};
 use emberkv_resp::schema::{CommandId, arity_error};
 use emberkv_resp::{Reply, format};
 
-use crate::collections::Type;
+use crate::collections::{Expiry, Type};
 use crate::group::Request;
 use crate::long_double::Operand;
 use crate::lookup::Key;
@@ -31,7 +31,7 @@ impl<D: Disk> Partition<D> {
         pairs.iter().for_each(|arg| draft.fit(arg.len(), limits));
         let mut added = 0;
         for i in (0..pairs.len()).step_by(2) {
-            added += i64::from(self.draft_set(key, &mut draft, pairs.at(i), pairs.at(i + 1))?);
+            added += i64::from(self.draft_set_field(key, &mut draft, pairs.at(i), pairs.at(i + 1), Expiry::Never)?);
             draft.fit_count(limits);
         }
         self.commit(key, draft, Purpose::Grow)?;
@@ -58,13 +58,13 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    /// Sets one field of a hash, which may be a new one.
+    /// Sets one field of a hash, which may be a new one; when it expires stays.
     fn set_field(&mut self, key: Key<'_>, field: &[u8], value: &[u8]) -> Result<(), Stop> {
         let found = self.peek(key).live();
         let limits = self.limits.compact_hash;
         let mut draft = self.draft(Type::Hash, found);
         draft.fit(field.len().max(value.len()), limits);
-        self.draft_set(key, &mut draft, field, value)?;
+        self.draft_set_field(key, &mut draft, field, value, Expiry::Stays)?;
         draft.fit_count(limits);
         self.commit(key, draft, Purpose::Grow)
     }

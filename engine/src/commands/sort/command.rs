@@ -61,6 +61,7 @@ impl<D: Disk> Partition<D> {
         let mut known = Vec::with_capacity(keys.len());
         for key in keys {
             let lookup = self.lookup(*key)?;
+            let lookup = self.without_due(*key, lookup)?;
             self.count_read(*key, lookup);
             let Some(found) = lookup.live() else {
                 known.push(None);

@@ -170,6 +170,6 @@ pub(crate) fn list_of(values: &[Option<Vec<u8>>], fill: ListFill) -> Option<Held
         listpack += listpack_len(element);
     }
     let count = values.len() as u64;
-    let head = Head { kind: Type::List, encoding: fill.encoding(listpack, count), count };
+    let head = Head::new(Type::List, fill.encoding(listpack, count), count);
     (count > 0).then(|| Held::whole(Whole::write(head, &bytes), None))
 }

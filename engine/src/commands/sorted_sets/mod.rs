@@ -63,7 +63,7 @@ pub(crate) struct Image {
 
 impl Image {
     pub fn new(limits: Compact) -> Self {
-        let head = Head { kind: Type::ZSet, encoding: Encoding::Listpack, count: 0 };
+        let head = Head::new(Type::ZSet, Encoding::Listpack, 0);
         Self { pairs: Vec::new(), head, limits }
     }
 

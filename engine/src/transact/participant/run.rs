@@ -30,10 +30,16 @@ fn refused(stop: Stop) -> Result<Answer, Stop> {
 }
 
 impl<D: Disk> Partition<D> {
+    /// What has expired of a key is gone, as a change that whoever watches or keeps it hears of.
+    fn let_expire(&mut self, key: Key<'_>) -> Result<(), Stop> {
+        let lookup = self.lookup(key)?;
+        self.without_due(key, lookup).map(drop)
+    }
+
     /// Watches keys from now on; what has expired is gone before that.
     pub(super) fn watch_keys(&mut self, db: DbId, keys: &Strings, watch: &Watch) -> Result<Vote, Stop> {
         for key in keys.iter() {
-            self.lookup(self.key(self.physical(db), key))?;
+            self.let_expire(self.key(self.physical(db), key))?;
             self.watchers.add(db, key, watch);
         }
         Ok(Vote::Count(0))
@@ -56,7 +62,7 @@ impl<D: Disk> Partition<D> {
         }
         if open.overlay.is_none() {
             for (db, key) in &run.watched {
-                self.lookup(self.key(self.physical(*db), key))?; // one that has expired is changed by that
+                self.let_expire(self.key(self.physical(*db), key))?; // one that has expired is changed by that
             }
             #[allow(unused_mut)]
             let mut is_changed = run.watch.as_ref().is_some_and(Watch::is_dirty);
@@ -70,7 +76,7 @@ impl<D: Disk> Partition<D> {
         }
         if open.overlay.is_none() && run.reader.is_some() {
             for (db, key) in &run.keys {
-                self.lookup(self.key(self.physical(*db), key))?; // whoever reads one that has expired reads that it is gone
+                self.let_expire(self.key(self.physical(*db), key))?; // whoever reads one that has expired reads that it is gone
             }
         }
         self.execute_steps(ticket, open, run)?;
@@ -321,9 +327,10 @@ impl<D: Disk> Partition<D> {
                         self.retain_puts(open, overlay);
                     }
                 }
-                Entry::Put { db, key, expires_at_ms, .. } => {
+                Entry::Put { db, key, value, expires_at_ms } => {
                     let key = self.key(db, key);
                     let old = self.peek(key);
+                    self.enter_due(key, value, old);
                     self.refer(key, record.address, expires_at_ms, old);
                 }
                 Entry::Delete { db, key } => {

@@ -9,7 +9,7 @@ use emberkv_log::plant::{self, Plant};
 
 use super::crash::crash;
 use super::world::{World, words};
-use crate::tests::{State, change_residency, check_counts, compact_some, lives, with_seeds};
+use crate::tests::{START_MS, State, change_residency, check_counts, compact_some, lives, with_seeds};
 
 fn key(choices: &mut Choices) -> String {
     format!("k{}", choices.below(9))
@@ -36,7 +36,16 @@ fn hash_line(choices: &mut Choices, n: u64, heavy: bool) -> String {
     let many = if choices.one_in(4) { 5 + choices.below(60) } else { 1 + choices.below(3) };
     let of = if key.ends_with(['1', '3']) { 80 } else { 8 };
     let mut fields: Vec<_> = (0..many).map(|_| format!("f{}", choices.below(of))).collect();
-    match choices.below(12) {
+    // their clock stands: far ahead, or over
+    let ms = START_MS + if choices.one_in(6) { 0 } else { 1_000_000 + choices.below(100) };
+    match choices.below(16) {
+        12..14 => format!("HPEXPIREAT {key} {ms} FIELDS {many} {}", fields.join(" ")),
+        14 => {
+            fields.iter_mut().for_each(|field| *field += &format!(" x{n}"));
+            format!("HSETEX {key} PXAT {ms} FIELDS {many} {}", fields.join(" "))
+        }
+        15 if choices.one_in(2) => format!("HPEXPIRETIME {key} FIELDS {many} {}", fields.join(" ")),
+        15 => format!("HGETDEL {key} FIELDS 1 {}", fields[0]),
         0..5 => {
             let long = if heavy { "y".repeat(choices.below(60) as usize) } else { String::new() };
             fields.iter_mut().enumerate().for_each(|(i, field)| *field += &format!(" w{n}.{i}{long}"));

@@ -30,7 +30,7 @@ pub(super) fn write(text: &mut String, _: &Shard, cores: &[Snapshot]) {
         "sync_full": 0,
         "sync_partial_ok": 0,
         "sync_partial_err": 0,
-        "expired_subkeys": 0,
+        "expired_subkeys": total(cores, |partition| partition.stats.expired_fields),
         "expired_keys": total(cores, |partition| partition.stats.expired),
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
