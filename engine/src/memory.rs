@@ -2,6 +2,7 @@
 
 use emberkv_log::disk::Disk;
 
+use crate::chunks::ChunkRoot;
 use crate::collections::Root;
 use crate::lookup::Found;
 use crate::partition::Partition;
@@ -51,6 +52,11 @@ impl<D: Disk> Partition<D> {
         let expiry = if found.expires_at_ms.is_some() { EXPIRY_BYTES } else { 0 };
         // what a leaf takes beside its elements: its record's front, its name, its share of the index
         let leaves = |root: Root| root.bytes + u64::from(root.leaves + root.tree.nodes) * (40 + INDEX_BYTES);
-        found.len as u64 + INDEX_BYTES + expiry + self.root(found).map_or(0, leaves)
+        let chunks = |root: ChunkRoot| {
+            let count = u64::from(root.chunks);
+            root.len.min(count * root.size() as u64) + count * (40 + INDEX_BYTES)
+        };
+        let parts = self.root(found).map_or(0, leaves) + self.chunked(found).map_or(0, chunks);
+        found.len as u64 + INDEX_BYTES + expiry + parts
     }
 }

@@ -186,6 +186,8 @@ plants! {
     O6,
     /// A leaf lies above its database's floor whatever its position.
     O7,
+    /// Chunks whose root is still to come are swept as if it never would.
+    O8,
     /// A client that does not wait any more is served all the same.
     B1,
     /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.

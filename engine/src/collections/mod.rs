@@ -34,9 +34,10 @@ pub(crate) use leaf::LeafName;
 #[cfg(test)]
 pub(crate) use list::Ends;
 pub use list::{End, ListFill};
-pub(crate) use pairs::push_pair;
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
+pub(crate) use pairs::{push_pair, push_varint, take_varint};
+pub(crate) use place::Writes;
 pub(crate) use random::Wanted;
 pub(crate) use root::{Head, Root, Whole, bits_of};
 pub use sets::CompactSet;
@@ -163,7 +164,7 @@ pub struct Compact {
 /// What TYPE replies of a value.
 pub(crate) fn type_name(value: Value<'_>) -> &'static str {
     match value {
-        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => "string",
+        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => "string",
         Value::Whole(bytes) => Whole::read(bytes).head.kind.name(),
         Value::Root(bytes) => Root::read(bytes).head.kind.name(),
     }

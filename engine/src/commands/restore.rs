@@ -1,7 +1,7 @@
 //! DUMP and RESTORE: values as redis writes them into its files, to be taken elsewhere.
 
-use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
+use emberkv_log::{Purpose, Value};
 use emberkv_resp::{Args, Reply, format};
 
 use super::sorted_sets::Image;
@@ -9,7 +9,7 @@ use crate::collections::{Compact, Encoding, Head, Members, Type, Whole, order_of
 use crate::dump::{Bad, Content, LISTPACK_ENDS, dump, dump_elements, dump_sorted_set, dump_stream, listpack_len, read};
 use crate::group::Request;
 use crate::held::Held;
-use crate::lookup::{Found, Key, Lookup};
+use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -75,6 +75,10 @@ impl<D: Disk> Partition<D> {
 
     fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
         match self.head(found) {
+            None if found.is_root() => {
+                self.bring_texts(&[key])?;
+                Ok(dump(Value::Bytes(self.text(found, &mut TextBuf::default()))))
+            }
             None => Ok(dump(self.value(found))),
             Some(Head { kind: kind @ Type::List, count, .. }) => {
                 dump_elements(kind, count, |show| self.each_element(key, found, show))
