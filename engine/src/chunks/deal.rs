@@ -41,7 +41,8 @@ impl<D: Disk> Partition<D> {
     /// # Errors
     /// [`Stop::Wait`] until its chunks are there, and see [`Stop`].
     pub(crate) fn deal_out(&mut self, key: Key<'_>, found: Found) -> Result<Option<ChunkRoot>, Stop> {
-        let len = self.text_len(found);
+        let Value::Bytes(text) = self.value(found) else { return Ok(None) };
+        let len = text.len();
         if !self.is_ahead(len) || self.overlay.is_some() {
             return Ok(None);
         }
@@ -80,7 +81,7 @@ impl<D: Disk> Partition<D> {
         while left > 0 && deal.next < root.numbers() {
             let mut chunk = match self.value(found) {
                 Value::Bytes(text) => text[root.bytes_of(deal.next)].to_vec(),
-                _ => unreachable!("what is packed is not as long"),
+                _ => unreachable!("it is the record that was looked at just now"),
             };
             left = left.saturating_sub(chunk.len());
             let end = chunk.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);

@@ -276,7 +276,9 @@ fn live(seed: u64) {
             }
             12 => {
                 let bits = (0..len * 8).find(|at| !bit(&text, *at)).unwrap_or(len * 8);
-                (words(&[&"bitpos", &"k", &"0"]), number(bits as i64))
+                // there is no end to zeros, but behind an empty string there are none
+                let bits = if plain.0.is_some() && len == 0 { -1 } else { bits as i64 };
+                (words(&[&"bitpos", &"k", &"0"]), number(bits))
             }
             13 => {
                 let range = plain.bits(start, end, 8);
