@@ -2,6 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
+use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Value};
 
@@ -11,6 +12,9 @@ use crate::databases::RESERVED;
 use crate::lookup::{Found, Key, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
+
+/// How many chunks are asked for at a time.
+const AHEAD: usize = 16;
 
 /// Bytes of a string in one place: some that are kept, and zeros behind them.
 #[derive(Clone, Copy, Debug)]
@@ -100,15 +104,28 @@ impl<D: Disk> Partition<D> {
     ) {
         let mut buf = TextBuf::default();
         let Pieces { db, key, root } = pieces;
-        for number in root.span(&bytes) {
-            let all = root.bytes_of(number);
-            let part = all.start.max(bytes.start)..all.end.min(bytes.end);
-            let chunk = LeafName { db, id: root.id, number, key }.with(|name| self.peek(self.key(RESERVED, name)));
-            let text = chunk.live().map_or(&[][..], |found| buf.text(self.value(found)));
-            let within = |at: usize| (at - all.start).min(text.len());
-            let kept = &text[within(part.start)..within(part.end)];
-            if show(Stretch { at: part.start, bytes: kept, zeros: part.len() - kept.len() }).is_break() {
-                return;
+        let span = root.span(&bytes);
+        let mut ahead: [Option<Fingerprint>; AHEAD];
+        for begin in span.clone().step_by(AHEAD) {
+            let numbers = begin..span.end.min(begin + AHEAD as u32);
+            // several are asked for at a time: first their rows of the index, then their records
+            ahead = std::array::from_fn(|i| {
+                let number = numbers.clone().nth(i)?;
+                let row = |name: &[u8]| self.prefetch_physical(RESERVED, name);
+                Some(LeafName { db, id: root.id, number, key }.with(row))
+            });
+            ahead.iter().flatten().for_each(|fingerprint| self.prefetch_record(*fingerprint));
+            for (number, fingerprint) in numbers.zip(ahead.into_iter().flatten()) {
+                let all = root.bytes_of(number);
+                let part = all.start.max(bytes.start)..all.end.min(bytes.end);
+                let chunk = LeafName { db, id: root.id, number, key }
+                    .with(|name| self.peek(Key { db: RESERVED, bytes: name, fingerprint }));
+                let text = chunk.live().map_or(&[][..], |found| buf.text(self.value(found)));
+                let within = |at: usize| (at - all.start).min(text.len());
+                let kept = &text[within(part.start)..within(part.end)];
+                if show(Stretch { at: part.start, bytes: kept, zeros: part.len() - kept.len() }).is_break() {
+                    return;
+                }
             }
         }
     }
