@@ -31,7 +31,6 @@ mod tree;
 
 pub(crate) use elements::{Elements, push_element};
 pub(crate) use leaf::LeafName;
-#[cfg(test)]
 pub(crate) use list::Ends;
 pub use list::{End, ListFill};
 #[cfg(test)]
@@ -159,6 +158,19 @@ pub struct Compact {
     pub entries: u64,
     /// Bytes of one.
     pub value: u64,
+}
+
+/// Bytes of the elements that are in a root's own record: those at the ends of a list, or of a stream's rows.
+pub(crate) fn ends_of(record: &[u8]) -> u64 {
+    let ends = match Root::read(record).head.kind {
+        Type::List => {
+            let ends = Ends::read(record);
+            ends.front.bytes.len() + ends.back.bytes.len()
+        }
+        Type::Stream => StreamDraft::of_root(record, None).ends().map(|rows| rows.len()).iter().sum(),
+        Type::Set | Type::ZSet | Type::Hash => 0,
+    };
+    ends as u64
 }
 
 /// What TYPE replies of a value.
