@@ -90,6 +90,45 @@ fn zeros_take_nothing() {
     assert!(rig.killed().contents() == contents);
 }
 
+#[test]
+fn what_asks_for_all_of_it_gets_what_it_gets_of_one_record() {
+    let mut rig = Rig::new(7, SyncPolicy::EverySec);
+    let text: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+    for key in ["a", "b", "plain"] {
+        rig.run(0, &words(&[&"set", &key, &text]));
+    }
+    for key in ["a", "b"] {
+        rig.run(0, &words(&[&"setrange", &key, &"300", &&text[300..310]]));
+        assert!(root(&rig, key).is_some());
+    }
+    let mut of = |line: &str| {
+        let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        rig.run(0, &words).reply
+    };
+    for line in [
+        "dump K",
+        "get K",
+        "mget K other K",
+        "strlen K",
+        "pfcount K",
+        "pfcount K K",
+        "incrbyfloat K 1",
+        "lcs K K len",
+        "getrange K -9 -1",
+    ] {
+        assert!(of(&line.replace('K', "a")) == of(&line.replace('K', "plain")), "{line}");
+    }
+    assert_eq!(of("bitop xor c a b"), b":5000\r\n");
+    assert_eq!(of("bitcount c"), b":0\r\n");
+    assert_eq!(of("rpush l 1"), b":1\r\n");
+    assert!(of("sort l by nosort get a").ends_with(b"$-1\r\n"), "no pattern");
+    assert_eq!(of("rename b b1"), b"+OK\r\n");
+    assert!(of("sort l by nosort get b*").len() > 5000);
+    let usage = String::from_utf8(of("memory usage a")).unwrap();
+    let bytes: u64 = usage.trim_start_matches(':').trim_end().parse().unwrap();
+    assert!((5000..9000).contains(&bytes), "{bytes}");
+}
+
 /// A string that is dealt out in slices, as far as it has come before somebody else has his turn.
 fn begin_deal(rig: &mut Rig) -> String {
     let text: String = (0..4000).map(|i| format!("{i:08},")).collect();

@@ -227,21 +227,20 @@ impl<D: Disk> Partition<D> {
 
     /// Writes a part of a value over, with zeros in between if it ends before; the expiry stays. Returns the new length.
     pub(super) fn overwrite(&mut self, key: Key<'_>, old: Lookup, offset: usize, part: &[u8]) -> Result<usize, Stop> {
+        let end = offset.checked_add(part.len()).filter(|end| *end <= self.limits.max_value_bytes);
+        end.ok_or(TOO_LONG)?;
         self.overwrite_all(key, old, &[(offset, part)])
     }
 
-    /// The same of several parts.
+    /// The same of several parts, wherever they end.
     pub(super) fn overwrite_all(
         &mut self,
         key: Key<'_>,
         old: Lookup,
         parts: &[(usize, impl AsRef<[u8]>)],
     ) -> Result<usize, Stop> {
-        let mut len = old.live().map_or(0, |found| self.text_len(found));
-        for (offset, part) in parts {
-            let end = offset.checked_add(part.as_ref().len()).filter(|end| *end <= self.limits.max_value_bytes);
-            len = len.max(end.ok_or(TOO_LONG)?);
-        }
+        let ends = parts.iter().map(|(offset, part)| offset + part.as_ref().len());
+        let len = ends.fold(old.live().map_or(0, |found| self.text_len(found)), usize::max);
         if self.is_for_chunks(old, len) {
             let mut draft = self.chunk_draft(key, old)?;
             for (offset, part) in parts {
