@@ -305,6 +305,8 @@ fn a_key_may_be_encrypted() {
     let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
     std::fs::write(&key, old).unwrap();
     assert!(with(&["--tls-key-file-pass", "x"]).contains("openssl pkcs8 -topk8"));
+    std::fs::write(&key, OPEN_KEY).unwrap();
+    assert!(with(&["--tls-auth-clients-user", "CN"]).contains("tls-auth-clients-user needs tls-auth-clients"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, version};
 
-use crate::config::{AuthClients, Config, Protocols, Secret};
+use crate::config::{AuthClients, CertificateUser, Config, Protocols, Secret};
 
 /// Sessions that are kept at most: there is memory for all of them from the beginning.
 const MOST_SESSIONS: u32 = 1 << 16;
@@ -137,6 +137,11 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsErr
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
     let builder = match config.tls_auth_clients {
+        AuthClients::No if config.tls_auth_clients_user != CertificateUser::Off => {
+            return Err(TlsError::Missing(
+                "tls-auth-clients-user needs tls-auth-clients 'yes' or 'optional': nobody is asked for a certificate",
+            ));
+        }
         AuthClients::No => builder.with_no_client_auth(),
         asks => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(config)?), provider);
