@@ -93,7 +93,7 @@ fn zeros_take_nothing() {
 #[test]
 fn what_asks_for_all_of_it_gets_what_it_gets_of_one_record() {
     let mut rig = Rig::new(7, SyncPolicy::EverySec);
-    let text: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+    let text: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
     for key in ["a", "b", "plain"] {
         rig.run(0, &words(&[&"set", &key, &text]));
     }

@@ -90,7 +90,8 @@ proptest! {
         prop_assert_eq!(record.encoded_len(), entry.encoded_len());
         for value in [Value::Whole(&value), Value::Root(&value), Value::Chunked(&value)] {
             let entry = Entry::Put { db: DbId(db), key: &key, value, expires_at_ms };
-            prop_assert_eq!(Record::verify(&encoded(&entry)).unwrap().entry(), Some(entry));
+            let bytes = encoded(&entry);
+            prop_assert_eq!(Record::verify(&bytes).unwrap().entry(), Some(entry));
         }
     }
 
