@@ -129,6 +129,11 @@ fn estimates_are_what_they_are_in_redis_through_restarts() {
 }
 
 #[test]
+fn bitmaps_are_what_they_are_in_redis_through_restarts() {
+    are_what_they_are_in_redis(Contest::run_bitmaps);
+}
+
+#[test]
 fn places_are_what_they_are_in_redis_through_restarts() {
     are_what_they_are_in_redis(Contest::run_geo);
 }

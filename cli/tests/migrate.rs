@@ -3,8 +3,8 @@
 
 mod common;
 
-use std::io::Read;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,84 @@ fn a_server_that_does_not_answer_holds_nobody_up() {
         assert!(text(&here.read().unwrap()).starts_with("IOERR error or timeout"));
         assert_eq!(text(&here.ask("GET k").unwrap()), "v");
     }
+}
+
+/// What reads from a connection until so many of these have come.
+fn read_until(socket: &mut TcpStream, word: &[u8], many: usize) {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while all.windows(word.len()).filter(|at| *at == word).count() < many {
+        let got = socket.read(&mut piece).unwrap();
+        assert!(got > 0, "it has gone");
+        all.extend_from_slice(&piece[..got]);
+    }
+}
+
+#[test]
+fn keys_are_sent_without_waiting_for_each_answer() {
+    if !is_ember() {
+        return;
+    }
+    for io in drivers() {
+        let (from, _from_dir) = source(io);
+        let other = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = other.local_addr().unwrap().port();
+        let mut here = client(&from);
+        let keys: Vec<String> = (0..100).map(|i| format!("key{i}")).collect();
+        keys.iter().for_each(|key| drop(must(&mut here, &format!("SET {key} v"))));
+        let line = format!("MIGRATE 127.0.0.1 {port} '' 0 5000 AUTH pw KEYS {}", keys.join(" "));
+        here.send(&line.split(' ').map(|word| if word == "''" { "" } else { word }).collect::<Vec<_>>());
+        here.flush().unwrap();
+        let (mut socket, _) = other.accept().unwrap();
+        read_until(&mut socket, b"SELECT", 1);
+        socket.write_all(b"+OK\r\n+OK\r\n").unwrap();
+        // all of them come before any is answered
+        read_until(&mut socket, b"RESTORE", 100);
+        let answers = [b"-BUSYKEY it is there\r\n".to_vec(), b"+OK\r\n".repeat(99)].concat();
+        socket.write_all(&answers).unwrap();
+        let said = text(&here.read().unwrap());
+        assert_eq!(said, "ERR Target instance replied with error: BUSYKEY it is there");
+        assert_eq!(here.ask("DBSIZE").unwrap(), Value::Integer(1), "what was taken has gone");
+        assert_eq!(here.ask("EXISTS key0").unwrap(), Value::Integer(1));
+        // where it is not known which database it is nothing is sent
+        here.send(&format!("MIGRATE 127.0.0.1 {port} key0 99 5000").split(' ').collect::<Vec<_>>());
+        here.flush().unwrap();
+        let (mut socket, _) = other.accept().unwrap();
+        read_until(&mut socket, b"SELECT", 1);
+        socket.write_all(b"-ERR DB index is out of range\r\n").unwrap();
+        assert_eq!(text(&here.read().unwrap()), "ERR Target instance replied with error: ERR DB index is out of range");
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).unwrap();
+        assert!(!rest.windows(7).any(|word| word == b"RESTORE"));
+    }
+}
+
+/// Thousands go, more than are on their way at a time.
+#[test]
+fn many_keys_go_in_one_command() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = common::start("migrate", &["--cores", "2"]);
+    let (to, _dir) = redis(&[]);
+    let (mut here, mut there) = (client(&from), client(&to));
+    let keys: Vec<String> = (0..5000).map(|i| format!("key{i}")).collect();
+    for key in &keys {
+        here.send(&["SET", key, "v"]);
+    }
+    here.flush().unwrap();
+    keys.iter().for_each(|_| drop(here.read().unwrap()));
+    // a long string that was changed in a place is one like any other
+    must(&mut here, "APPEND key7 tail");
+    assert_eq!(here.ask("SETBIT key7 800000 1").unwrap(), Value::Integer(0));
+    let port = to.port().to_string();
+    let words = ["MIGRATE", "127.0.0.1", &port, "", "0", "60000", "KEYS"];
+    here.send(&words.into_iter().chain(keys.iter().map(String::as_str)).collect::<Vec<_>>());
+    here.flush().unwrap();
+    assert_eq!(text(&here.read().unwrap()), "OK");
+    assert_eq!(here.ask("DBSIZE").unwrap(), Value::Integer(0));
+    assert_eq!(there.ask("DBSIZE").unwrap(), Value::Integer(5000));
+    assert_eq!(there.ask("STRLEN key7").unwrap(), Value::Integer(100_001));
+    assert_eq!(there.ask("GETBIT key7 800000").unwrap(), Value::Integer(1));
 }
 
 /// Whatever is added to a counter is counted here or there, once: it is moved as a whole, between two additions.

@@ -38,10 +38,13 @@ impl Authority {
 
     /// Makes `NAME.crt` and `NAME.key`, for localhost and this common name.
     fn sign(&self, name: &str) {
+        self.sign_key(name, KeyPair::generate().unwrap());
+    }
+
+    fn sign_key(&self, name: &str, key: KeyPair) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::OrganizationName, "an organisation");
         params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.folder.path().join(format!("{name}.crt")), certificate.pem()).unwrap();
         std::fs::write(self.folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
@@ -262,6 +265,48 @@ fn who_shows_no_good_certificate_is_not_let_in() {
     );
     let other = authority.path("alice.key");
     assert!(with(&[&both[..5], &[&other, "--tls-auth-clients", "no"]].concat()).contains("tls:"));
+}
+
+/// An encrypted key that openssl has written, and what it is encrypted with.
+const SEALED_KEY: &str = include_str!("fixtures/sealed.key");
+const SEALED_WITH: &str = "a pass phrase";
+/// The same key as it was.
+const OPEN_KEY: &str = include_str!("fixtures/open.key");
+
+#[test]
+fn a_key_may_be_encrypted() {
+    if !is_ember() {
+        return;
+    }
+    let authority = Authority::new();
+    authority.sign_key("server", KeyPair::from_pem(OPEN_KEY).unwrap());
+    let dir = dir("tls-sealed");
+    let (certificate, key) = (authority.path("server.crt"), authority.path("server.key"));
+    std::fs::write(&key, SEALED_KEY).unwrap();
+    for io in drivers() {
+        let secure = Secure::start(&authority, io, &["--tls-auth-clients", "no", "--tls-key-file-pass", SEALED_WITH]);
+        let mut client = secure.connect(&authority.client(None)).unwrap();
+        assert_eq!(text(&client.ask("PING").unwrap()), "PONG");
+        // a key that is read again is read with the password that there is then
+        let mut admin = secure.server.connect().unwrap();
+        assert!(admin.ask("CONFIG SET tls-key-file-pass wrong").unwrap().is_error("ERR CONFIG SET failed"));
+        std::fs::write(&key, OPEN_KEY).unwrap();
+        must(&mut admin, "CONFIG SET tls-key-file-pass wrong");
+        std::fs::write(&key, SEALED_KEY).unwrap();
+        assert!(admin.ask(&format!("CONFIG SET tls-key-file {key}")).unwrap().is_error("ERR CONFIG SET failed"));
+    }
+    let with = |more: &[&str]| {
+        let words =
+            ["--tls-port", "1", "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+        refused(&spec(dir.path(), &[&words[..], more].concat()))
+    };
+    assert!(with(&[]).contains("there is no tls-key-file-pass"));
+    assert!(with(&["--tls-key-file-pass", "wrong"]).contains("can't be decrypted with tls-key-file-pass"));
+    let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    std::fs::write(&key, old).unwrap();
+    assert!(with(&["--tls-key-file-pass", "x"]).contains("openssl pkcs8 -topk8"));
+    std::fs::write(&key, OPEN_KEY).unwrap();
+    assert!(with(&["--tls-auth-clients-user", "CN"]).contains("tls-auth-clients-user needs tls-auth-clients"));
 }
 
 #[test]

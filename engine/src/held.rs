@@ -18,6 +18,8 @@ enum Stored {
     Bytes(Vec<u8>),
     Whole(Vec<u8>),
     Root(Vec<u8>),
+    Long(Vec<u8>),
+    Chunked(Vec<u8>),
 }
 
 impl Held {
@@ -33,6 +35,7 @@ impl Held {
             }
             Value::Whole(bytes) => Stored::Whole(bytes.to_vec()),
             Value::Root(bytes) => Stored::Root(bytes.to_vec()),
+            Value::Chunked(bytes) => Stored::Chunked(bytes.to_vec()),
         };
         Self { value, expires_at_ms }
     }
@@ -56,22 +59,39 @@ impl Held {
         Self { value: Stored::Root(root), expires_at_ms }
     }
 
+    /// A text that was in chunks, and will be again.
+    pub(crate) fn long(text: Vec<u8>, expires_at_ms: Option<u64>) -> Self {
+        Self { value: Stored::Long(text), expires_at_ms }
+    }
+
+    /// The root of a string in chunks.
+    pub(crate) fn chunked(root: Vec<u8>, expires_at_ms: Option<u64>) -> Self {
+        Self { value: Stored::Chunked(root), expires_at_ms }
+    }
+
+    /// The text, if it is to be in chunks.
+    pub(crate) fn long_text(&self) -> Option<&[u8]> {
+        if let Stored::Long(text) = &self.value { Some(text) } else { None }
+    }
+
     /// What its record is.
     pub(crate) fn kind(&self) -> Kind {
         match self.value {
             Stored::Int(_) => Kind::PutInt,
-            Stored::Bytes(_) => Kind::Put,
+            Stored::Bytes(_) | Stored::Long(_) => Kind::Put,
             Stored::Whole(_) => Kind::PutWhole,
             Stored::Root(_) => Kind::PutRoot,
+            Stored::Chunked(_) => Kind::PutChunked,
         }
     }
 
     pub(crate) fn value(&self) -> Value<'_> {
         match &self.value {
             Stored::Int(int) => Value::Int(*int),
-            Stored::Bytes(bytes) => Value::Bytes(bytes),
+            Stored::Bytes(bytes) | Stored::Long(bytes) => Value::Bytes(bytes),
             Stored::Whole(bytes) => Value::Whole(bytes),
             Stored::Root(bytes) => Value::Root(bytes),
+            Stored::Chunked(bytes) => Value::Chunked(bytes),
         }
     }
 
@@ -80,7 +100,7 @@ impl Held {
         match &self.value {
             Stored::Whole(bytes) => Whole::read(bytes).head.count,
             Stored::Root(bytes) => Root::read(bytes).head.count,
-            Stored::Int(_) | Stored::Bytes(_) => 0,
+            Stored::Int(_) | Stored::Bytes(_) | Stored::Long(_) | Stored::Chunked(_) => 0,
         }
     }
 

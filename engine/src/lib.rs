@@ -3,6 +3,7 @@
 //! the log position that it must wait for (law 2).
 
 mod checkpoint;
+mod chunks;
 mod cold;
 mod collections;
 mod commands;

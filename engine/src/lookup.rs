@@ -6,6 +6,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{Address, DbId, Kind, LogPosition, Record, Shape, Value};
 
+use crate::chunks::ChunkRoot;
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -34,10 +35,10 @@ impl Found {
         matches!(self.kind, Kind::PutWhole | Kind::PutRoot)
     }
 
-    /// Whether the value is a collection that has leaves.
+    /// Whether the value is a collection, or a string, that has leaves.
     #[inline]
     pub fn is_root(self) -> bool {
-        self.kind == Kind::PutRoot
+        matches!(self.kind, Kind::PutRoot | Kind::PutChunked)
     }
 
     /// What the entry counts for, as a key of `db`.
@@ -87,9 +88,16 @@ impl TextBuf {
                 packed.unpack(&mut self.unpacked);
                 &self.unpacked
             }
-            // no command on strings comes here with a collection: `lookup_string`
-            Value::Whole(_) | Value::Root(_) => &[],
+            // no command on strings comes here with a collection: `lookup_string`; and what is in chunks is gathered: `Partition::text`
+            Value::Whole(_) | Value::Root(_) | Value::Chunked(_) => &[],
         }
+    }
+
+    /// What `gather` appends to an empty buffer.
+    fn fill(&mut self, gather: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        self.unpacked.clear();
+        gather(&mut self.unpacked);
+        &self.unpacked
     }
 }
 
@@ -99,6 +107,7 @@ pub(crate) fn text_len(value: Value<'_>) -> usize {
         Value::Bytes(bytes) => bytes.len(),
         Value::Int(_) => TextBuf::default().text(value).len(),
         Value::Packed(packed) => packed.len(),
+        Value::Chunked(bytes) => ChunkRoot::read(bytes).len as usize,
         Value::Whole(_) | Value::Root(_) => 0,
     }
 }
@@ -254,9 +263,15 @@ impl<D: Disk> Partition<D> {
         self.log.table().record(found.address).value()
     }
 
-    /// The value of a found record as text, by way of `buf` if it is not kept as such.
+    /// The value of a found record as text, by way of `buf` if it is not kept as such. What is in chunks has been brought: `lookup_string`, `bring_texts`.
     pub(crate) fn text<'a>(&'a self, found: Found, buf: &'a mut TextBuf) -> &'a [u8] {
-        buf.text(self.value(found))
+        match self.value(found) {
+            Value::Chunked(bytes) => {
+                let root = ChunkRoot::read(bytes);
+                buf.fill(|out| self.gather(self.pieces(found, root), root.all(), out))
+            }
+            value => buf.text(value),
+        }
     }
 
     /// How many bytes the value of a found record has.

@@ -1,8 +1,10 @@
 //! What memory a partition takes, and a key.
 
+use emberkv_log::Value;
 use emberkv_log::disk::Disk;
 
-use crate::collections::Root;
+use crate::chunks::ChunkRoot;
+use crate::collections::{Root, ends_of};
 use crate::lookup::Found;
 use crate::partition::Partition;
 
@@ -50,7 +52,20 @@ impl<D: Disk> Partition<D> {
     pub(crate) fn memory_of(&self, found: Found) -> u64 {
         let expiry = if found.expires_at_ms.is_some() { EXPIRY_BYTES } else { 0 };
         // what a leaf takes beside its elements: its record's front, its name, its share of the index
-        let leaves = |root: Root| root.bytes + u64::from(root.leaves + root.tree.nodes) * (40 + INDEX_BYTES);
-        found.len as u64 + INDEX_BYTES + expiry + self.root(found).map_or(0, leaves)
+        let beside = 40 + INDEX_BYTES;
+        let parts = match self.value(found) {
+            // the ends of a list are in the record itself
+            Value::Root(bytes) => {
+                let root = Root::read(bytes);
+                root.bytes.saturating_sub(ends_of(bytes)) + u64::from(root.leaves + root.tree.nodes) * beside
+            }
+            Value::Chunked(bytes) => {
+                let root = ChunkRoot::read(bytes);
+                let count = u64::from(root.chunks);
+                root.len.min(count * root.size() as u64) + count * beside
+            }
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Whole(_) => 0,
+        };
+        found.len as u64 + INDEX_BYTES + expiry + parts
     }
 }

@@ -10,6 +10,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{Address, DbId, Entry, Purpose, Value};
 use emberkv_resp::glob;
 
+use crate::chunks::ChunkRoot;
 use crate::collections::{LeafName, Root};
 use crate::databases::{Databases, RESERVED};
 use crate::events::{Cause, Told};
@@ -17,9 +18,13 @@ use crate::held::Held;
 use crate::lookup::{Found, Key, Lookup};
 use crate::partition::Partition;
 
-/// The id of a collection that has leaves.
+/// The id of what has leaves.
 fn root_id(held: &Held) -> Option<u64> {
-    if let Value::Root(bytes) = held.value() { Some(Root::read(bytes).id) } else { None }
+    match held.value() {
+        Value::Root(bytes) => Some(Root::read(bytes).id),
+        Value::Chunked(bytes) => Some(ChunkRoot::read(bytes).id),
+        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Whole(_) => None,
+    }
 }
 
 /// One key's change; without a value it is gone.
@@ -67,6 +72,15 @@ impl Overlay {
         }
         let change = self.changes.get(found.address.raw() as usize - 1)?;
         change.held.as_ref().map(Held::value)
+    }
+
+    /// The key of what [`Overlay::peek`] has found.
+    pub fn name(&self, found: Found) -> Option<(DbId, &[u8])> {
+        if found.slot != SlotRef::NOWHERE {
+            return None;
+        }
+        let change = self.changes.get(found.address.raw() as usize - 1)?;
+        Some((change.db, &change.key))
     }
 
     pub fn put(&mut self, key: Key<'_>, value: Value<'_>, expires_at_ms: Option<u64>) {

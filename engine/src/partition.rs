@@ -8,6 +8,7 @@ use emberkv_log::disk::Disk;
 use emberkv_log::{DbId, Log, LogPosition, Options, PartitionId, Progress, StartReport, Whose};
 
 use crate::checkpoint::Saver;
+use crate::chunks::Deal;
 use crate::collections::{Compact, CompactSet, ListFill, Sweeper};
 use crate::commands::BegunWalk;
 use crate::compact::Compaction;
@@ -82,6 +83,8 @@ pub struct Partition<D: Disk> {
     pub(crate) sweep: Sweep,
     /// Leaves that belong to nobody.
     pub(crate) sweeper: Sweeper,
+    /// A string that is being dealt out to chunks.
+    pub(crate) deal: Option<Deal>,
     /// How many ids were given in this life.
     pub(crate) ids: u64,
     /// Indexes that were emptied: dropping a large one takes time, so another thread does it.

@@ -161,6 +161,7 @@ impl Replay {
         let orphans = has_leaves.then_some(ScanCursor::START);
         Partition {
             sweeper: Sweeper { orphans, ..Sweeper::default() },
+            deal: None,
             ids: 0,
             last_delete: LogPosition(0),
             random: log.dataset() | 1,

@@ -15,9 +15,9 @@ pub const SEGMENT_HEADER_BYTES: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"EMBERSEG";
 
-/// The format of segments and manifests that this build writes. It reads version 4 too, in which no field of a hash expires, version 3, which had no
-/// streams, version 2, which had no collections, and version 1, which had one partition and no transactions.
-pub const FORMAT_VERSION: u32 = 5;
+/// The format of segments and manifests that this build writes. It reads version 5 too, which had no strings in
+/// chunks, version 4, in which no field of a hash expires, version 3, which had no streams, version 2, which had no collections, and version 1, which had one partition and no transactions.
+pub const FORMAT_VERSION: u32 = 6;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

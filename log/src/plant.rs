@@ -188,6 +188,8 @@ plants! {
     O7,
     /// A hash is looked into though a field of it has expired.
     O8,
+    /// Chunks whose root is still to come are swept as if it never would.
+    O9,
     /// A client that does not wait any more is served all the same.
     B1,
     /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.

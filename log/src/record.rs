@@ -68,6 +68,8 @@ pub enum Kind {
     PutWhole = 12,
     /// As [`Kind::Put`]; the value is a collection whose elements are in records of their own: what is said of it here.
     PutRoot = 13,
+    /// As [`Kind::Put`]; the value is a string whose bytes are in records of their own: what is said of it here.
+    PutChunked = 14,
 }
 
 impl Kind {
@@ -86,6 +88,7 @@ impl Kind {
             11 => Self::Evicted,
             12 => Self::PutWhole,
             13 => Self::PutRoot,
+            14 => Self::PutChunked,
             _ => return None,
         })
     }
@@ -93,7 +96,7 @@ impl Kind {
     /// Whether it gives a key a value.
     #[inline]
     pub const fn is_put(self) -> bool {
-        matches!(self, Self::Put | Self::PutInt | Self::PutPacked | Self::PutWhole | Self::PutRoot)
+        matches!(self, Self::Put | Self::PutInt | Self::PutPacked | Self::PutWhole | Self::PutRoot | Self::PutChunked)
     }
 }
 
@@ -110,6 +113,8 @@ pub enum Value<'a> {
     Whole(&'a [u8]),
     /// What is said of a collection whose elements are in records of their own.
     Root(&'a [u8]),
+    /// What is said of a string whose bytes are in records of their own.
+    Chunked(&'a [u8]),
 }
 
 /// What may be appended.
@@ -361,6 +366,7 @@ impl<'a> Record<'a> {
             Kind::PutPacked => Value::Packed(Packed::trusted(self.value)),
             Kind::PutWhole => Value::Whole(self.value),
             Kind::PutRoot => Value::Root(self.value),
+            Kind::PutChunked => Value::Chunked(self.value),
             _ => Value::Bytes(self.value),
         }
     }
@@ -399,7 +405,7 @@ impl<'a> Record<'a> {
     pub fn entry(&self) -> Option<Entry<'a>> {
         let number = |at: usize| Some(u64::from_le_bytes(self.value.get(at..at + 8)?.try_into().ok()?));
         Some(match self.kind {
-            Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::PutWhole | Kind::PutRoot => {
+            Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::PutWhole | Kind::PutRoot | Kind::PutChunked => {
                 let sound = match self.kind {
                     Kind::PutInt => (1..=8).contains(&self.value.len()),
                     Kind::PutPacked => Packed::from_stored(self.value).is_some(),

@@ -67,7 +67,9 @@ impl Index {
         let value = |address| match table.record(address).value() {
             Value::Bytes(value) => value.to_vec(),
             Value::Int(int) => int.to_string().into_bytes(),
-            Value::Packed(_) | Value::Whole(_) | Value::Root(_) => unreachable!("nothing here packs"),
+            Value::Packed(_) | Value::Whole(_) | Value::Root(_) | Value::Chunked(_) => {
+                unreachable!("nothing here packs")
+            }
         };
         self.0.iter().map(|(key, (address, _))| (key.clone(), value(*address))).collect()
     }

@@ -415,7 +415,7 @@ impl SegmentTable {
                 let end = view.origin + offset + record.encoded_len() as u64;
                 share_record(&view.memory, end - value.len() as u64..end)
             }
-            Value::Int(_) | Value::Packed(_) | Value::Whole(_) | Value::Root(_) => {
+            Value::Int(_) | Value::Packed(_) | Value::Whole(_) | Value::Root(_) | Value::Chunked(_) => {
                 unreachable!("it is not kept as it is sent")
             }
         }

@@ -95,7 +95,7 @@ impl<D: Disk> Partition<D> {
                 let tree = Box::new(TreeDraft::new(root.tree, root.head.has_sorted_tree()));
                 (root.head, Form::Split { root, old: Some(root), leaves: BTreeMap::new(), tree })
             }
-            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => (empty, Form::Whole(Vec::new())),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => (empty, Form::Whole(Vec::new())),
         };
         Draft { head, form, expires_at_ms: found.expires_at_ms, exists: true, changes: 0 }
     }

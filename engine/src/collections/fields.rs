@@ -40,7 +40,7 @@ pub(crate) fn due_ms_of(value: Value<'_>) -> u64 {
     match value {
         Value::Whole(bytes) => Whole::read(bytes).head.due_ms,
         Value::Root(bytes) => Head::take(&mut &*bytes).map_or(0, |head| head.due_ms),
-        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => 0,
+        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => 0,
     }
 }
 

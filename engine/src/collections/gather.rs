@@ -36,7 +36,7 @@ impl<D: Disk> Partition<D> {
                 return Ok(());
             }
             Value::Root(bytes) => Root::read(bytes),
-            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(()),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => return Ok(()),
         };
         if root.head.kind.is_sorted() {
             let nodes = &mut self.nodes(key, root.id);
@@ -91,14 +91,20 @@ impl<D: Disk> Partition<D> {
         Ok(out)
     }
 
-    /// What a key holds, copied: of a collection all of it.
+    /// What a key holds, copied: of a collection all of it, and of a string in chunks.
     ///
     /// # Errors
     /// See [`Stop`].
     pub(crate) fn held(&mut self, key: Key<'_>, found: Found) -> Result<Held, Stop> {
         match self.head(found) {
             Some(head) => Ok(Held::whole(self.image(key, found, head)?, found.expires_at_ms)),
-            None => Ok(Held::new(self.value(found), found.expires_at_ms)),
+            None => match self.chunked(found) {
+                Some(_) => {
+                    self.bring_texts(&[key])?;
+                    Ok(Held::long(self.text(found, &mut TextBuf::default()).to_vec(), found.expires_at_ms))
+                }
+                None => Ok(Held::new(self.value(found), found.expires_at_ms)),
+            },
         }
     }
 }

@@ -34,12 +34,12 @@ pub(crate) use draft::Draft;
 pub(crate) use elements::{Elements, push_element};
 pub(crate) use fields::{Expiry, due_ms_of};
 pub(crate) use leaf::LeafName;
-#[cfg(test)]
 pub(crate) use list::Ends;
 pub use list::{End, ListFill};
-pub(crate) use pairs::{Layout, push_field, push_pair};
+pub(crate) use pairs::{Layout, push_field, push_pair, push_varint, take_varint};
 #[cfg(test)]
 pub(crate) use pairs::{Pair, Pairs};
+pub(crate) use place::Writes;
 pub(crate) use random::Wanted;
 pub(crate) use root::{Head, Root, Whole, bits_of};
 pub use sets::CompactSet;
@@ -188,10 +188,23 @@ pub struct Compact {
     pub value: u64,
 }
 
+/// Bytes of the elements that are in a root's own record: those at the ends of a list, or of a stream's rows.
+pub(crate) fn ends_of(record: &[u8]) -> u64 {
+    let ends = match Root::read(record).head.kind {
+        Type::List => {
+            let ends = Ends::read(record);
+            ends.front.bytes.len() + ends.back.bytes.len()
+        }
+        Type::Stream => StreamDraft::of_root(record, None).ends().map(|rows| rows.len()).iter().sum(),
+        Type::Set | Type::ZSet | Type::Hash => 0,
+    };
+    ends as u64
+}
+
 /// What TYPE replies of a value.
 pub(crate) fn type_name(value: Value<'_>) -> &'static str {
     match value {
-        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => "string",
+        Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => "string",
         Value::Whole(bytes) => Whole::read(bytes).head.kind.name(),
         Value::Root(bytes) => Root::read(bytes).head.kind.name(),
     }

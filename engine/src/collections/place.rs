@@ -12,6 +12,7 @@ use super::root::{Head, Root, Whole};
 use super::sorted::sorted_tree;
 use super::tree::{NODE, TreeDraft, TreeRoot};
 use super::{LEAF_BYTES, Type, WHOLE_BYTES};
+use crate::chunks::ChunkDraft;
 use crate::databases::RESERVED;
 use crate::held::Held;
 use crate::lookup::{Key, Lookup};
@@ -64,9 +65,12 @@ impl<D: Disk> Partition<D> {
         id ^ id >> 31
     }
 
-    /// What is to be written so that `key` holds this; a large collection is split.
+    /// What is to be written so that `key` holds this; a large collection is split, and what was in chunks is again.
     pub(crate) fn writes(&mut self, key: Key<'_>, held: Held) -> Writes {
         let expires_at_ms = held.expires_at_ms();
+        if let Some(text) = held.long_text() {
+            return ChunkDraft::of_text(self.new_id(), text, expires_at_ms).writes(key);
+        }
         if let Value::Whole(image) = held.value() {
             let Whole { head, pairs } = Whole::read(image);
             if head.kind == Type::Stream && pairs.len() > WHOLE_BYTES {

@@ -13,12 +13,25 @@ use crate::partition::Partition;
 use crate::stop::Stop;
 
 impl<D: Disk> Partition<D> {
-    /// Looks a key up whose value has to be a string, if there is one.
+    /// Looks a key up whose value has to be a string, if there is one; all of it is here then.
     ///
     /// # Errors
     /// If it is none, and see [`Stop`].
     #[inline]
     pub(crate) fn lookup_string(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
+        let lookup = self.lookup_part(key)?;
+        if lookup.live().is_some_and(Found::is_root) {
+            self.bring_texts(&[key])?;
+        }
+        Ok(lookup)
+    }
+
+    /// The same for a command that concerns a part of a string, and brings that itself if it is in chunks.
+    ///
+    /// # Errors
+    /// As above.
+    #[inline]
+    pub(crate) fn lookup_part(&mut self, key: Key<'_>) -> Result<Lookup, Stop> {
         let lookup = self.lookup(key)?;
         if lookup.live().is_some_and(Found::is_collection) { Err(WRONG_TYPE) } else { Ok(lookup) }
     }
@@ -53,7 +66,7 @@ impl<D: Disk> Partition<D> {
         match self.value(found) {
             Value::Whole(bytes) => Some(Whole::read(bytes).head),
             Value::Root(bytes) => Some(Root::read(bytes).head),
-            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => None,
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => None,
         }
     }
 
@@ -71,7 +84,7 @@ impl<D: Disk> Partition<D> {
     ///
     /// # Errors
     /// [`Stop::Cold`] if not all of them are here yet, and see [`Stop`].
-    pub(super) fn bring_named<K: AsRef<[u8]>>(&mut self, names: impl Iterator<Item = K>) -> Result<(), Stop> {
+    pub(crate) fn bring_named<K: AsRef<[u8]>>(&mut self, names: impl Iterator<Item = K>) -> Result<(), Stop> {
         #[cfg(any(test, feature = "sim"))]
         if emberkv_log::plant::is(emberkv_log::plant::Plant::O4) {
             return Ok(());
@@ -141,7 +154,7 @@ impl<D: Disk> Partition<D> {
     ///
     /// # Errors
     /// [`Stop::Cold`] if it is not here yet, and see [`Stop`].
-    pub(super) fn leaf(&mut self, db: DbId, key: &[u8], id: u64, number: u32) -> Result<Option<Found>, Stop> {
+    pub(crate) fn leaf(&mut self, db: DbId, key: &[u8], id: u64, number: u32) -> Result<Option<Found>, Stop> {
         LeafName { db, id, number, key }.with(|name| {
             self.bring_named(std::iter::once(name))?;
             let lookup = self.lookup(self.key(RESERVED, name))?;
@@ -177,7 +190,7 @@ impl<D: Disk> Partition<D> {
         let root = match self.value(found) {
             Value::Root(bytes) => Root::read(bytes),
             Value::Whole(bytes) => return Ok(read(Whole::read(bytes).pairs().of(element))),
-            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(read(None)),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => return Ok(read(None)),
         };
         let number = root.leaf_of(self.element_hash(element));
         let Some(leaf) = self.leaf(key.db, key.bytes, root.id, number)? else { return Ok(read(None)) };

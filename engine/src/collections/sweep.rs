@@ -13,11 +13,38 @@ use emberkv_log::{Address, DbId, Value};
 
 use super::leaf::LeafName;
 use super::root::Root;
-use super::tree::{self, NODE};
+use super::tree::{self, NODE, TreeRoot};
+use crate::chunks::ChunkRoot;
 use crate::cold::COLD_STEP;
 use crate::databases::RESERVED;
 use crate::lookup::{Found, Lookup, TextBuf};
 use crate::partition::Partition;
+
+/// Which leaves and nodes belong to a root.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    id: u64,
+    /// Leaves, or chunks, have numbers below this.
+    leaves: u32,
+    tree: TreeRoot,
+    is_sorted: bool,
+}
+
+impl Parts {
+    fn of(value: Value<'_>) -> Option<Self> {
+        match value {
+            Value::Root(bytes) => {
+                let Root { head, id, leaves, tree, .. } = Root::read(bytes);
+                Some(Self { id, leaves, tree, is_sorted: head.has_sorted_tree() })
+            }
+            Value::Chunked(bytes) => {
+                let root = ChunkRoot::read(bytes);
+                Some(Self { id: root.id, leaves: root.numbers(), tree: TreeRoot::default(), is_sorted: false })
+            }
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Whole(_) => None,
+        }
+    }
+}
 
 /// The leaves of one root that are still to go.
 #[derive(Debug)]
@@ -81,9 +108,8 @@ impl<D: Disk> Partition<D> {
             return;
         }
         let record = table.record(address);
-        let Value::Root(bytes) = record.value() else { return };
-        let Root { head, id, leaves, tree, .. } = Root::read(bytes);
-        let same = |new: Address| matches!(table.record(new).value(), Value::Root(bytes) if Root::read(bytes).id == id);
+        let Some(Parts { id, leaves, tree, is_sorted }) = Parts::of(record.value()) else { return };
+        let same = |new: Address| Parts::of(table.record(new).value()).is_some_and(|parts| parts.id == id);
         if new.is_some_and(same) {
             return;
         }
@@ -93,11 +119,17 @@ impl<D: Disk> Partition<D> {
         }
         let (db, key) = (record.db(), record.key().into());
         let nodes = if tree.count > 0 { vec![(tree.top, tree.height)] } else { Vec::new() };
-        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves, nodes, is_sorted: head.has_sorted_tree() });
+        self.sweeper.dying.push_back(Dying { db, key, id, left: leaves, nodes, is_sorted });
+    }
+
+    /// Chunks below a number are to go, whose root has never come.
+    pub(crate) fn sweep_chunks(&mut self, db: DbId, key: Box<[u8]>, id: u64, left: u32) {
+        self.sweeper.dying.push_back(Dying { db, key, id, left, nodes: Vec::new(), is_sorted: false });
     }
 
     /// Takes some leaves out of the index that belong to nobody. Returns whether more can be done at once.
     pub(crate) fn sweep_leaves(&mut self, limit: usize) -> bool {
+        self.mind_deal();
         let mut left = limit;
         while left > 0
             && let Some(mut dying) = self.sweeper.dying.pop_front()
@@ -180,20 +212,20 @@ impl<D: Disk> Partition<D> {
 
     /// Whether a leaf's root is not there, or another one.
     pub(crate) fn is_orphan(&self, name: LeafName<'_>) -> bool {
-        match self.peek_below(self.key(name.db, name.key)) {
-            // one that has expired is there until somebody says so
-            Lookup::Live(found) | Lookup::Stale(found) => match self.log.table().record(found.address).value() {
-                Value::Root(bytes) => {
-                    let root = Root::read(bytes);
-                    let is_one = match name.number & NODE {
-                        0 => name.number < root.leaves,
-                        _ => name.number ^ NODE < root.tree.next,
-                    };
-                    root.id != name.id || !is_one
-                }
-                _ => true,
-            },
-            Lookup::Absent => true,
+        if self.is_dealt(name) {
+            return false;
         }
+        let parts = match self.peek_below(self.key(name.db, name.key)) {
+            // one that has expired is there until somebody says so
+            Lookup::Live(found) | Lookup::Stale(found) => Parts::of(self.log.table().record(found.address).value()),
+            Lookup::Absent => None,
+        };
+        parts.is_none_or(|parts| {
+            let is_one = match name.number & NODE {
+                0 => name.number < parts.leaves,
+                _ => name.number ^ NODE < parts.tree.next,
+            };
+            parts.id != name.id || !is_one
+        })
     }
 }

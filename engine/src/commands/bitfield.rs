@@ -1,5 +1,8 @@
 //! BITFIELD: integers of 1 to 64 bits, anywhere in a string, the highest bit first.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use emberkv_resp::{Args, format};
 
 use super::bits::BAD_OFFSET;
@@ -140,55 +143,83 @@ pub(super) fn parse(args: Args<'_>, may_write: bool, max_bytes: usize) -> Result
     Ok(operations)
 }
 
+impl Operation {
+    fn writes(self) -> bool {
+        !matches!(self.verb, Verb::Get)
+    }
+
+    /// The first byte that its field lies in, and the one behind the last.
+    fn span(self) -> Range<usize> {
+        (self.offset / 8) as usize..((self.offset + u64::from(self.kind.bits) - 1) / 8) as usize + 1
+    }
+
+    /// The bytes that its field lies in, of a string of so many.
+    pub fn bytes(self, len: usize) -> Range<usize> {
+        let span = self.span();
+        span.start.min(len)..span.end.min(len)
+    }
+}
+
 /// What operations come to.
 #[derive(Debug)]
 pub(super) struct Done {
     /// What each answers; `None` if it did not fit.
     pub answers: Vec<Option<i64>>,
     /// The bytes to be written, and where.
-    pub written: Option<(usize, Vec<u8>)>,
+    pub written: Vec<(usize, Vec<u8>)>,
 }
 
-/// A part of a string that is being changed.
-struct Window<'a> {
-    text: &'a [u8],
-    /// Where the part begins.
-    from: usize,
-    part: Vec<u8>,
+/// A string of which parts are being changed.
+struct Window<F> {
+    /// A byte of it; beyond the end there are zeros.
+    old: F,
+    /// The bytes of all fields that are written.
+    new: BTreeMap<usize, u8>,
 }
 
-impl Window<'_> {
-    /// A byte as it is now; beyond the end there are zeros.
+impl<F: Fn(usize) -> u8> Window<F> {
+    /// A byte as it is now.
     fn byte(&self, at: usize) -> u8 {
-        let changed = at.checked_sub(self.from).and_then(|at| self.part.get(at));
-        changed.or_else(|| self.text.get(at)).copied().unwrap_or(0)
+        self.new.get(&at).copied().unwrap_or_else(|| (self.old)(at))
     }
 
-    fn read(&self, Operation { kind, offset, .. }: Operation) -> i64 {
-        let raw = (offset..offset + u64::from(kind.bits)).fold(0, |raw, bit| {
-            let byte = self.byte((bit / 8) as usize);
-            raw << 1 | u64::from(byte >> (7 - bit % 8) & 1)
-        });
-        kind.read(raw)
+    fn read(&self, operation: Operation) -> i64 {
+        let Operation { kind, offset, .. } = operation;
+        let span = operation.span();
+        // at most nine bytes
+        let all = span.clone().fold(0u128, |all, at| all << 8 | u128::from(self.byte(at)));
+        let behind = span.end as u64 * 8 - (offset + u64::from(kind.bits));
+        kind.read((all >> behind) as u64)
     }
 
     fn write(&mut self, Operation { kind, offset, .. }: Operation, number: i64) {
         for i in 0..u64::from(kind.bits) {
             let bit = offset + u64::from(kind.bits) - 1 - i;
-            let (at, mask) = ((bit / 8) as usize - self.from, 0x80 >> (bit % 8));
-            self.part[at] = self.part[at] & !mask | if number >> i & 1 == 1 { mask } else { 0 };
+            let (at, mask) = ((bit / 8) as usize, 0x80 >> (bit % 8));
+            let byte = self.byte(at) & !mask | if number >> i & 1 == 1 { mask } else { 0 };
+            self.new.insert(at, byte);
         }
+    }
+
+    /// The bytes that are written, those together that follow each other.
+    fn parts(self) -> Vec<(usize, Vec<u8>)> {
+        let mut parts: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (at, byte) in self.new {
+            match parts.last_mut() {
+                Some((from, part)) if *from + part.len() == at => part.push(byte),
+                _ => parts.push((at, vec![byte])),
+            }
+        }
+        parts
     }
 }
 
-/// Runs the operations on a string.
-pub(super) fn run(operations: &[Operation], text: &[u8]) -> Done {
-    let writes = || operations.iter().filter(|operation| !matches!(operation.verb, Verb::Get));
-    let from = writes().map(|write| (write.offset / 8) as usize).min();
-    let end = writes().map(|write| ((write.offset + u64::from(write.kind.bits) - 1) / 8) as usize + 1).max();
-    let (from, end) = (from.unwrap_or(0), end.unwrap_or(0));
-    let mut window = Window { text, from, part: Vec::new() };
-    window.part = (from..end).map(|at| window.byte(at)).collect();
+/// Runs the operations on a string of so many bytes.
+pub(super) fn run(operations: &[Operation], len: usize, old: impl Fn(usize) -> u8) -> Done {
+    let written = || operations.iter().filter(|operation| operation.writes()).flat_map(|write| write.span());
+    let new = written().map(|at| (at, old(at))).collect();
+    let end = written().max().map_or(0, |last| last + 1);
+    let mut window = Window { old, new };
     let mut answers = Vec::with_capacity(operations.len());
     for operation in operations {
         let old = window.read(*operation);
@@ -207,8 +238,8 @@ pub(super) fn run(operations: &[Operation], text: &[u8]) -> Done {
         answers.push(new.map(|new| if matches!(operation.verb, Verb::Set(..)) { old } else { new }));
     }
     // a string becomes as long as its fields need, even if nothing fits into them
-    let changed = end > text.len() || text.get(from..end).is_some_and(|old| old != window.part);
-    Done { answers, written: (end > 0 && changed).then_some((from, window.part)) }
+    let changed = end > len || window.new.iter().any(|(at, byte)| (window.old)(*at) != *byte);
+    Done { answers, written: if changed { window.parts() } else { Vec::new() } }
 }
 
 #[cfg(test)]
@@ -242,14 +273,20 @@ mod tests {
             offset,
             verb: Verb::Set(number, Overflow::Wrap),
         };
-        let done = run(&[set(true, 5, 6, -3)], b"\xff\xff\xff");
+        let on = |operations: &[Operation], text: &[u8]| {
+            run(operations, text.len(), |at| text.get(at).copied().unwrap_or(0))
+        };
+        let done = on(&[set(true, 5, 6, -3)], b"\xff\xff\xff");
         assert_eq!(done.answers, [Some(-1)]);
-        assert_eq!(done.written, Some((0, vec![0xff, 0xbf])));
+        assert_eq!(done.written, [(0, vec![0xff, 0xbf])]);
+        // what lies in between is not touched
+        let done = on(&[set(false, 8, 0, 1), set(false, 8, 8, 2), set(false, 8, 1 << 20, 3)], b"");
+        assert_eq!(done.written, [(0, vec![1, 2]), (1 << 17, vec![3])]);
         let get = Operation { kind: kind(true, 5), offset: 6, verb: Verb::Get };
-        assert_eq!(run(&[get], b"\xff\xbf").answers, [Some(-3)]);
+        assert_eq!(on(&[get], b"\xff\xbf").answers, [Some(-3)]);
         // what is written first is read afterwards
         assert_eq!(
-            run(&[set(false, 63, 100, i64::MAX), set(false, 63, 100, 0)], b"").answers,
+            on(&[set(false, 63, 100, i64::MAX), set(false, 63, 100, 0)], b"").answers,
             [Some(0), Some(i64::MAX)]
         );
     }
@@ -257,7 +294,7 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_not_written() {
         let set = Operation { kind: kind(false, 8), offset: 0, verb: Verb::Set(255, Overflow::Wrap) };
-        assert_eq!(run(&[set], b"\xff").written, None);
-        assert!(run(&[set], b"").written.is_some());
+        assert_eq!(run(&[set], 1, |_| 0xff).written, []);
+        assert!(!run(&[set], 0, |_| 0).written.is_empty());
     }
 }

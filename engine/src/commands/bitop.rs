@@ -112,6 +112,7 @@ impl<D: Disk> Partition<D> {
         let keys: Vec<_> = request.args.from(3).iter().map(|key| self.key(request.db, key)).collect();
         // a lookup that removes an expired key moves others in the index: removals first, then the reads
         self.lookup(to)?;
+        self.bring_texts(&keys)?;
         for key in &keys {
             let lookup = self.lookup_string(*key)?;
             self.count_read(*key, lookup);

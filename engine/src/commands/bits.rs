@@ -1,11 +1,15 @@
 //! Bits of strings: one, or all within a range. The first bit of a string is the highest one of its first byte.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
 use emberkv_log::disk::Disk;
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Reply, format};
 
+use crate::chunks::{ChunkRoot, Pieces};
 use crate::group::Request;
-use crate::lookup::TextBuf;
+use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -16,6 +20,20 @@ pub(super) const BAD_OFFSET: Stop = Stop::error("ERR bit offset is not an intege
 struct Bits {
     first: u64,
     last: u64,
+}
+
+impl Bits {
+    /// The bytes that they are in.
+    fn bytes(self) -> std::ops::Range<usize> {
+        (self.first / 8) as usize..(self.last / 8) as usize + 1
+    }
+
+    /// Those that are in `len` bytes from `at` on, counted from there.
+    fn within(self, at: usize, len: usize) -> Option<Self> {
+        let (from, end) = (at as u64 * 8, (at + len) as u64 * 8);
+        let (first, end) = (self.first.max(from), end.min(self.last + 1));
+        (first < end).then(|| Self { first: first - from, last: end - 1 - from })
+    }
 }
 
 /// BITCOUNT's and BITPOS' range, as it was given.
@@ -108,6 +126,24 @@ impl<D: Disk> Partition<D> {
         offset.filter(|offset| offset / 8 < self.limits.max_value_bytes).ok_or(BAD_OFFSET)
     }
 
+    /// The byte at an offset, or none beyond the end.
+    fn byte_at(&mut self, key: Key<'_>, lookup: Lookup, at: usize) -> Result<Option<u8>, Stop> {
+        let Some(found) = lookup.live() else { return Ok(None) };
+        let Some(root) = self.chunked(found) else {
+            return Ok(self.text(found, &mut TextBuf::default()).get(at).copied());
+        };
+        if at >= root.len as usize {
+            return Ok(None);
+        }
+        self.bring_bytes(key, root, &(at..at + 1))?;
+        let mut byte = 0;
+        self.each_stretch(self.pieces(found, root), at..at + 1, |stretch| {
+            byte = stretch.bytes.first().copied().unwrap_or(0);
+            ControlFlow::Break(())
+        });
+        Ok(Some(byte))
+    }
+
     pub(super) fn setbit(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let offset = self.bit_offset(request.args)?;
         let on = match format::parse_integer(request.args.at(3)) {
@@ -115,9 +151,8 @@ impl<D: Disk> Partition<D> {
             _ => return Err(Stop::error("ERR bit is not an integer or out of range")),
         };
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup_string(key)?;
-        let mut buf = TextBuf::default();
-        let byte = old.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
+        let old = self.lookup_part(key)?;
+        let byte = self.byte_at(key, old, offset / 8)?;
         let mask = 0x80 >> (offset % 8);
         let was_on = byte.is_some_and(|byte| byte & mask != 0);
         // what is as it should be is not written once more
@@ -132,10 +167,9 @@ impl<D: Disk> Partition<D> {
     pub(super) fn getbit(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let offset = self.bit_offset(request.args)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup_string(key)?;
+        let lookup = self.lookup_part(key)?;
+        let byte = self.byte_at(key, lookup, offset / 8)?;
         self.count_read(key, lookup);
-        let mut buf = TextBuf::default();
-        let byte = lookup.live().and_then(|found| self.text(found, &mut buf).get(offset / 8).copied());
         reply.integer(i64::from(byte.unwrap_or(0) >> (7 - offset % 8) & 1));
         Ok(())
     }
@@ -146,13 +180,69 @@ impl<D: Disk> Partition<D> {
         }
         let range = Range::parse(request.args.from(2), false)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup_string(key)?;
+        let lookup = self.lookup_part(key)?;
+        let len = lookup.live().map_or(0, |found| self.text_len(found));
+        let bits = range.of(len).filter(|_| !range.is_backwards());
+        let root = lookup.live().and_then(|found| self.chunked(found));
+        if let (Some(root), Some(bits)) = (root, bits) {
+            self.bring_bytes(key, root, &bits.bytes())?;
+        }
         self.count_read(key, lookup);
-        let mut buf = TextBuf::default();
-        let text = lookup.live().map_or(&[][..], |found| self.text(found, &mut buf));
-        let bits = range.of(text.len()).filter(|_| !range.is_backwards());
-        reply.integer(bits.map_or(0, |bits| count(text, bits)) as i64);
+        let counted = match (lookup.live(), bits) {
+            (Some(found), Some(bits)) => match root {
+                Some(root) => self.count_chunks(self.pieces(found, root), bits),
+                None => count(self.text(found, &mut TextBuf::default()), bits),
+            },
+            _ => 0,
+        };
+        reply.integer(counted as i64);
         Ok(())
+    }
+
+    fn count_chunks(&self, pieces: Pieces<'_>, bits: Bits) -> u64 {
+        let mut counted = 0;
+        self.each_stretch(pieces, bits.bytes(), |stretch| {
+            counted += bits.within(stretch.at, stretch.bytes.len()).map_or(0, |bits| count(stretch.bytes, bits));
+            ControlFlow::Continue(())
+        });
+        counted
+    }
+
+    /// Where the first set (or clear) bit is; chunks behind it are not looked at.
+    fn find_in_chunks(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        root: ChunkRoot,
+        bits: Bits,
+        wanted: bool,
+    ) -> Result<Option<u64>, Stop> {
+        let numbers = root.span(&bits.bytes());
+        // who has to wait for some begins anew, and those that he has seen are to stay: so more at a time, from the first one on
+        let mut upto = numbers.start;
+        let mut many = 16;
+        while upto < numbers.end {
+            let from = upto;
+            upto = upto.saturating_add(many).min(numbers.end);
+            many = many.saturating_mul(2);
+            self.bring_chunks(key, root, numbers.start..upto)?;
+            let (first, last) = (root.bytes_of(from).start, root.bytes_of(upto - 1).end);
+            let bytes = bits.bytes();
+            let mut at = None;
+            self.each_stretch(self.pieces(found, root), first.max(bytes.start)..last.min(bytes.end), |stretch| {
+                let kept = bits.within(stretch.at, stretch.bytes.len());
+                let zeros = stretch.at + stretch.bytes.len();
+                at = kept.and_then(|bits| position(stretch.bytes, bits, wanted)).map(|at| at + stretch.at as u64 * 8);
+                if !wanted && at.is_none() {
+                    at = bits.within(zeros, stretch.zeros).map(|bits| bits.first + zeros as u64 * 8);
+                }
+                if at.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if at.is_some() {
+                return Ok(at);
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn bitpos(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -162,17 +252,20 @@ impl<D: Disk> Partition<D> {
         };
         let range = Range::parse(request.args.from(3), true)?;
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup_string(key)?;
-        self.count_read(key, lookup);
+        let lookup = self.lookup_part(key)?;
         let Some(found) = lookup.live() else {
+            self.count_read(key, lookup);
             // as if it were all zeros, without an end
             reply.integer(if wanted { -1 } else { 0 });
             return Ok(());
         };
-        let mut buf = TextBuf::default();
-        let text = self.text(found, &mut buf);
-        let bits = range.of(text.len());
-        let at = bits.and_then(|bits| position(text, bits, wanted));
+        let bits = range.of(self.text_len(found));
+        let at = match (bits, self.chunked(found)) {
+            (None, _) => None,
+            (Some(bits), Some(root)) => self.find_in_chunks(key, found, root, bits, wanted)?,
+            (Some(bits), None) => position(self.text(found, &mut TextBuf::default()), bits, wanted),
+        };
+        self.count_read(key, lookup);
         // without an end to the range a string is followed by zeros
         let beyond = bits.filter(|_| !wanted && range.end.is_none()).map(|bits| bits.last + 1);
         reply.integer(at.or(beyond).map_or(-1, |at| at as i64));
@@ -183,18 +276,36 @@ impl<D: Disk> Partition<D> {
         let may_write = request.id == CommandId::Bitfield;
         let operations = super::bitfield::parse(request.args.from(2), may_write, self.limits.max_value_bytes)?;
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup_string(key)?;
+        let old = self.lookup_part(key)?;
+        let len = old.live().map_or(0, |found| self.text_len(found));
+        let done = match old.live().and_then(|found| Some((found, self.chunked(found)?))) {
+            Some((found, root)) => {
+                let parts: Vec<_> = operations.iter().map(|operation| operation.bytes(len)).collect();
+                self.bring_chunks(key, root, parts.iter().flat_map(|part| root.span(part)))?;
+                let pieces = self.pieces(found, root);
+                let mut bytes = HashMap::new();
+                for part in parts {
+                    self.each_stretch(pieces, part, |stretch| {
+                        bytes.extend((stretch.at..).zip(stretch.bytes.iter().copied()));
+                        ControlFlow::Continue(())
+                    });
+                }
+                super::bitfield::run(&operations, len, |at| bytes.get(&at).copied().unwrap_or(0))
+            }
+            None => {
+                let mut buf = TextBuf::default();
+                let text = old.live().map_or(&[][..], |found| self.text(found, &mut buf));
+                super::bitfield::run(&operations, len, |at| text.get(at).copied().unwrap_or(0))
+            }
+        };
         if !may_write {
             self.count_read(key, old);
         }
-        let mut buf = TextBuf::default();
-        let text = old.live().map_or(&[][..], |found| self.text(found, &mut buf));
-        let done = super::bitfield::run(&operations, text);
-        if may_write && done.written.is_none() && old.live().is_none() {
+        if may_write && done.written.is_empty() && old.live().is_none() {
             self.note_miss(key); // it only reads
         }
-        if let Some((offset, bytes)) = done.written {
-            self.overwrite(key, old, offset, &bytes)?;
+        if !done.written.is_empty() {
+            self.overwrite_all(key, old, &done.written)?;
         }
         reply.array(done.answers.len());
         for answer in done.answers {

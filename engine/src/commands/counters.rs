@@ -33,13 +33,15 @@ impl<D: Disk> Partition<D> {
 
     fn add(&mut self, request: Request<'_>, by: i64, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let old = self.lookup_string(key)?;
+        let old = self.lookup_part(key)?;
         let value = match old.live().map(|found| self.value(found)) {
             None => 0,
             Some(Value::Int(int)) => int,
             Some(Value::Bytes(bytes)) => canonical_int(bytes).ok_or(Stop::NOT_AN_INTEGER)?,
-            // what is packed is longer than any integer
-            Some(Value::Packed(_) | Value::Whole(_) | Value::Root(_)) => return Err(Stop::NOT_AN_INTEGER),
+            // what is packed, or in chunks, is longer than any integer
+            Some(Value::Packed(_) | Value::Whole(_) | Value::Root(_) | Value::Chunked(_)) => {
+                return Err(Stop::NOT_AN_INTEGER);
+            }
         };
         let sum = value.checked_add(by).ok_or(Stop::error("ERR increment or decrement would overflow"))?;
         let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);

@@ -101,7 +101,12 @@ impl PartitionReader {
             Foreign::Value(record) => Some(record),
         };
         // what is no string, the owner finds the words for
-        let is_string = |record: &Located<'_>| !matches!(record.value(), Value::Whole(_) | Value::Root(_));
+        let is_string = |record: &Located<'_>| match record.value() {
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => true,
+            // the owner has its chunks
+            Value::Chunked(_) => request.id == CommandId::Strlen,
+            Value::Whole(_) | Value::Root(_) => false,
+        };
         if matches!(request.id, CommandId::Strlen | CommandId::Getrange | CommandId::Substr)
             && !record.as_ref().is_none_or(is_string)
         {
@@ -119,7 +124,7 @@ impl PartitionReader {
                     },
                     Value::Int(int) => reply.bulk_integer(int),
                     Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
-                    Value::Whole(_) | Value::Root(_) => return Direct::Ask,
+                    Value::Whole(_) | Value::Root(_) | Value::Chunked(_) => return Direct::Ask,
                 },
             },
             CommandId::Strlen => reply.integer(record.map_or(0, |record| text_len(record.record().value())) as i64),

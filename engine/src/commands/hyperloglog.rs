@@ -7,7 +7,7 @@ use emberkv_resp::Reply;
 use crate::events::Cause;
 use crate::group::Request;
 use crate::hyperloglog::{HyperLogLog, Merged};
-use crate::lookup::{Key, Lookup, TextBuf};
+use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 
@@ -28,7 +28,7 @@ impl<D: Disk> Partition<D> {
         let old = self.lookup_string(key)?;
         let (mut buf, sparse_max_bytes) = (TextBuf::default(), self.limits.hll_sparse_max_bytes);
         let mut hll = match old.live() {
-            Some(found) => HyperLogLog::of(self.value(found), &mut buf)?,
+            Some(found) => HyperLogLog::read(self.text(found, &mut buf))?,
             None => HyperLogLog::new(),
         };
         let mut changes = old.live().is_none();
@@ -58,7 +58,7 @@ impl<D: Disk> Partition<D> {
             return Ok(());
         };
         let mut buf = TextBuf::default();
-        let mut hll = HyperLogLog::of(self.value(found), &mut buf)?;
+        let mut hll = HyperLogLog::read(self.text(found, &mut buf))?;
         let count = match hll.kept_count() {
             Some(count) => count,
             None => {
@@ -81,7 +81,8 @@ impl<D: Disk> Partition<D> {
         let keys: Vec<_> = request.args.from(1).iter().map(|key| self.key(request.db, key)).collect();
         let merged = self.merged(&keys)?;
         let old = self.peek(keys[0]);
-        let value = old.live().map(|found| self.value(found));
+        let mut buf = TextBuf::default();
+        let value = old.live().map(|found| self.whole_value(found, &mut buf));
         let bytes = merged.onto(value, self.limits.hll_sparse_max_bytes)?;
         self.replace_text(keys[0], &bytes, old)?;
         reply.ok();
@@ -90,16 +91,28 @@ impl<D: Disk> Partition<D> {
 
     /// What some keys have seen together.
     fn merged(&mut self, keys: &[Key<'_>]) -> Result<Merged, Stop> {
+        self.bring_texts(keys)?;
         // a lookup that removes an expired key moves others in the index: removals first, then the reads
         for key in keys {
             let lookup = self.lookup(*key)?;
             self.count_read(*key, lookup);
             // what is behind one that is none is not looked at
             if let Some(found) = lookup.live() {
-                HyperLogLog::of(self.value(found), &mut TextBuf::default())?;
+                let mut buf = TextBuf::default();
+                HyperLogLog::of(self.whole_value(found, &mut buf), &mut TextBuf::default())?;
             }
         }
-        Merged::of(keys.iter().map(|key| self.peek(*key).live().map(|found| self.value(found))))
+        let mut buffers: Vec<_> = keys.iter().map(|_| TextBuf::default()).collect();
+        let value = |(key, buf)| self.peek(key).live().map(|found| self.whole_value(found, buf));
+        Merged::of(keys.iter().copied().zip(&mut buffers).map(value))
+    }
+
+    /// The value of a found record; of what is in chunks, and has been brought, its text.
+    fn whole_value<'a>(&'a self, found: Found, buf: &'a mut TextBuf) -> Value<'a> {
+        match self.value(found) {
+            Value::Chunked(_) => Value::Bytes(self.text(found, buf)),
+            value => value,
+        }
     }
 
     /// Gives a key another text; the expiry stays.
@@ -125,7 +138,7 @@ impl<D: Disk> Partition<D> {
         let old = self.lookup_string(key)?;
         let Some(found) = old.live() else { return Err(Stop::error("ERR The specified key does not exist")) };
         let mut buf = TextBuf::default();
-        let mut hll = HyperLogLog::of(self.value(found), &mut buf)?;
+        let mut hll = HyperLogLog::read(self.text(found, &mut buf))?;
         let question = match () {
             () if is(b"getreg") => Question::Registers,
             () if is(b"decode") => Question::Runs,

@@ -169,6 +169,7 @@ impl<D: Disk> Partition<D> {
         if keys.iter().any(|key| self.peek(*key).live().is_some_and(Found::is_collection)) {
             return Err(Stop::error(NOT_STRINGS));
         }
+        self.bring_texts(&keys)?;
         let mut buffers = [TextBuf::default(), TextBuf::default()];
         let [first, second] = &mut buffers;
         let text = |key, buffer| self.peek(key).live().map_or(&[][..], |found| self.text(found, buffer));

@@ -1,7 +1,7 @@
 //! DUMP and RESTORE: values as redis writes them into its files, to be taken elsewhere.
 
-use emberkv_log::Purpose;
 use emberkv_log::disk::Disk;
+use emberkv_log::{Purpose, Value};
 use emberkv_resp::{Args, Reply, format};
 
 use super::sorted_sets::Image;
@@ -12,7 +12,7 @@ use crate::dump::{
 };
 use crate::group::Request;
 use crate::held::Held;
-use crate::lookup::{Found, Key, Lookup};
+use crate::lookup::{Found, Key, Lookup, TextBuf};
 use crate::partition::Partition;
 use crate::stop::Stop;
 use crate::write::stored;
@@ -78,6 +78,10 @@ impl<D: Disk> Partition<D> {
 
     fn payload(&mut self, key: Key<'_>, found: Found) -> Result<Vec<u8>, Stop> {
         match self.head(found) {
+            None if found.is_root() => {
+                self.bring_texts(&[key])?;
+                Ok(dump(Value::Bytes(self.text(found, &mut TextBuf::default()))))
+            }
             None => Ok(dump(self.value(found))),
             Some(Head { kind: kind @ Type::List, count, .. }) => {
                 dump_elements(kind, count, |show| self.each_element(key, found, show))

@@ -5,6 +5,7 @@ use emberkv_log::{Appended, Kind, Piece, Value};
 use emberkv_resp::{Args, Reply, format};
 
 use super::SHARED_VALUE_BYTES;
+use crate::chunks::ChunkRoot;
 use crate::collections::WRONG_TYPE;
 use crate::group::Request;
 use crate::lookup::{Found, Key, Lookup, TextBuf};
@@ -26,15 +27,20 @@ impl Range {
     }
 }
 
-/// The part of a value that GETRANGE answers.
-pub(super) fn range_of(text: &[u8], Range { start, end }: Range) -> &[u8] {
-    let len = text.len() as i64;
+/// The part of a value of so many bytes that GETRANGE answers.
+fn part_of(len: usize, Range { start, end }: Range) -> std::ops::Range<usize> {
+    let len = len as i64;
     if start < 0 && end < 0 && start > end {
-        return b"";
+        return 0..0;
     }
     let place = |i: i64| if i < 0 { (len + i.max(-len)).max(0) } else { i };
     let (start, end) = (place(start), place(end).min(len - 1));
-    if start > end || len == 0 { b"" } else { &text[start as usize..=end as usize] }
+    if start > end || len == 0 { 0..0 } else { start as usize..end as usize + 1 }
+}
+
+/// The same of a text.
+pub(super) fn range_of(text: &[u8], range: Range) -> &[u8] {
+    &text[part_of(text.len(), range)]
 }
 
 const TOO_LONG: Stop = Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -43,7 +49,7 @@ const TOO_LONG: Stop = Stop::error("ERR string exceeds maximum allowed size (pro
 const LENGTH_BYTES: u64 = 5;
 
 impl<D: Disk> Partition<D> {
-    /// Writes a found record's value.
+    /// Writes a found record's value. What is in chunks has been brought.
     ///
     /// # Errors
     /// If it is no string: nothing is written.
@@ -56,6 +62,10 @@ impl<D: Disk> Partition<D> {
             Value::Bytes(_) => reply.bulk_shared(self.log.table().share_value(found.address)),
             Value::Int(int) => reply.bulk_integer(int),
             Value::Packed(packed) => reply.bulk_with(packed.len(), |out| packed.unpack(out)),
+            Value::Chunked(bytes) => {
+                let root = ChunkRoot::read(bytes);
+                reply.bulk_with(root.len as usize, |out| self.gather(self.pieces(found, root), root.all(), out));
+            }
             Value::Whole(_) | Value::Root(_) => return Err(WRONG_TYPE),
         }
         Ok(())
@@ -67,6 +77,9 @@ impl<D: Disk> Partition<D> {
     /// If it is no string: nothing is written.
     #[inline]
     pub(super) fn reply_optional(&mut self, key: Key<'_>, lookup: Lookup, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        if lookup.live().is_some_and(Found::is_root) {
+            self.bring_texts(&[key])?;
+        }
         self.count_read(key, lookup);
         match lookup.live() {
             Some(found) => self.reply_value(found, reply)?,
@@ -120,6 +133,9 @@ impl<D: Disk> Partition<D> {
         // a lookup that removes an expired key moves others in the index: removals first, then the reads
         for (key, _) in &lookups {
             self.lookup(*key)?;
+        }
+        if self.log.table().has_cold() {
+            self.bring_texts(&lookups.iter().map(|(key, _)| *key).collect::<Vec<_>>())?;
         }
         reply.array(lookups.len());
         for (key, _) in lookups {
@@ -177,7 +193,7 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn strlen(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup_string(key)?;
+        let lookup = self.lookup_part(key)?;
         self.count_read(key, lookup);
         let len = lookup.live().map_or(0, |found| self.text_len(found));
         reply.integer(len as i64);
@@ -186,21 +202,9 @@ impl<D: Disk> Partition<D> {
 
     pub(super) fn append(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
         let key = self.key(request.db, request.args.at(1));
-        let more = request.args.at(2);
-        let old = self.lookup_string(key)?;
-        if let Some((found, len)) = self.large_text(old, |len| len + more.len()) {
-            let pieces = [Piece::Stored(found.address, 0..len), Piece::Bytes(more)];
-            self.change_large(key, &pieces, found)?;
-            reply.integer((len + more.len()) as i64);
-            return Ok(());
-        }
-        let len = self.change(key, old, |value, max| {
-            if value.len() + more.len() > max {
-                return Err(TOO_LONG);
-            }
-            value.extend_from_slice(more);
-            Ok(())
-        })?;
+        let old = self.lookup_part(key)?;
+        let end = old.live().map_or(0, |found| self.text_len(found));
+        let len = self.overwrite(key, old, end, request.args.at(2))?;
         reply.integer(len as i64);
         Ok(())
     }
@@ -210,7 +214,7 @@ impl<D: Disk> Partition<D> {
         let offset = usize::try_from(offset).map_err(|_| Stop::error("ERR offset is out of range"))?;
         let key = self.key(request.db, request.args.at(1));
         let part = request.args.at(3);
-        let old = self.lookup_string(key)?;
+        let old = self.lookup_part(key)?;
         if part.is_empty() {
             let len = old.live().map_or(0, |found| self.text_len(found));
             reply.integer(len as i64);
@@ -221,73 +225,64 @@ impl<D: Disk> Partition<D> {
         Ok(())
     }
 
-    /// Writes a part of a value over, with zeros in between if it ends before. Returns the new length.
+    /// Writes a part of a value over, with zeros in between if it ends before; the expiry stays. Returns the new length.
     pub(super) fn overwrite(&mut self, key: Key<'_>, old: Lookup, offset: usize, part: &[u8]) -> Result<usize, Stop> {
-        let end = offset.saturating_add(part.len());
-        if let Some((found, len)) = self.large_text(old, |len| len.max(end)) {
-            let stored = |range| Piece::Stored(found.address, range);
-            let gap = Piece::Zeros(offset.saturating_sub(len));
-            let rest = stored(end.min(len)..len);
-            self.change_large(key, &[stored(0..offset.min(len)), gap, Piece::Bytes(part), rest], found)?;
-            return Ok(len.max(end));
-        }
-        self.change(key, old, |value, max| {
-            let end = offset.checked_add(part.len()).filter(|end| *end <= max).ok_or(TOO_LONG)?;
-            if value.len() < end {
-                value.resize(end, 0);
-            }
-            value[offset..end].copy_from_slice(part);
-            Ok(())
-        })
+        let end = offset.checked_add(part.len()).filter(|end| *end <= self.limits.max_value_bytes);
+        end.ok_or(TOO_LONG)?;
+        self.overwrite_all(key, old, &[(offset, part)])
     }
 
-    pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-        let range = Range::parse(request.args)?;
-        let key = self.key(request.db, request.args.at(1));
-        let lookup = self.lookup_string(key)?;
-        self.count_read(key, lookup);
-        let Some(found) = lookup.live() else {
-            reply.bulk(b"");
-            return Ok(());
-        };
-        reply.bulk(range_of(self.text(found, &mut TextBuf::default()), range));
-        Ok(())
-    }
-
-    /// The record of a key, and its value's length, if what a command makes of it, `new_len` bytes, is written ahead.
-    fn large_text(&self, old: Lookup, new_len: impl FnOnce(usize) -> usize) -> Option<(Found, usize)> {
-        let found = old.live()?;
-        let Value::Bytes(text) = self.value(found) else { return None };
-        let new = new_len(text.len());
-        (self.is_ahead(new) && new <= self.limits.max_value_bytes).then_some((found, text.len()))
-    }
-
-    /// Replaces the value of `found` by one that is written ahead; the expiry stays.
-    fn change_large(&mut self, key: Key<'_>, value: &[Piece<'_>], found: Found) -> Result<(), Stop> {
-        let appended = self.append_ahead(key, value, found.expires_at_ms, Some(found))?;
-        self.put_ahead(key, appended, Lookup::Live(found));
-        Ok(())
-    }
-
-    /// Replaces a value by what `edit` makes of it, given the longest that it may become; the expiry stays.
-    /// Returns the new length.
-    fn change(
+    /// The same of several parts, wherever they end.
+    pub(super) fn overwrite_all(
         &mut self,
         key: Key<'_>,
         old: Lookup,
-        edit: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), Stop>,
+        parts: &[(usize, impl AsRef<[u8]>)],
     ) -> Result<usize, Stop> {
+        let ends = parts.iter().map(|(offset, part)| offset + part.as_ref().len());
+        let len = ends.fold(old.live().map_or(0, |found| self.text_len(found)), usize::max);
+        if self.is_for_chunks(old, len) {
+            let mut draft = self.chunk_draft(key, old)?;
+            for (offset, part) in parts {
+                self.draft_bytes(key, &mut draft, *offset, part.as_ref())?;
+            }
+            return self.commit_chunks(key, draft);
+        }
         let mut value = std::mem::take(&mut self.scratch);
         value.clear();
         let expires_at_ms = old.live().and_then(|found| found.expires_at_ms);
         if let Some(found) = old.live() {
             value.extend_from_slice(self.text(found, &mut TextBuf::default()));
         }
-        let result = edit(&mut value, self.limits.max_value_bytes)
-            .and_then(|()| self.set(key, stored(&value), expires_at_ms, old))
-            .map(|()| value.len());
+        value.resize(len, 0);
+        for (offset, part) in parts {
+            value[*offset..][..part.as_ref().len()].copy_from_slice(part.as_ref());
+        }
+        let result = self.set(key, stored(&value), expires_at_ms, old);
         self.keep_scratch(value);
-        result
+        result.map(|()| len)
+    }
+
+    pub(super) fn getrange(&mut self, request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let range = Range::parse(request.args)?;
+        let key = self.key(request.db, request.args.at(1));
+        let lookup = self.lookup_part(key)?;
+        let root = lookup.live().and_then(|found| self.chunked(found));
+        let part = root.map(|root| (root, part_of(root.len as usize, range)));
+        if let Some((root, part)) = &part {
+            self.bring_bytes(key, *root, part)?;
+        }
+        self.count_read(key, lookup);
+        let Some(found) = lookup.live() else {
+            reply.bulk(b"");
+            return Ok(());
+        };
+        if let Some((root, part)) = part {
+            reply.bulk_with(part.len(), |out| self.gather(self.pieces(found, root), part, out));
+            return Ok(());
+        }
+        reply.bulk(range_of(self.text(found, &mut TextBuf::default()), range));
+        Ok(())
     }
 
     /// Whether a found record can be appended once more with another expiry.
@@ -307,7 +302,7 @@ impl<D: Disk> Partition<D> {
         // it is packed anew, which since then may have been told to be done from another length on
         let unpacked_more = match self.value(found) {
             Value::Packed(packed) => packed.len().saturating_sub(packed.stored().len()) as u64 + LENGTH_BYTES,
-            Value::Bytes(_) | Value::Int(_) | Value::Whole(_) | Value::Root(_) => 0,
+            Value::Bytes(_) | Value::Int(_) | Value::Whole(_) | Value::Root(_) | Value::Chunked(_) => 0,
         };
         // the record that there is, and at most eight bytes of expiry more: also while memory is short, as in redis
         self.reserve(found.len as u64 + 8 + unpacked_more, emberkv_log::Purpose::Keep)?;
@@ -333,7 +328,7 @@ impl<D: Disk> Partition<D> {
         copy.clear();
         let int = match self.value(found) {
             Value::Int(int) => Some(int),
-            Value::Bytes(bytes) | Value::Whole(bytes) | Value::Root(bytes) => {
+            Value::Bytes(bytes) | Value::Whole(bytes) | Value::Root(bytes) | Value::Chunked(bytes) => {
                 copy.extend_from_slice(bytes);
                 None
             }
@@ -345,6 +340,7 @@ impl<D: Disk> Partition<D> {
         let value = match found.kind {
             Kind::PutWhole => Value::Whole(&copy),
             Kind::PutRoot => Value::Root(&copy),
+            Kind::PutChunked => Value::Chunked(&copy),
             _ => int.map_or(Value::Bytes(&copy), Value::Int),
         };
         self.put(key, value, expires_at_ms, Lookup::Live(found));

@@ -96,8 +96,8 @@ pub(crate) fn dump(value: Value<'_>) -> Vec<u8> {
             write_len(packed.len(), &mut payload);
             packed.unpack(&mut payload);
         }
-        // of a collection it is `dump_elements` that is asked
-        Value::Whole(_) | Value::Root(_) => write_text(b"", &mut payload),
+        // of a collection it is `dump_elements` that is asked, and what is in chunks comes gathered
+        Value::Whole(_) | Value::Root(_) | Value::Chunked(_) => write_text(b"", &mut payload),
     }
     sealed(payload)
 }

@@ -95,6 +95,7 @@ impl<'a> HyperLogLog<'a> {
     pub fn of(value: Value<'a>, buf: &'a mut TextBuf) -> Result<Self, Stop> {
         match value {
             Value::Whole(_) | Value::Root(_) => Err(WRONG_TYPE),
+            // one in chunks comes gathered
             value => Self::read(buf.text(value)),
         }
     }

@@ -107,3 +107,31 @@ fn elements_that_are_longer_than_leaves_have_their_own() {
     let contents = rig.contents();
     assert!(rig.killed().contents() == contents);
 }
+
+#[test]
+fn the_ends_of_a_list_are_counted_once() {
+    let mut rig = Rig::new(5, SyncPolicy::EverySec);
+    // the ends are nearly all of what takes memory
+    for (key, push, element) in [("l", "rpush", "e".repeat(100)), ("x", "xadd", "e".repeat(100))] {
+        let mut least = 0;
+        for i in 0..40 {
+            let line = if push == "xadd" {
+                format!("xadd {key} 1-{} f {element}", i + 1)
+            } else {
+                format!("rpush {key} {element}")
+            };
+            rig.ask(0, &line);
+            least += element.len() as u64;
+            let usage = rig.ask(0, &format!("memory usage {key}"));
+            let usage: u64 = usage.trim_start_matches(':').trim_end().parse().unwrap();
+            let root = rig
+                .partition
+                .peek(rig.partition.key(DbId(0), key.as_bytes()))
+                .live()
+                .and_then(|found| rig.partition.root(found));
+            let nodes = root.map_or(0, |root| u64::from(root.tree.nodes));
+            let most = least + 40 * (i + 1) + 60 * nodes + 120;
+            assert!((least..most).contains(&usage), "{key} of {i}: {usage} is not from {least} to {most}");
+        }
+    }
+}

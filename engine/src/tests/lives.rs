@@ -223,7 +223,7 @@ impl Life {
                 let live = live.unwrap_or_else(|| panic!("{name:?} was found directly, and is not there"));
                 assert_eq!(record.expires_at_ms(), live.expires_at_ms, "{name:?} read directly");
                 let value: Option<Arc<[u8]>> = match record.value() {
-                    Value::Root(_) => None, // the owner has its elements
+                    Value::Root(_) | Value::Chunked(_) => None, // the owner has its elements
                     Value::Whole(bytes) => live_text(&whole_text(bytes), self.model.now_ms),
                     value => Some(TextBuf::default().text(value).into()),
                 };

@@ -17,6 +17,7 @@ use super::model_lists::{List, list_text};
 use super::model_sets::text_of_pairs;
 use super::model_sorted_sets::sorted_text;
 use super::model_streams::{stream_of_rows, stream_text};
+use crate::chunks::ChunkRoot;
 use crate::collections::{
     Elements, Ends, LeafName, NODE, Pair, Pairs, Root, StreamDraft, StreamId, Type, Whole, children, due_ms_of,
     push_element, score_in,
@@ -214,6 +215,35 @@ impl Rig {
             }
         }
         Outcome { reply: output.to_vec(), depends: self.partition.take_dependency() }
+    }
+
+    /// Executes a command of another client, always as the same request, and only once; `None` if it has to wait.
+    pub fn try_once(&mut self, db: u8, words: &[Vec<u8>]) -> Option<String> {
+        with_args(words, |args| {
+            let mut output = Output::new();
+            let mut reply = Reply::new(&mut output, Protocol::Resp2);
+            let command = resolve(args).unwrap();
+            let whose = Whose { client: 2, request: 1 };
+            let request = Request { id: command.id, db: DbId(db), args, whose };
+            match self.partition.execute(request, &mut reply) {
+                Err(Stop::Wait) => None,
+                done => {
+                    done.unwrap();
+                    Some(String::from_utf8(output.to_vec()).unwrap())
+                }
+            }
+        })
+    }
+
+    /// The same until it has a reply.
+    pub fn ask_again(&mut self, db: u8, words: &[Vec<u8>]) -> String {
+        for _ in 0..1000 {
+            if let Some(reply) = self.try_once(db, words) {
+                return reply;
+            }
+            self.run_all();
+        }
+        panic!("it waits for ever")
     }
 
     /// The same for a command of plain words, without binary or blanks in them; the reply as text.
@@ -550,6 +580,23 @@ fn stream_of_draft(draft: &StreamDraft, tree: List) -> Arc<[u8]> {
     stream_text(&stream)
 }
 
+/// A string in chunks.
+fn text_of_chunks(partition: &Partition<SimDisk>, key: Key<'_>, root: ChunkRoot) -> Vec<u8> {
+    let (mut text, mut count) = (vec![0; root.len as usize], 0);
+    for number in 0..root.numbers() {
+        let name = LeafName { db: key.db, id: root.id, number, key: key.bytes }.write();
+        let Some(chunk) = partition.peek(partition.key(RESERVED, &name)).live() else { continue };
+        let mut buf = TextBuf::default();
+        let bytes = partition.text(chunk, &mut buf);
+        assert!(bytes.last().is_some_and(|byte| *byte != 0), "it has no zeros at its end");
+        let at = number as usize * root.size();
+        text[at..at + bytes.len()].copy_from_slice(bytes);
+        count += 1;
+    }
+    assert_eq!(count, root.chunks, "{root:?} counts");
+    text
+}
+
 /// A value as the model has it, read without any of the code that searches.
 fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[u8]> {
     match partition.value(found) {
@@ -565,6 +612,7 @@ fn value_of(partition: &Partition<SimDisk>, key: Key<'_>, found: Found) -> Arc<[
             }
             return stream_of_draft(&partition.stream_draft(Some(found)), rows);
         }
+        Value::Chunked(bytes) => return text_of_chunks(partition, key, ChunkRoot::read(bytes)).into(),
         _ => {}
     }
     let mut hash = Hash::new();

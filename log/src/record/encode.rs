@@ -44,7 +44,9 @@ impl<'a> Entry<'a> {
             + match *self {
                 Entry::Put { db, key, value, expires_at_ms } => {
                     let value_len = match value {
-                        Value::Bytes(bytes) | Value::Whole(bytes) | Value::Root(bytes) => bytes.len(),
+                        Value::Bytes(bytes) | Value::Whole(bytes) | Value::Root(bytes) | Value::Chunked(bytes) => {
+                            bytes.len()
+                        }
                         Value::Int(int) => int_bytes(int),
                         Value::Packed(packed) => packed.stored().len(),
                     };
@@ -89,6 +91,9 @@ impl<'a> Entry<'a> {
             }
             Entry::Put { db, key, value: Value::Root(bytes), expires_at_ms } => {
                 encode_parts(out, Kind::PutRoot, db, expires_at_ms, key, bytes);
+            }
+            Entry::Put { db, key, value: Value::Chunked(bytes), expires_at_ms } => {
+                encode_parts(out, Kind::PutChunked, db, expires_at_ms, key, bytes);
             }
             Entry::Delete { db, key } => encode_parts(out, Kind::Delete, db, None, key, &[]),
             Entry::Floor { db } => {

@@ -88,6 +88,11 @@ proptest! {
         let record = Record::verify(&bytes).unwrap();
         prop_assert_eq!(record.entry(), Some(entry));
         prop_assert_eq!(record.encoded_len(), entry.encoded_len());
+        for value in [Value::Whole(&value), Value::Root(&value), Value::Chunked(&value)] {
+            let entry = Entry::Put { db: DbId(db), key: &key, value, expires_at_ms };
+            let bytes = encoded(&entry);
+            prop_assert_eq!(Record::verify(&bytes).unwrap().entry(), Some(entry));
+        }
     }
 
     #[test]

@@ -309,7 +309,7 @@ impl<D: Disk, R: Replay> Taker<'_, D, R> {
             }
             Kind::Delete => self.table.add_tombstone(address, record.encoded_len()),
             Kind::Floor => self.table.add_floor(address),
-            Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::PutWhole | Kind::PutRoot => {}
+            Kind::Put | Kind::PutInt | Kind::PutPacked | Kind::PutWhole | Kind::PutRoot | Kind::PutChunked => {}
         }
         self.replay.apply(self.table, address, record).map_err(StartError::Replay)
     }

@@ -120,6 +120,10 @@ impl Shard {
         match args.at(2).to_ascii_lowercase().as_slice() {
             b"on" => {}
             b"off" => {
+                if let Some(redirect) = redirect {
+                    self.ask_all(conn, Question::Untrack { redirect });
+                    return Ok(());
+                }
                 self.set_tracking(conn, None);
                 self.with_reply(conn, |reply| reply.ok());
                 return Ok(());

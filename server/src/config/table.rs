@@ -136,7 +136,9 @@ directives! {
             "the server's certificate and those between it and the authority's, PEM. CONFIG SET reads it again, also under the \
              same name";
         TlsKeyFile tls_key_file: Option<PathBuf> = None, "tls-key-file", Runtime, OptionalPath,
-            "the certificate's key, PEM, not encrypted";
+            "the certificate's key, PEM";
+        TlsKeyFilePass tls_key_file_pass: Secret = Secret::default(), "tls-key-file-pass", Runtime, Password,
+            "what the key is encrypted with, if it is (PKCS#8)";
         TlsCaCertFile tls_ca_cert_file: Option<PathBuf> = None, "tls-ca-cert-file", Runtime, OptionalPath,
             "the authorities whose certificates clients may show, PEM";
         TlsCaCertDir tls_ca_cert_dir: Option<PathBuf> = None, "tls-ca-cert-dir", Runtime, OptionalPath,

@@ -78,6 +78,8 @@ pub(crate) enum Question {
     ActiveExpire(bool),
     /// CLIENT TRACKING ON; where the connection is that is told in place of the one that asks.
     Track { redirect: Option<u64> },
+    /// CLIENT TRACKING OFF with a client who would have been told: it has to be there.
+    Untrack { redirect: u64 },
 }
 
 /// What a core answers.
@@ -248,6 +250,7 @@ impl Shard {
                 self.settle_tracking();
                 Told::Found(redirect.and_then(|client| self.find_client(client)))
             }
+            Question::Untrack { redirect } => Told::Found(self.find_client(*redirect)),
             Question::Purge => {
                 self.purge();
                 Told::Done
@@ -287,12 +290,13 @@ impl Shard {
         self.connections.ids().into_iter().find(is).map(|conn| Place { core: self.me, conn, client })
     }
 
-    /// All cores know that a connection tracks.
+    /// All cores know that a connection tracks, or that it has named somebody.
     fn tracks(&mut self, conn: ConnId, question: &Question, told: &[Told]) {
-        let Question::Track { redirect: Some(_) } = question else { return };
-        match found(told) {
-            Some(place) => self.redirect(conn, place),
-            None => self.untry_tracking(conn),
+        match (question, found(told)) {
+            (Question::Track { redirect: Some(_) }, Some(place)) => self.redirect(conn, place),
+            (Question::Track { redirect: Some(_) }, None) => self.untry_tracking(conn),
+            (Question::Untrack { .. }, Some(_)) => self.set_tracking(conn, None),
+            _ => {}
         }
     }
 
@@ -337,6 +341,10 @@ impl Shard {
             Question::Track { redirect } => match found(&told) {
                 None if redirect.is_some() => reply.error(NO_CLIENT),
                 _ => reply.ok(),
+            },
+            Question::Untrack { .. } => match found(&told) {
+                None => reply.error(NO_CLIENT),
+                Some(_) => reply.ok(),
             },
             Question::Unblock { .. } => {
                 let is_unblocked = told.iter().any(|told| matches!(told, Told::Unblocked(true)));

@@ -81,46 +81,95 @@ enum Failed {
     Reading,
 }
 
+/// So many are on their way without an answer, at most: the other server may stop reading when it has as much to say as nobody reads.
+const MOST_UNANSWERED: usize = 1024;
+/// So much is put together before it is written.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The connection to the other server.
+struct Wire {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    out: Vec<u8>,
+}
+
+impl Wire {
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        let reader = BufReader::new(stream.try_clone()?);
+        Ok(Self { stream, reader, out: Vec::new() })
+    }
+
+    fn say(&mut self, words: &[&[u8]]) -> Result<(), Failed> {
+        encode(words, &mut self.out);
+        if self.out.len() >= PIECE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Failed> {
+        self.stream.write_all(&self.out).map_err(|_| Failed::Writing)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    fn hear(&mut self) -> Result<Result<(), String>, Failed> {
+        line(&mut self.reader).map_err(|_| Failed::Reading)
+    }
+}
+
 fn talk(
-    mut stream: TcpStream,
+    stream: TcpStream,
     order: &Order,
     parcelled: &[Parcelled],
     read: Instant,
     sent: &mut Sent,
 ) -> Result<(), Failed> {
-    let reader = stream.try_clone().map_err(|_| Failed::Reading)?;
-    let mut reader = BufReader::new(reader);
-    let mut ask = |words: &[&[u8]]| -> Result<Result<(), String>, Failed> {
-        let mut request = Vec::new();
-        encode(words, &mut request);
-        stream.write_all(&request).map_err(|_| Failed::Writing)?;
-        line(&mut reader).map_err(|_| Failed::Reading)
-    };
+    let mut wire = Wire::new(stream).map_err(|_| Failed::Reading)?;
     let refused = |error: String| format!("ERR Target instance replied with error: {error}");
     if !order.auth.is_empty() {
         let words: Vec<&[u8]> = [&b"AUTH"[..]].into_iter().chain(order.auth.iter().map(Vec::as_slice)).collect();
-        if let Err(error) = ask(&words)? {
-            sent.error = Some(refused(error));
-            return Ok(());
+        wire.say(&words)?;
+    }
+    wire.say(&[b"SELECT", order.db.to_string().as_bytes()])?;
+    wire.flush()?;
+    // no key is sent before it is known that it will come into the right database
+    for _ in 0..1 + usize::from(!order.auth.is_empty()) {
+        if let Err(error) = wire.hear()? {
+            sent.error.get_or_insert(refused(error));
         }
     }
-    if let Err(error) = ask(&[b"SELECT", order.db.to_string().as_bytes()])? {
-        sent.error = Some(refused(error));
+    if sent.error.is_some() {
         return Ok(());
     }
-    for one in parcelled {
-        let answer = match one {
-            Parcelled::Gone(key) => ask(&[b"DEL", key])?,
-            Parcelled::Value { key, payload, ttl_ms, again } => {
-                let ttl = left(*ttl_ms, read).to_string();
-                let words = [&b"RESTORE"[..], key, ttl.as_bytes(), payload, b"REPLACE"];
-                ask(&words[..if *again || order.replace { 5 } else { 4 }])?
-            }
-        };
+    let mut hear = |wire: &mut Wire| {
+        let answer = wire.hear()?;
         sent.taken.push(answer.is_ok());
         if let Err(error) = answer {
             sent.error.get_or_insert(refused(error));
         }
+        Ok(())
+    };
+    let mut unanswered = 0;
+    for one in parcelled {
+        match one {
+            Parcelled::Gone(key) => wire.say(&[b"DEL", key])?,
+            Parcelled::Value { key, payload, ttl_ms, again } => {
+                let ttl = left(*ttl_ms, read).to_string();
+                let words = [&b"RESTORE"[..], key, ttl.as_bytes(), payload, b"REPLACE"];
+                wire.say(&words[..if *again || order.replace { 5 } else { 4 }])?;
+            }
+        }
+        unanswered += 1;
+        if unanswered == MOST_UNANSWERED {
+            wire.flush()?;
+            // the other half is still on its way meanwhile
+            while unanswered > MOST_UNANSWERED / 2 {
+                hear(&mut wire)?;
+                unanswered -= 1;
+            }
+        }
+    }
+    wire.flush()?;
+    for _ in 0..unanswered {
+        hear(&mut wire)?;
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, version};
 
-use crate::config::{AuthClients, Config, Protocols};
+use crate::config::{AuthClients, CertificateUser, Config, Protocols, Secret};
 
 /// Sessions that are kept at most: there is memory for all of them from the beginning.
 const MOST_SESSIONS: u32 = 1 << 16;
@@ -52,11 +53,42 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if list.is_empty() { Err(content(path, "there is no certificate in it")) } else { Ok(list) }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
-        pem::Error::NoItemsFound => content(path, "there is no private key in it, or one that is encrypted"),
+/// What an encrypted key begins with.
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+/// What OpenSSL wrote before it knew these.
+const ENCRYPTED_LONG_AGO: &str = "Proc-Type: 4,ENCRYPTED";
+
+/// The certificate's key; a password that it does not need is not looked at.
+fn private_key(path: &Path, password: &Secret) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_path_buf(), source })?;
+    // what is no text has no key in it either
+    let text = String::from_utf8_lossy(&bytes);
+    if let Some(at) = text.find(ENCRYPTED) {
+        return decrypted(path, &text[at..], password);
+    }
+    if text.contains(ENCRYPTED_LONG_AGO) {
+        return Err(content(
+            path,
+            "the key is encrypted in a way that is not read: openssl pkcs8 -topk8 -in FILE -out FILE writes it anew",
+        ));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound => content(path, "there is no private key in it"),
         other => read_failed(path, other),
     })
+}
+
+/// A key in PKCS#8 that is encrypted (PBES2, with PBKDF2 or scrypt, and AES: what openssl writes).
+fn decrypted(path: &Path, pem: &str, password: &Secret) -> Result<PrivateKeyDer<'static>, TlsError> {
+    if password.is_empty() {
+        return Err(content(path, "the key is encrypted, and there is no tls-key-file-pass"));
+    }
+    let (_, sealed) = SecretDocument::from_pem(pem).map_err(|error| content(path, error))?;
+    let sealed = EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes()).map_err(|error| content(path, error))?;
+    let key = sealed.decrypt(password.bytes());
+    let key =
+        key.map_err(|error| content(path, format!("the key can't be decrypted with tls-key-file-pass: {error}")))?;
+    Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec())))
 }
 
 /// The authorities whose certificates clients may show.
@@ -105,6 +137,11 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsErr
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
     let builder = match config.tls_auth_clients {
+        AuthClients::No if config.tls_auth_clients_user != CertificateUser::Off => {
+            return Err(TlsError::Missing(
+                "tls-auth-clients-user needs tls-auth-clients 'yes' or 'optional': nobody is asked for a certificate",
+            ));
+        }
         AuthClients::No => builder.with_no_client_auth(),
         asks => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(config)?), provider);
@@ -112,7 +149,8 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsErr
             builder.with_client_cert_verifier(verifier.build()?)
         }
     };
-    let mut made = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
+    let mut made =
+        builder.with_single_cert(certificates(certificate)?, private_key(key, &config.tls_key_file_pass)?)?;
     if config.tls_session_caching {
         let sessions = match config.tls_session_cache_size {
             0 => MOST_SESSIONS,

@@ -1,6 +1,7 @@
 //! The same commands against two servers: replies must be equal, byte by byte where the reply
 //! is determined, by shape where it is not.
 
+mod bitmaps;
 mod compare;
 mod contest;
 mod differences;

@@ -179,6 +179,24 @@ impl Model {
                 self.put(key, text, expiry);
                 int(length)
             }
+            Op::SetRange { key, at, value } => {
+                if self.is_no_string(key) {
+                    return Expected::Error;
+                }
+                let old = self.get(key).and_then(|entry| Some((entry.value.text()?.to_vec(), entry.expiry)));
+                let length = old.as_ref().map_or(0, |(text, _)| text.len());
+                if value.is_empty() {
+                    self.touch(key);
+                    return int(length as i64);
+                }
+                let (mut text, expiry) = old.unwrap_or_default();
+                let at = usize::try_from(*at).unwrap_or(0);
+                text.resize(length.max(at + value.len()), 0);
+                text[at..at + value.len()].copy_from_slice(value);
+                let length = text.len() as i64;
+                self.put(key, text, expiry);
+                int(length)
+            }
             Op::MSet(pairs) => {
                 for (key, value) in pairs {
                     self.put(key, value.clone(), None);

@@ -58,6 +58,15 @@ pub enum Op {
         /// What is added.
         value: Vec<u8>,
     },
+    /// SETRANGE.
+    SetRange {
+        /// The key.
+        key: Key,
+        /// From which byte on.
+        at: u64,
+        /// What is written there.
+        value: Vec<u8>,
+    },
     /// MSET.
     MSet(Vec<(Key, Vec<u8>)>),
     /// MSETNX.
@@ -157,6 +166,9 @@ impl Op {
             Self::IncrBy { key, by: -1 } => vec![name("DECR"), key.clone()],
             Self::IncrBy { key, by } => vec![name("INCRBY"), key.clone(), int(*by)],
             Self::Append { key, value } => vec![name("APPEND"), key.clone(), value.clone()],
+            Self::SetRange { key, at, value } => {
+                vec![name("SETRANGE"), key.clone(), at.to_string().into_bytes(), value.clone()]
+            }
             Self::MSet(pairs) => with_pairs(name("MSET"), pairs),
             Self::MSetNx(pairs) => with_pairs(name("MSETNX"), pairs),
             Self::Rename(from, to) => vec![name("RENAME"), from.clone(), to.clone()],
@@ -193,6 +205,7 @@ impl Op {
             Self::Set { key, .. }
             | Self::IncrBy { key, .. }
             | Self::Append { key, .. }
+            | Self::SetRange { key, .. }
             | Self::GetDel(key)
             | Self::Get(key)
             | Self::Persist(key)
@@ -236,6 +249,10 @@ const BIG_VALUE: u64 = 1_200_000;
 const KEYS_PER_ROUND: u64 = 400;
 /// The same, for what has elements.
 const COLLECTIONS_PER_ROUND: u64 = 12;
+/// The same, for long strings that are changed in places.
+const MAPS_PER_ROUND: u64 = 3;
+/// How long these become: from 16 KiB on they are kept in chunks.
+const MAP_BYTES: u64 = 150_000;
 
 impl Generator {
     /// A generator for one connection in one round, counted from 0.
@@ -264,8 +281,9 @@ impl Generator {
 
     /// One that may be in a transaction: what it does depends on no clock.
     fn lasting_op(&mut self) -> Op {
-        match self.rng.below(125) {
-            90.. => self.change(),
+        match self.rng.below(130) {
+            125.. => self.change_of_map(),
+            90..125 => self.change(),
             0..20 => self.set(),
             20..28 => {
                 let by = *self.rng.pick(&[1, -1, 7, 1_000_003]);
@@ -364,6 +382,9 @@ impl Generator {
         if self.rng.percent(85) {
             return self.any_key();
         }
+        if self.rng.percent(10) {
+            return self.map();
+        }
         let kind = *self.rng.pick(&KINDS);
         self.collection(kind)
     }
@@ -371,6 +392,23 @@ impl Generator {
     fn collection(&mut self, kind: &str) -> Key {
         let round = if self.rng.percent(75) { self.round } else { self.rng.below(self.round + 1) };
         format!("{kind}:{}:{round}:{}", self.connection, self.rng.below(COLLECTIONS_PER_ROUND)).into_bytes()
+    }
+
+    fn map(&mut self) -> Key {
+        let round = if self.rng.percent(75) { self.round } else { self.rng.below(self.round + 1) };
+        format!("map:{}:{round}:{}", self.connection, self.rng.below(MAPS_PER_ROUND)).into_bytes()
+    }
+
+    fn change_of_map(&mut self) -> Op {
+        let key = self.map();
+        match self.rng.below(10) {
+            0 => Op::Append { key, value: self.value(3000) },
+            1 => Op::Set { key, value: self.value(MAP_BYTES), ttl: Ttl::None, spelled: Spelling::Set },
+            _ => {
+                let longest = *self.rng.pick(&[8, 8, 60, 5000]);
+                Op::SetRange { key, at: self.rng.below(MAP_BYTES), value: self.value(longest) }
+            }
+        }
     }
 
     fn change(&mut self) -> Op {

@@ -91,7 +91,7 @@ impl<D: Disk> Partition<D> {
                 let _ = some(Whole::read(bytes).elements(), from, to, is_backwards, &mut show);
                 return Ok(());
             }
-            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(()),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => return Ok(()),
         };
         let ends = [&ends.front, &ends.back];
         each(&mut self.nodes(key, root.id), ends, (root.tree, false), (from, to), is_backwards, show)

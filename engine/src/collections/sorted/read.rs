@@ -60,7 +60,7 @@ impl<D: Disk> Partition<D> {
         let root = match self.value(found) {
             Value::Whole(bytes) => return Ok(count_before(Whole::read(bytes).pairs(), mark)),
             Value::Root(bytes) => Root::read(bytes),
-            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) => return Ok(0),
+            Value::Bytes(_) | Value::Int(_) | Value::Packed(_) | Value::Chunked(_) => return Ok(0),
         };
         Ok(position_of(&mut self.nodes(key, root.id), root.tree, mark)?.0)
     }

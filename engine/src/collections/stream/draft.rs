@@ -88,7 +88,7 @@ impl StreamDraft {
     }
 
     /// That of a stream that is split.
-    pub(super) fn of_root(record: &[u8], expires_at_ms: Option<u64>) -> Self {
+    pub(in crate::collections) fn of_root(record: &[u8], expires_at_ms: Option<u64>) -> Self {
         let root = Root::read(record);
         let behind = Root::behind(record).unwrap_or_default();
         let mut draft = Self::read(root.head, behind, expires_at_ms).unwrap_or_else(|| Self::new(expires_at_ms));
@@ -139,7 +139,6 @@ impl StreamDraft {
     }
 
     /// What is in front of its tree, and behind it.
-    #[cfg(test)]
     pub fn ends(&self) -> [&[u8]; 2] {
         [&self.rows.front.bytes, &self.rows.back.bytes]
     }

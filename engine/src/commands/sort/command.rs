@@ -58,6 +58,9 @@ impl<D: Disk> Partition<D> {
         if self.log.table().has_cold() {
             self.bring_names(keys.iter().map(|key| (key.db, key.bytes)))?;
         }
+        if field.is_none() {
+            self.bring_texts(keys)?;
+        }
         let mut known = Vec::with_capacity(keys.len());
         for key in keys {
             let lookup = self.lookup(*key)?;

@@ -180,6 +180,8 @@ impl<D: Disk> Partition<D> {
     fn read_keys(&mut self, db: DbId, keys: &Strings, else_error: Option<&'static str>) -> Result<Vote, Stop> {
         let fingerprints: Vec<_> = keys.iter().map(|key| self.prefetch_physical(db, key)).collect();
         fingerprints.iter().for_each(|fingerprint| self.prefetch_record(*fingerprint));
+        let all: Vec<_> = keys.iter().map(|key| self.key(db, key)).collect();
+        self.bring_texts(&all)?;
         let mut values = Values::default();
         for key in keys.iter() {
             let key = self.key(db, key);

@@ -449,7 +449,7 @@ impl World {
             Foreign::Ask => return,
             Foreign::Nil => None,
             Foreign::Value(record) => match record.record().value() {
-                Value::Root(_) => return, // the owner has its elements
+                Value::Root(_) | Value::Chunked(_) => return, // the owner has its elements
                 Value::Whole(bytes) => Some(whole_text(bytes).to_vec()),
                 value => Some(TextBuf::default().text(value).to_vec()),
             },

@@ -262,10 +262,6 @@ pub(super) static BLOCKS: &[Block] = &[
         ],
     ),
     refused(
-        "encrypted keys are not read: decrypt it (openssl pkey -in FILE -out FILE), and let nobody else read the file",
-        &[row("tls-key-file-pass", Runtime, Text, "")],
-    ),
-    refused(
         "this version can't be a replica, and would start as an empty primary: take the line \
              out if that is meant",
         &[row("replicaof", Start, Primary, "").also(&["slaveof"])],
