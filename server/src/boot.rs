@@ -449,6 +449,7 @@ fn log_options(config: &Config, partitions: u16) -> Options {
         slow_write: Some(SLOW_WRITE),
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
         opens_cold: true,
+        follows: None,
         now_ms: wall_clock_ms,
         random: Box::new(random),
     }
