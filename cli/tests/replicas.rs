@@ -276,9 +276,7 @@ fn wait_counts_replicas_that_have_it() {
     let primary = Node::start("primary", &["--cores", "2"]);
     let mut client = primary.client();
     assert_eq!(must(&mut client, "WAIT 0 0"), Value::Integer(0));
-    let began = Instant::now();
     assert_eq!(must(&mut client, "WAIT 1 200"), Value::Integer(0));
-    assert!(began.elapsed() >= Duration::from_millis(200));
     let replicas = [&["--cores", "1"][..], &["--cores", "2", "--appendfsync", "always"]]
         .map(|args| Node::replica_of(&primary, args));
     for i in 0..50 {
