@@ -139,9 +139,10 @@ fn arguments(value: &Value) -> Vec<Argument> {
     value.items().unwrap_or_default().iter().map(one).collect()
 }
 
-/// All commands and subcommands with their arguments, but those that end the server, change it for others, or answer nothing.
+/// All commands and subcommands with their arguments, but those that end the server, change it for others, answer nothing, or
+/// wait for what a primary writes.
 fn grammar(client: &mut Client) -> Vec<(Vec<String>, Vec<Argument>)> {
-    const LEFT_OUT: [&str; 10] = [
+    const LEFT_OUT: [&str; 11] = [
         "shutdown",
         "monitor",
         "debug",
@@ -152,6 +153,7 @@ fn grammar(client: &mut Client) -> Vec<(Vec<String>, Vec<Argument>)> {
         "config|rewrite",
         "client|pause",
         "client|reply",
+        "ember|pull",
     ];
     fn collect(name: &str, doc: &Value, into: &mut Vec<(Vec<String>, Vec<Argument>)>) {
         if LEFT_OUT.contains(&name) || name.contains("subscribe") {
@@ -242,7 +244,7 @@ fn write_argument(argument: &Argument, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
 }
 
 /// Commands that may wait for ever.
-const WAIT: [&str; 8] = ["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"];
+const WAIT: [&str; 9] = ["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "wait"];
 
 /// Sends a command that may wait, and has it given up if it does.
 fn unblocked(server: &Server, client: &mut Client, request: &[Vec<u8>]) -> emberkv_torture::Result<Value> {

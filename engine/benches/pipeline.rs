@@ -27,6 +27,7 @@ fn options() -> Options {
         slow_write: None,
         load_threads: 1,
         opens_cold: true,
+        follows: None,
         now_ms,
         random: Box::new(move || {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);

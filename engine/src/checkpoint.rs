@@ -99,7 +99,8 @@ impl<D: Disk> Partition<D> {
 
     /// Asks for a checkpoint. False if one is being taken.
     pub fn begin_checkpoint(&mut self) -> bool {
-        !std::mem::replace(&mut self.saver.is_wanted, true) && self.saver.stage == Stage::Idle
+        // what has no end yet of a follower's transactions is not in one
+        !self.is_follower() && !std::mem::replace(&mut self.saver.is_wanted, true) && self.saver.stage == Stage::Idle
     }
 
     /// Whether a checkpoint is being taken, or asked for.
@@ -139,6 +140,9 @@ impl<D: Disk> Partition<D> {
     }
 
     fn is_checkpoint_due(&self) -> bool {
+        if self.is_follower() {
+            return false;
+        }
         let since = self.log.tail().0.saturating_sub(self.log.last_checkpoint().0);
         // the clock may have gone back since
         let rests = |failed_ms: u64| self.now_ms.wrapping_sub(failed_ms) < RETRY_MS;

@@ -129,7 +129,7 @@ impl<D: Disk> Partition<D> {
 
     /// Begins to compact all that there is. False if that is under way.
     pub fn begin_full_compaction(&mut self) -> bool {
-        if self.compaction.full.is_some() {
+        if self.compaction.full.is_some() || self.is_follower() {
             return false;
         }
         self.compaction.full = Some(self.log.head_sequence());
@@ -150,6 +150,9 @@ impl<D: Disk> Partition<D> {
     /// Does what compaction has earned; once a turn. `is_idle`: nothing else was done in it. Returns whether more can
     /// be done at once.
     pub fn compact(&mut self, is_idle: bool) -> bool {
+        if self.is_follower() {
+            return false; // its primary does
+        }
         let (tail, now_ms) = (self.log.tail(), self.now_ms);
         let (seen, seen_ms) = std::mem::replace(&mut self.compaction.seen, (tail, now_ms));
         if self.compaction.victim.is_none() && !self.choose_victim() {

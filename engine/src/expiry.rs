@@ -163,6 +163,9 @@ impl<D: Disk> Partition<D> {
     /// Removes keys that have expired: looks at `limit` of those that are due. Returns whether more can be
     /// done at once: not when the log has no room for a tombstone now.
     pub fn expire(&mut self, limit: usize) -> bool {
+        if self.is_follower() {
+            return false; // its primary does
+        }
         let enters = self.unentered.is_some() && self.enter_some(limit);
         self.expire_due(limit) || enters
     }

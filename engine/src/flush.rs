@@ -93,6 +93,14 @@ impl<D: Disk> Partition<D> {
         #[cfg(not(any(test, feature = "sim")))]
         let databases = Databases::new();
         self.set_databases(databases);
+        self.forget_before(position);
+    }
+
+    /// Forgets all that was ever said before a position.
+    ///
+    /// # Panics
+    /// If the system has no memory for an empty index.
+    fn forget_before(&mut self, position: LogPosition) {
         match self.index.take() {
             Ok(full) => self.dropped.push(full),
             Err(error) => panic!("{error}"),
@@ -103,6 +111,15 @@ impl<D: Disk> Partition<D> {
         self.unentered = None;
         self.sweep = Sweep::Done;
         self.sweeper = Sweeper::default();
+    }
+
+    /// Forgets all that was ever said.
+    ///
+    /// # Panics
+    /// If the system has no memory for an empty index.
+    pub(crate) fn forget_all(&mut self) {
+        self.forget_before(self.log.tail());
+        self.databases = Databases::new();
     }
 
     /// The floor that a record lies above, if anybody is to have it: of a leaf that of its collection's database.

@@ -185,6 +185,7 @@ impl<D: Disk> Partition<D> {
     /// Ends a turn for readers: what has reached the policy's level since is theirs to read (D4).
     #[inline]
     pub fn publish(&mut self) {
+        self.tell_arrivals();
         if let Some(published) = &self.published {
             published.gate.store(self.log.gate());
         }

@@ -17,6 +17,7 @@ use crate::events::Events;
 use crate::evict::Eviction;
 use crate::expiry::Wheel;
 use crate::flush::Sweep;
+use crate::follow::Follower;
 use crate::hash::KeyHasher;
 use crate::locks::Locks;
 use crate::overlay::Overlay;
@@ -126,6 +127,8 @@ pub struct Partition<D: Disk> {
     /// KEYS that wait for records which are not in memory.
     pub(crate) walks: Vec<BegunWalk>,
     pub(crate) spill: Spill,
+    /// It follows another partition.
+    pub(crate) follower: Option<Box<Follower>>,
 }
 
 /// Opens the partitions of a data set: replays their logs. If there is no data set it is created, with so many

@@ -197,6 +197,7 @@ impl Replay {
             saver: Saver::new(),
             walks: Vec::new(),
             spill: Spill::default(),
+            follower: None,
         }
     }
 }

@@ -139,6 +139,9 @@ impl<D: Disk> Partition<D> {
         if self.spill.budget.is_none() && !self.log.table().has_cold() {
             return false;
         }
+        if self.is_follower() {
+            return false; // what comes is looked at together with what it replaces
+        }
         self.promote();
         let (now_ms, head) = (self.now_ms, self.log.head_sequence());
         if self.spill.looked.is_some_and(|(ms, last)| last == head && now_ms.wrapping_sub(ms) < LOOK_MS) {

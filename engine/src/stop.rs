@@ -39,6 +39,7 @@ impl From<Refusal> for Stop {
         match refusal {
             Refusal::Wait => Self::Wait,
             Refusal::NoMemory => Self::OUT_OF_MEMORY,
+            Refusal::ReadOnly(reason) if reason == crate::follow::READ_ONLY => Self::error(crate::follow::READ_ONLY),
             Refusal::NoSpace(reason) | Refusal::ReadOnly(reason) => {
                 Self::Error(format!("MISCONF Errors writing to the AOF file: {reason}").into())
             }

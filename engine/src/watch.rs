@@ -20,6 +20,13 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// The data are others: all of its keys are taken for changed.
+    pub fn touch(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 impl PartialEq for Watch {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

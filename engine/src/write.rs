@@ -229,6 +229,7 @@ impl<D: Disk> Partition<D> {
         if let Some(ms) = expires_at_ms
             // an entry for an earlier time is still in the wheel, and will look again then
             && old_expiry.is_none_or(|old| old > ms)
+            && self.follower.is_none()
         {
             self.wheel.insert(key.fingerprint, ms);
         }

@@ -24,6 +24,9 @@ const SPARE_MEMORY_TICKS: u8 = 10;
 impl<D: Disk> Log<D> {
     /// Appends a `freed` record for each sealed segment that nothing needs any more.
     pub(crate) fn free_dead_segments(&mut self) {
+        if self.is_follower() {
+            return self.free_followed();
+        }
         if self.table.any_emptied() {
             for slot in self.table.take_emptied() {
                 if let Some(segment) = self.segments.iter().find(|segment| segment.slot == slot) {
@@ -173,6 +176,8 @@ impl<D: Disk> Log<D> {
             }
             failpoint::pass(Point::FreeListed);
             let segment = self.segments.remove(at);
+            self.shipping.let_go(segment.sequence());
+            self.is_shipping_stale = true;
             self.table.uninstall(segment.slot);
             self.forget_evictions(segment.sequence());
             self.recycle_file(segment.file_id, segment.size);

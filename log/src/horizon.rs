@@ -32,6 +32,8 @@ pub struct Horizon {
 #[derive(Debug)]
 struct Tickets {
     next: TxId,
+    /// Of logs that follow others: those from here on may be such that nothing has come of yet.
+    cap: Option<TxId>,
     open: BTreeMap<TxId, Open>,
     /// Of each partition, what is synced and behind a mark that is not settled, the mark included.
     behind: Vec<VecDeque<(TxId, Step)>>,
@@ -65,6 +67,7 @@ impl Horizon {
         Self {
             tickets: Mutex::new(Tickets {
                 next,
+                cap: None,
                 open: BTreeMap::new(),
                 behind,
                 failed: Vec::new(),
@@ -98,6 +101,35 @@ impl Horizon {
     /// A part or an abort of the transaction was appended to a log. Said by the log, before anybody learns of it.
     pub(crate) fn appended(&self, ticket: TxId, partition: PartitionId) {
         self.lock().change(ticket, |open| open.not_safe.push(partition));
+    }
+
+    /// A log that follows another one has got a part of the transaction, the first that is known of it perhaps: all participants will
+    /// have one, or an abort.
+    pub(crate) fn follows(&self, ticket: TxId, participants: impl Iterator<Item = PartitionId>) {
+        let mut tickets = self.lock();
+        tickets.next = tickets.next.max(TxId(ticket.0 + 1));
+        // once it is settled no log lacks its part any more, so none comes
+        tickets.open.entry(ticket).or_insert_with(|| Open { decided: false, not_safe: participants.collect() });
+    }
+
+    /// Tickets below have been drawn where the log comes from.
+    pub(crate) fn has_drawn(&self, next: TxId) {
+        let mut tickets = self.lock();
+        tickets.next = tickets.next.max(next);
+    }
+
+    /// What is open is of no account: the logs will be opened again when they are whole.
+    pub(crate) fn forget_open(&self) {
+        let mut tickets = self.lock();
+        tickets.open.clear();
+        tickets.behind.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// The logs follow others, in which at least the tickets below this one are settled, and here too.
+    pub(crate) fn follow_from(&self, settled: TxId) {
+        let mut tickets = self.lock();
+        tickets.cap = tickets.cap.max(Some(settled));
+        tickets.next = tickets.next.max(settled);
     }
 
     /// These are synced, in the order of this partition's log. Said by the log.
@@ -167,7 +199,12 @@ impl Horizon {
 
 impl Tickets {
     fn horizon(&self) -> TxId {
-        self.open.first_key_value().map_or(self.next, |(oldest, _)| *oldest)
+        let oldest = self.open.first_key_value().map_or(self.next, |(oldest, _)| *oldest);
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::R6) {
+            return oldest;
+        }
+        self.cap.map_or(oldest, |cap| cap.min(oldest))
     }
 
     /// Takes what is behind marks that are settled by now; that may settle others, so to a fixpoint. It ends: a part behind a

@@ -41,7 +41,8 @@ impl<D: Disk> Log<D> {
     /// Looks whether writes have to wait now. At each tick, and while they wait at the end of each turn: other threads sync
     /// the parts.
     pub(crate) fn check_late_parts(&mut self) {
-        let waits = self.is_late();
+        // a follower writes what was written already
+        let waits = !self.is_follower() && self.is_late();
         if waits == self.waits_for_parts {
             return;
         }

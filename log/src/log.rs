@@ -14,6 +14,7 @@ use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
 use crate::evict::Evictions;
+use crate::follow::Following;
 use crate::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::horizon::{Horizon, Step, TxId};
 use crate::job::{Job, JobKind};
@@ -22,6 +23,7 @@ use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
 use crate::segment::{Generation, Next, Segment};
+use crate::ship::Shipping;
 use crate::table::SegmentTable;
 use crate::tally::Shape;
 
@@ -165,6 +167,12 @@ pub struct Log<D: Disk> {
     pub(crate) progress: u64,
     pub(crate) outbox: VecDeque<Job<D::File>>,
     pub(crate) under_way: BTreeSet<JobKind>,
+    /// What readers of it on other threads are told.
+    pub(crate) shipping: Arc<Shipping>,
+    /// The segments have changed since they were told.
+    pub(crate) is_shipping_stale: bool,
+    /// It follows another one.
+    pub(crate) following: Option<Box<Following>>,
 }
 
 impl<D: Disk> Log<D> {
@@ -232,6 +240,11 @@ impl<D: Disk> Log<D> {
     /// The number of this life of the log, which no other one has: random, given at the start.
     pub fn life(&self) -> u64 {
         self.incarnations.last().map_or(0, |life| life.id)
+    }
+
+    /// What readers of it on other threads are told.
+    pub fn shipping(&self) -> &Arc<Shipping> {
+        &self.shipping
     }
 
     /// The data set's name: random, given at its creation.
@@ -343,7 +356,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn begin_frame(&mut self) {
+    pub(crate) fn begin_frame(&mut self) {
         let start = frame_boundary(self.writer.at());
         self.writer.skip((start - self.writer.at()) as usize + FRAME_HEADER_BYTES);
         self.open_frame = Some(OpenFrame { start, records: 0 });

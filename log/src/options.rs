@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::ship::Origin;
+
 /// When a write counts as done: redis's `appendfsync`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SyncPolicy {
@@ -30,6 +32,8 @@ pub struct Options {
     pub load_threads: usize,
     /// Serve before the segments are read that a checkpoint stands for (K8).
     pub opens_cold: bool,
+    /// Whose logs these follow, if they do: then nothing is appended to them but what those have.
+    pub follows: Option<Arc<Origin>>,
     /// The wall clock, in ms since 1970.
     pub now_ms: fn() -> u64,
     /// Random numbers, for nonces and names.
@@ -49,12 +53,14 @@ impl fmt::Debug for Options {
 impl Options {
     /// The same for each of several logs; they share the source of random numbers.
     pub(crate) fn share(self) -> impl Fn() -> Self {
-        let Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, now_ms, random } = self;
+        let Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, follows, now_ms, random } =
+            self;
         let random = Arc::new(Mutex::new(random));
         move || {
             let random = Arc::clone(&random);
             let random = Box::new(move || random.lock().unwrap_or_else(PoisonError::into_inner)());
-            Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, now_ms, random }
+            let follows = follows.clone();
+            Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, follows, now_ms, random }
         }
     }
 }

@@ -190,6 +190,18 @@ plants! {
     O8,
     /// Chunks whose root is still to come are swept as if it never would.
     O9,
+    /// A follower goes on with whatever it has.
+    R1,
+    /// A follower publishes a transaction though a part of it has not come.
+    R3,
+    /// A follower serves what it has though what was freed meanwhile is lacking.
+    R5,
+    /// A follower takes all tickets for settled that it knows of nothing more to come of.
+    R6,
+    /// A follower waits for the end of a transaction that a start has left without one.
+    R7,
+    /// A follower goes on in the next segment though nothing says that the one before has ended.
+    R8,
     /// A client that does not wait any more is served all the same.
     B1,
     /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::address::Nonce;
+use crate::address::{Nonce, SegmentSequence};
 use crate::disk::Disk;
 use crate::job::{Job, JobKind};
 use crate::log::Log;
@@ -17,7 +17,12 @@ impl<D: Disk> Log<D> {
             return;
         }
         let ordinary = self.table.split().segment_size();
-        let size = self.wanted_size.max(ordinary).next_multiple_of(4096);
+        let mut size = self.wanted_size.max(ordinary).next_multiple_of(4096);
+        if let Some(following) = &self.following {
+            // which slots it has is each node's own affair: no record says so
+            let Some(facts) = following.announced() else { return };
+            size = facts.size;
+        }
         let has_room = self.catalog.has_room(self.partition, self.section());
         if !has_room || self.table.free_slots(self.table.slots_for(size), |_| false).is_none() {
             self.next = Next::Failed("the log has as many segments as its addresses can tell apart".into());
@@ -42,6 +47,7 @@ impl<D: Disk> Log<D> {
     /// Begins to make the file of the segment after the next one, unless there is one: it is kept for compaction (E3).
     pub(crate) fn prepare_spare(&mut self) {
         let wanted = matches!(self.next, Next::Ready(_)) && !self.keeps_one() && self.no_spare.is_none();
+        let wanted = wanted && !self.is_follower();
         if !wanted || self.under_way.contains(&JobKind::Prepare) {
             return;
         }
@@ -81,11 +87,12 @@ impl<D: Disk> Log<D> {
         let spare = spare.and_then(|memory| SegmentWriter::again(memory).ok());
         let prefaulted = if spare.is_some() { size } else { 0 };
         let made = result.and_then(|file| Ok((file, spare.map_or_else(|| SegmentWriter::new(size), Ok)?)));
+        let announced = self.following.as_ref().and_then(|following| following.announced().copied());
         let slot = self.table.free_slots(self.table.slots_for(size), |_| false);
         match (made, slot) {
             (Ok((file, writer)), Some(slot)) => {
-                let sequence = self.next_sequence;
-                self.next_sequence.0 += 1;
+                let sequence = announced.map_or(self.next_sequence, |facts| facts.sequence);
+                self.next_sequence = SegmentSequence(sequence.0 + 1);
                 let nonce = Nonce((self.options.random)());
                 let prepared = Prepared { sequence, slot, file, file_id, nonce, size, writer, prefaulted };
                 let edit = self.mark_dirty();

@@ -143,8 +143,10 @@ impl<D: Disk> Log<D> {
     /// Lets go of the memory of one of those (M1). Its records are read one by one from now on.
     pub fn unload(&mut self, sequence: SegmentSequence) {
         let Some(segment) = self.segments.iter_mut().find(|segment| segment.sequence() == sequence) else { return };
+        self.shipping.let_go(segment.sequence());
         segment.memory = self.table.make_cold(segment.slot);
         segment.residence = Residence::Cold;
+        self.is_shipping_stale = true;
         failpoint::pass(Point::SegmentUnloaded);
         self.discard_left();
         tracing::debug!(sequence = sequence.0, "segment is not in memory any more");
@@ -194,6 +196,7 @@ impl<D: Disk> Log<D> {
                 segment.memory = memory;
                 let was_unread = segment.residence == Residence::Unread;
                 segment.residence = Residence::Loaded(LOADED_TICKS);
+                self.is_shipping_stale = true;
                 failpoint::pass(Point::LoadDone);
                 if was_unread && self.unread().segments == 0 {
                     tracing::info!(partition = self.partition.0, "all that is from before the start is read and sound");
@@ -207,6 +210,7 @@ impl<D: Disk> Log<D> {
             Err(error) => {
                 // its records are still asked for one by one, and those that are sound are found
                 segment.residence = Residence::Unreadable;
+                self.is_shipping_stale = true;
                 let file = segment_name(segment.file_id);
                 tracing::error!(file, %error, "a segment can't be read: it stays where it is, and is not compacted");
             }

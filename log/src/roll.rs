@@ -41,7 +41,7 @@ impl<D: Disk> Log<D> {
     pub fn begin_fresh_head(&mut self) -> bool {
         let is_ready = matches!(self.next, Next::Ready(_)) && self.keeps_one();
         let is_worth_it = is_worth_a_file(self.writer.at(), self.segment_size());
-        let does = is_ready && self.health == Health::Good && self.held == 0 && is_worth_it;
+        let does = is_ready && self.health == Health::Good && self.held == 0 && is_worth_it && !self.is_follower();
         if does {
             self.roll();
             failpoint::pass(Point::CloseFresh);
@@ -63,8 +63,9 @@ impl<D: Disk> Log<D> {
         }
         let head = self.head_mut();
         (head.life, head.end) = (Life::Sealed { listed: false }, end);
+        self.is_shipping_stale = true;
         failpoint::pass(Point::SealAppended);
-        head.end_position()
+        self.head().end_position()
     }
 
     /// What follows when there is a new head.
@@ -100,6 +101,7 @@ impl<D: Disk> Log<D> {
     ) {
         let writer = begin(next.writer);
         self.table.install(next.slot, writer.memory(), header.base);
+        self.is_shipping_stale = true;
         let end = writer.at();
         self.unwritten.push_back(Unwritten { sequence: next.sequence, from: 0, to: unwritten, reaches: end });
         self.segments.push(Segment {

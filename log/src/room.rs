@@ -118,6 +118,7 @@ impl<D: Disk> Log<D> {
 
     pub(crate) fn check_health(&self) -> Result<(), Refusal> {
         match &self.health {
+            Health::Good if self.is_follower() => Err(Refusal::ReadOnly(crate::follow::READ_ONLY.to_owned())),
             Health::Good => Ok(()),
             Health::Refilling { .. } | Health::Reinstalling { .. } => Err(Refusal::Wait),
             Health::ReadOnly(reason) => Err(Refusal::ReadOnly(reason.clone())),
@@ -236,7 +237,7 @@ impl<D: Disk> Log<D> {
 
     /// Works out how far the head may be filled, after anything that this depends on has changed.
     pub(crate) fn update_limits(&mut self) {
-        if self.health != Health::Good || self.waits_for_parts {
+        if self.health != Health::Good || self.waits_for_parts || self.is_follower() {
             (self.grow_limit, self.keep_limit) = (0, 0);
             (self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0);
             return;

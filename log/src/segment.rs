@@ -9,6 +9,7 @@ use crate::horizon::TxId;
 use crate::manifest::{Extent, SegmentEntry};
 use crate::memory::{SegmentMemory, SegmentWriter};
 use crate::refill::Source;
+use crate::ship::SegmentFacts;
 
 /// The number of a manifest edit.
 pub(crate) type Generation = u64;
@@ -94,6 +95,12 @@ impl<F> Segment<F> {
     /// The nonce of the file's filling.
     pub fn nonce(&self) -> Nonce {
         self.header.nonce
+    }
+
+    /// What it is, on whatever node.
+    pub fn facts(&self) -> SegmentFacts {
+        let SegmentHeader { sequence, base, created_ms, .. } = self.header;
+        SegmentFacts { sequence, size: self.size, base, created_ms }
     }
 
     /// What the manifest says of it, if it says anything.

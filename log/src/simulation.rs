@@ -107,6 +107,7 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
         slow_write: None,
         load_threads: 1,
         opens_cold: true,
+        follows: None,
         now_ms: || 0,
         random: Box::new(move || choices.draw()),
     }

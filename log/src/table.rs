@@ -381,6 +381,15 @@ impl SegmentTable {
         }
     }
 
+    /// A copy of the record at an address that an index has returned.
+    pub fn copy_record(&self, address: Address) -> Vec<u8> {
+        let len = self.record(address).encoded_len();
+        let (slot, offset) = self.split.parts(address);
+        let view = self.view(slot);
+        let bytes = view.memory.from(view.origin + offset).unwrap_or_else(|| self.kept_bytes(address));
+        bytes[..len].to_vec()
+    }
+
     /// Hints that the record at `address` will be read.
     #[inline]
     pub fn prefetch(&self, address: Address) {

@@ -52,6 +52,7 @@ impl<D: Disk> Log<D> {
         if self.manifest_dirty {
             self.start_manifest_edit();
         }
+        self.tell_readers();
     }
 
     /// Bytes that the end of this turn has to write.
@@ -353,6 +354,7 @@ impl<D: Disk> Log<D> {
             JobKind::Load => self.load_done(result),
             JobKind::Prefault | JobKind::Discard | JobKind::Read(_) => {}
         }
+        self.tell_readers();
     }
 
     fn write_done(&mut self, result: io::Result<()>) {
@@ -415,6 +417,7 @@ impl<D: Disk> Log<D> {
         let edit = self.edits + 1;
         let mut cached = Vec::new();
         let mut changed = false;
+        let retained = self.shipping.retained().unwrap_or(LogPosition(u64::MAX));
         for segment in &mut self.segments {
             let end = segment.end_position();
             match segment.life {
@@ -428,8 +431,12 @@ impl<D: Disk> Log<D> {
                     self.recheck_dead = true;
                     changed = true;
                 }
-                Life::FreePendingSafe(position, ticket) if position <= synced && horizon >= ticket => {
+                // what a reader has not read yet stays
+                Life::FreePendingSafe(position, ticket)
+                    if position <= synced && horizon >= ticket && end <= retained =>
+                {
                     segment.life = Life::FreePendingManifest(edit);
+                    self.is_shipping_stale = true;
                     changed = true;
                 }
                 _ => {}

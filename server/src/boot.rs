@@ -12,36 +12,35 @@ use std::time::{Duration, Instant};
 
 use emberkv_engine::OpenError;
 use emberkv_engine::transact::{Coordinator, CoordinatorId};
+use emberkv_log::Progress;
 use emberkv_log::disk::real::{OpenError as DiskError, RealDisk};
-use emberkv_log::{Options, Progress};
 use emberkv_resp::Limits;
 use emberkv_resp::schema::Names;
 use rustls::ServerConfig;
 
 use crate::acl::Users;
 use crate::clock::{Clock, Time, wall_clock_ms};
-use crate::commands::{allowed_clients, sync_policy, users_at_start};
+use crate::commands::{allowed_clients, users_at_start};
 use crate::config::{BindAddress, BindHost, Config, IoDriver, Loaded, LogLevel};
 use crate::core::budget;
 use crate::core::cron::Cron;
 use crate::core::events::Untold;
-use crate::core::shard::{Data, Facts, Shard, max_bulk_len};
+use crate::core::shard::{Data, Facts, Shard};
 use crate::core::table::Connections;
 use crate::core::{
-    Away, Batch, Blocks, Calls, Core, CoreId, Door, Ended, Ending, Gathers, Map, Message, Own, Owned, Peers, Saves,
-    Spares, Subscriptions, Visitors,
+    Away, Batch, Blocks, Calls, Core, CoreId, Door, Ended, Ending, Gathers, Message, Mode, Peers, Pulls, Reopening,
+    Saves, Spares, Subscriptions, Visitors,
 };
 use crate::driver::epoll::Epoll;
 use crate::driver::{Driver, ListenerId, Settings, Waker, listen};
 use crate::housekeeping::Housekeeping;
+use crate::loader::load;
 use crate::meter::Meter;
 use crate::metrics;
+use crate::replicate::follow;
 use crate::stats::ServerStats;
 use crate::tls::server_config;
 use crate::{pin, process};
-
-/// A write of the tail that takes longer than this makes the log write by jobs for a while (law 4).
-const SLOW_WRITE: Duration = Duration::from_millis(1);
 
 /// Clients of `metrics-port` that may wait: there is one usually.
 const METRICS_BACKLOG: i32 = 16;
@@ -204,7 +203,11 @@ impl Server {
         let housekeeping = Housekeeping::start(Arc::clone(&self.disk), Arc::clone(&peers), uring)?;
         metrics::start(metrics_listeners(&self.config)?, &peers)?;
         let progress = Arc::new(Progress::default());
-        load(self.disk, &self.config, Arc::clone(&progress), Arc::clone(&peers))?;
+        match &self.config.replicaof {
+            None => load(Arc::clone(&self.disk), Mode::Primary, Arc::clone(&progress), Arc::clone(&peers))?,
+            // the data are opened when it is known what they follow
+            Some(primary) => follow(&peers, primary.clone(), facts.replica())?,
+        }
         let clock = Clock::new();
         let names = self.config.rename_command.names();
         let seed = |core: CoreId| Seed {
@@ -216,6 +219,7 @@ impl Server {
             names,
             clock: clock.clone(),
             progress: Arc::clone(&progress),
+            disk: Arc::clone(&self.disk),
             housekeeping: housekeeping.of_core(core),
             doors: Vec::new(),
             terminate: Arc::clone(&self.terminate),
@@ -287,6 +291,7 @@ struct Seed {
     names: &'static Names,
     clock: Clock,
     progress: Arc<Progress>,
+    disk: Arc<RealDisk>,
     housekeeping: Housekeeping,
     doors: Vec<Door>,
     terminate: Arc<AtomicBool>,
@@ -305,6 +310,7 @@ impl Seed {
             config_version: 0,
             users: self.users,
             pause: None,
+            is_quiet: false,
             unpaused: Vec::new(),
             monitors: Vec::new(),
             looks: false,
@@ -348,12 +354,18 @@ impl Seed {
             untold: Untold::default(),
             tells_misses: false,
             trackers: Vec::new(),
+            link: None,
+            has_role: false,
+            horizon_asked: Vec::new(),
+            pulls: Pulls::default(),
             is_draining: false,
             spares: Spares::default(),
             messages: Vec::new(),
             works: Vec::new(),
         };
         shard.apply_limits();
+        shard.settle_role();
+        let is_loading = shard.config.replicaof.is_none();
         Core {
             driver,
             shard,
@@ -362,6 +374,8 @@ impl Seed {
             terminate: self.terminate,
             cron: Cron::default(),
             ending: Ending::Serving,
+            reopening: if is_loading { Reopening::loading() } else { Reopening::default() },
+            disk: self.disk,
             batch: Batch::default(),
             seen_progress: 0,
             seen_unlocks: 0,
@@ -371,56 +385,6 @@ impl Seed {
             handshakes: VecDeque::new(),
         }
     }
-}
-
-/// Starts the loader: it opens all partitions and deals them out to the cores, which answer -LOADING meanwhile.
-fn load(disk: Arc<RealDisk>, config: &Config, progress: Arc<Progress>, peers: Arc<Peers>) -> io::Result<()> {
-    let config = config.clone();
-    std::thread::Builder::new().name("loader".into()).spawn(move || {
-        let began = Instant::now();
-        let cores = peers.len();
-        let limits = emberkv_engine::Limits {
-            databases: config.databases as usize,
-            max_value_bytes: usize::try_from(max_bulk_len(&config)).unwrap_or(usize::MAX),
-            // set with the other limits before anything is served
-            ..emberkv_engine::Limits::default()
-        };
-        // a new data set has a partition for each core; one that exists keeps those that it has
-        let options = log_options(&config, cores);
-        let mut partitions = match emberkv_engine::open(disk, options, limits, cores, &progress) {
-            Ok((partitions, report)) => {
-                let unread = partitions.iter().map(|partition| partition.log().unread().segments).sum();
-                log_report(&report, unread, began.elapsed());
-                partitions
-            }
-            Err(error) => {
-                peers.send(CoreId::FIRST, Message::NotLoaded(Box::new(error)));
-                return;
-            }
-        };
-        let total = partitions.len() as u16;
-        let readers = if config.direct_reads && cores > 1 {
-            partitions.iter_mut().map(emberkv_engine::Partition::reader).collect()
-        } else {
-            Vec::new()
-        };
-        let horizon = Arc::clone(partitions[0].log().horizon());
-        let mut dealt: Vec<Owned> = (0..cores)
-            .map(|core| Owned {
-                list: Vec::new(),
-                horizon: Arc::clone(&horizon),
-                readers: Vec::clone(&readers),
-                map: Map::new(total, cores, CoreId(core)),
-            })
-            .collect();
-        for (number, partition) in partitions.into_iter().enumerate() {
-            dealt[number % usize::from(cores)].list.push(Own::new(number as u16, partition));
-        }
-        for (core, owned) in dealt.into_iter().enumerate() {
-            peers.send(CoreId(core as u16), Message::Loaded(Box::new(owned)));
-        }
-    })?;
-    Ok(())
 }
 
 /// Without randomness no nonce is safe to use: better to stop.
@@ -438,39 +402,6 @@ pub(crate) fn random() -> u64 {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|error| panic!("the system gives no random numbers: {error}"))
-}
-
-/// `partitions`: how many a new data set gets.
-fn log_options(config: &Config, partitions: u16) -> Options {
-    Options {
-        policy: sync_policy(config.appendfsync),
-        segment_size: budget::new_segment_size(config.segment_size, config.maxmemory, partitions),
-        salvage: config.salvage,
-        slow_write: Some(SLOW_WRITE),
-        load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
-        opens_cold: true,
-        now_ms: wall_clock_ms,
-        random: Box::new(random),
-    }
-}
-
-fn log_report(report: &emberkv_log::StartReport, unread: usize, took: Duration) {
-    if report.created {
-        tracing::info!("a new data set was created");
-    }
-    for (file, offset) in &report.cut {
-        tracing::warn!(
-            "the log's tail was torn: cut at {file}, offset {offset}; what was discarded is not known to have been synced"
-        );
-    }
-    for lost in &report.lost {
-        tracing::error!("salvage: lost {lost}");
-    }
-    let (records, refilled, checkpoints) = (report.records, report.refilled, report.checkpoints.len());
-    tracing::info!(records, refilled, checkpoints, ?took, "the log is replayed");
-    if unread > 0 {
-        tracing::info!(segments = unread, "the segments before the checkpoint are read while they are served");
-    }
 }
 
 /// Binds everything that the configuration asks for.

@@ -266,6 +266,7 @@ fn start<D: Disk>(disk: Arc<D>, salvage: bool) -> Result<Opened<D>, emberkv_engi
         slow_write: None,
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
         opens_cold: false,
+        follows: None,
         now_ms: wall_clock_ms,
         random: Box::new(random),
     };

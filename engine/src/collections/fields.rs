@@ -80,6 +80,9 @@ impl<D: Disk> Partition<D> {
     /// See [`Stop`].
     #[cold]
     pub(crate) fn remove_due(&mut self, key: Key<'_>, found: Found) -> Result<(), Stop> {
+        if self.is_follower() {
+            return Ok(()); // they go by its primary's word (R4)
+        }
         let mut draft = self.draft(Type::Hash, Some(found));
         let due = self.due_fields(key, &mut draft)?;
         if let Some(root) = self.root(found) {

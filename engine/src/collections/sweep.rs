@@ -169,6 +169,9 @@ impl<D: Disk> Partition<D> {
     /// Looks at some entries after a start. Returns whether there are more.
     fn sweep_orphans(&mut self, limit: usize) -> bool {
         let Some(cursor) = self.sweeper.orphans else { return false };
+        if self.is_follower() {
+            return false; // their root may be yet to come
+        }
         let mut limit = limit;
         if self.comes_back() {
             return false; // one by one they would take longer

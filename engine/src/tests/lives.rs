@@ -25,7 +25,7 @@ pub struct Life {
     /// Whether reads of the disk have been made to fail.
     reads_fail: bool,
     pub model: Model,
-    policy: SyncPolicy,
+    pub policy: SyncPolicy,
     /// The contents after every change, and where the log was.
     history: Vec<(LogPosition, State)>,
     /// Where the log was before the newest change of each key.
@@ -42,6 +42,8 @@ pub struct Life {
     pub evicted: u64,
     /// Starts that did not read everything.
     cold_starts: u64,
+    /// All stays in memory.
+    pub is_resident: bool,
 }
 
 impl Life {
@@ -76,6 +78,7 @@ impl Life {
             eviction,
             evicted: 0,
             cold_starts: 0,
+            is_resident: false,
         }
     }
 
@@ -271,8 +274,24 @@ impl Life {
         self.pass(ms);
     }
 
-    fn step(&mut self) {
-        if self.cold_choices.one_in(6) {
+    /// What was there when the log was at `tail`, and is not known to have expired.
+    pub fn state_at(&self, tail: LogPosition) -> State {
+        let state = self.history.iter().rev().find(|(end, _)| *end <= tail).map(|(_, state)| state);
+        state.map_or_else(State::new, |state| live_at(state, self.model.now_ms))
+    }
+
+    /// Goes on with what another disk holds, which has followed this one up to where it is.
+    pub fn moves_to(&mut self, disk: SimDisk, seed: u64) {
+        self.rig = Rig::start(disk, seed ^ self.choices.draw(), self.policy).unwrap();
+        self.rig.partition.set_eviction(self.eviction);
+        self.reader = self.rig.partition.reader();
+        self.resumed(LogPosition(0));
+    }
+
+    pub fn step(&mut self) {
+        if self.is_resident {
+            // as it is
+        } else if self.cold_choices.one_in(6) {
             change_residency(&mut self.rig.partition, &mut self.cold_choices);
         } else if self.cold_choices.one_in(200) {
             self.reads_fail = true;
@@ -352,7 +371,7 @@ impl Life {
     }
 
     /// Kills the process or the power, now and then while the next start is at work, and checks what is left.
-    fn crash(&mut self, seed: u64) {
+    pub fn crash(&mut self, seed: u64) {
         let mut power = self.choices.one_in(2);
         let log = self.rig.partition.log();
         let (written, synced) = (log.without_header(log.written()), log.without_header(log.synced()));
@@ -384,6 +403,14 @@ impl Life {
                 Err(error) => panic!("a legal crash stopped the start: {error}"),
             }
         }
+        self.resumed(promised);
+        if self.choices.one_in(3) {
+            self.rig.check_starts(&mut self.choices);
+        }
+    }
+
+    /// The partition was opened anew: what is there is what was there when the log ended where it does.
+    fn resumed(&mut self, promised: LogPosition) {
         let log = self.rig.partition.log();
         let tail = log.without_header(log.tail());
         assert!(tail >= promised, "{promised:?} was promised, {tail:?} is left");
@@ -402,8 +429,9 @@ impl Life {
         self.fields.clear();
         self.checkpoints[1] += u64::from(self.rig.from_checkpoint);
         self.cold_starts += u64::from(self.rig.unread > 0);
-        if self.choices.one_in(3) {
-            self.rig.check_starts(&mut self.choices);
+        // hashes all of whose fields have expired, which the model may have forgotten: see `removes_emptied`
+        for (db, n) in (0..DATABASES as u8).flat_map(|db| (0..4).map(move |n| (db, n))) {
+            self.rig.run(db, &words(&format!("hlen h{n}")));
         }
     }
 }

@@ -7,6 +7,7 @@ mod compaction;
 mod eviction;
 mod expiry;
 mod fields;
+mod follow;
 mod foreign;
 mod forged;
 mod hashes;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use emberkv_index::ScanCursor;
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::{DbId, Job, JobKind, LogPosition, Options, Progress, SyncPolicy, Tally, Value, Whose};
+use emberkv_log::{
+    DbId, Job, JobKind, LogPosition, Options, Origin, Progress, StartReport, SyncPolicy, Tally, Value, Whose,
+};
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
 
@@ -27,7 +29,7 @@ use crate::dump::{LISTPACK_ENDS, listpack_len};
 use crate::flush::Sweep;
 use crate::lookup::{Found, Key, TextBuf};
 use crate::stats::DbStats;
-use crate::{Limits, Partition, Request, Shortage, Stop, open};
+use crate::{Limits, OpenError, Partition, Request, Shortage, Stop, open, open_follower};
 
 /// When the tests begin, in ms since 1970.
 pub const START_MS: u64 = 1_750_000_000_000;
@@ -60,6 +62,21 @@ pub struct Rig {
     pub budget: Option<u64>,
 }
 
+fn options(seed: u64, policy: SyncPolicy) -> Options {
+    let mut choices = Choices::new(seed ^ 0xfeed);
+    Options {
+        policy,
+        segment_size: 1 << 16,
+        salvage: false,
+        slow_write: None,
+        load_threads: 1,
+        opens_cold: true,
+        follows: None,
+        now_ms: || NOW_MS.get(),
+        random: Box::new(move || choices.draw()),
+    }
+}
+
 /// A command's reply, and the position that it waits for.
 #[derive(Debug)]
 pub struct Outcome {
@@ -76,19 +93,23 @@ impl Rig {
 
     /// What a start finds on `disk`; `Err` says why it stops.
     pub fn start(disk: SimDisk, seed: u64, policy: SyncPolicy) -> Result<Self, String> {
-        let mut choices = Choices::new(seed ^ 0xfeed);
-        let options = Options {
-            policy,
-            segment_size: 1 << 16,
-            salvage: false,
-            slow_write: None,
-            load_threads: 1,
-            opens_cold: true,
-            now_ms: || NOW_MS.get(),
-            random: Box::new(move || choices.draw()),
-        };
-        let limits = limits(usize::MAX);
-        let opened = open(Arc::new(disk.clone()), options, limits, 1, &Progress::default());
+        let disks = Arc::new(disk.clone());
+        let opened = open(disks, options(seed, policy), limits(usize::MAX), 1, &Progress::default());
+        Self::opened(disk, policy, opened)
+    }
+
+    /// The same of what is to follow another one.
+    pub fn start_follower(disk: SimDisk, seed: u64, policy: SyncPolicy, origin: &Origin) -> Result<Self, String> {
+        let disks = Arc::new(disk.clone());
+        let opened = open_follower(disks, options(seed, policy), limits(usize::MAX), origin, &Progress::default());
+        Self::opened(disk, policy, opened)
+    }
+
+    fn opened(
+        disk: SimDisk,
+        policy: SyncPolicy,
+        opened: Result<(Vec<Partition<SimDisk>>, StartReport), OpenError>,
+    ) -> Result<Self, String> {
         let (mut partitions, report) = opened.map_err(|error| error.to_string())?;
         let (partition, from_checkpoint) = (partitions.remove(0), !report.checkpoints.is_empty());
         let unread = partition.log().unread().segments;
@@ -158,6 +179,27 @@ impl Rig {
         if seed.is_multiple_of(3) {
             self.partition.set_limits(limits(16));
         }
+    }
+
+    /// What a follower has to know of it.
+    pub fn origin(&mut self) -> Origin {
+        self.partition.log_mut().end_turn();
+        let log = self.partition.log();
+        let (dataset, hash_seed, split) = (log.dataset(), log.hash_seed(), log.table().split());
+        let horizon = log.horizon().horizon();
+        Origin { dataset, hash_seed, split, horizon, logs: vec![log.shipping().log().unwrap()] }
+    }
+
+    /// Reads all into memory.
+    pub fn load_all(&mut self) {
+        self.partition.set_memory_budget(None);
+        for _ in 0..1000 {
+            let Some((sequence, _)) = self.partition.log().newest_cold() else { return };
+            self.partition.log_mut().begin_load(sequence);
+            self.run_all();
+            self.partition.log_mut().tick();
+        }
+        panic!("a segment is never loaded");
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Opening the logs of a data set: read, decide, then write.
 
+mod begin;
 mod cold;
 mod cut;
 mod decide;
@@ -12,6 +13,7 @@ pub(crate) mod scan;
 mod start;
 mod transactions;
 
+pub use begin::start_follower;
 pub use replay::Replay;
 pub(crate) use scan::{Records, Scanned};
 pub use start::{Progress, StartError, StartReport, Started, start};

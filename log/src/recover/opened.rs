@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::cold::ColdReads;
 use crate::disk::Disk;
+use crate::follow::Following;
 use crate::free::SPARE_MEMORY;
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::job::segment_name;
@@ -48,10 +49,14 @@ impl<D: Disk> Log<D> {
         let start = if writer.at() > SEGMENT_HEADER_BYTES { tail } else { head.base() };
         let term = incarnations.last().map_or(1, |last| last.term + 1);
         // a life that wrote nothing leaves no trace, so that restarts alone never fill the manifest
-        incarnations.pop_if(|last| last.start == start);
+        if options.follows.is_none() {
+            // what a log that it followed has been beyond that is none of this one's
+            incarnations.retain(|life| life.start <= start);
+            incarnations.pop_if(|last| last.start == start);
+        }
         let incarnation = Incarnation { term, id: (options.random)(), start };
         #[allow(unused_mut)]
-        let mut is_new = true;
+        let mut is_new = options.follows.is_none();
         #[cfg(any(test, feature = "sim"))]
         if crate::plant::is(crate::plant::Plant::F6) {
             is_new = incarnations.is_empty();
@@ -60,6 +65,11 @@ impl<D: Disk> Log<D> {
             incarnations.push(incarnation);
         }
         let next_sequence = next_sequence.max(SegmentSequence(head.sequence().0 + 1));
+        let following = options.follows.as_ref().map(|origin| {
+            let its = origin.logs.get(usize::from(partition.0)).map(|log| log.incarnations.clone());
+            let lives = std::mem::replace(&mut incarnations, its.unwrap_or_default());
+            Box::new(Following::new(lives))
+        });
         let (dataset, hash_seed) = catalog.facts();
         Self {
             disk,
@@ -121,6 +131,9 @@ impl<D: Disk> Log<D> {
             progress: 0,
             outbox: VecDeque::new(),
             under_way: BTreeSet::new(),
+            shipping: Arc::default(),
+            is_shipping_stale: true,
+            following,
         }
     }
 

@@ -80,7 +80,11 @@ impl<'a, D: Disk> Opening<'a, D> {
 
     /// Takes the file that the log of these segments can't do without.
     pub fn claim(&mut self, scanned: &[Scanned<D::File>]) -> Result<Claim<D::File>, StartError> {
-        let Some(last) = scanned.last().filter(|last| goes_on(last)) else { return self.head_file() };
+        let follows = self.options.follows.is_some();
+        let Some(last) = scanned.last().filter(|last| goes_on(last) || follows) else { return self.head_file() };
+        if !last.is_cut && follows {
+            return Ok(Claim::Nothing); // what comes next is not for this node to say
+        }
         if !last.is_cut {
             // what there is of a long one would take long to write anew: it ends where it is
             let ends = is_worth_a_file(last.valid_end, self.split.segment_size()) && self.has_slots(scanned);
@@ -129,7 +133,8 @@ impl<'a, D: Disk> Opening<'a, D> {
         let mut head = None;
         let count = scanned.len();
         for (i, found) in scanned.into_iter().enumerate() {
-            let is_head = i + 1 == count && goes_on(&found) && !matches!(claim, Claim::NewHead(..));
+            let goes_on = goes_on(&found) || self.options.follows.is_some();
+            let is_head = i + 1 == count && goes_on && !matches!(claim, Claim::NewHead(..));
             let Some(header) = found.header else { unreachable!("only segments with a header are left") };
             let (memory, residence) = match (&found.writer, &found.loaded) {
                 (Some(writer), _) => (writer.memory(), Residence::Resident),

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use crate::address::{Address, LogPosition, SegmentSequence};
+use crate::address::{Address, LogPosition, PartitionId, SegmentSequence};
 use crate::checkpoint::{Candidate, Refused, SavedPages};
 use crate::disk::Disk;
 use crate::evict::{self, Evictions, Followed};
+use crate::follow::OpenPart;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, frame_boundary};
 use crate::header::SEGMENT_HEADER_BYTES;
 use crate::horizon::TxId;
@@ -87,6 +88,12 @@ pub(crate) struct Replayed {
     pub evictions: Vec<Evictions>,
     /// Segments that were not read at first, and then were.
     pub loaded: Loaded,
+    /// Whether the last record is a seal.
+    pub ends_sealed: bool,
+    /// Parts that were left out though they may yet come to count.
+    pub open: Vec<OpenPart>,
+    /// Those of transactions that are known to have happened: other partitions may be yet to hear of them.
+    pub ended: Vec<(TxId, Vec<PartitionId>)>,
 }
 
 /// Why a log was not replayed.
@@ -138,6 +145,8 @@ pub(crate) struct Context<'a> {
     pub tail: LogPosition,
     /// Whether what lies before the newest checkpoint was not read.
     pub is_cold: bool,
+    /// Whether the log follows another one.
+    pub follows: bool,
 }
 
 /// Where replay begins.
@@ -241,24 +250,42 @@ fn replay_all<D: Disk>(
             }
             let mut offset = at + FRAME_HEADER_BYTES as u64;
             // records of a part: to be left out, to be taken though they lie before the rest
-            let (mut skipped, mut wanted) = (0, 0);
+            let (mut skipped, mut wanted, mut holds) = (0, 0, 0);
             for _ in 0..frame.records {
                 let Some(record) = Record::decode(&bytes[offset as usize..]) else {
                     let file = segment_name(found.entry.file);
                     return Err(StartError::Inconsistent { file, reason: format!("no record at {offset}") });
                 };
                 let address = taker.table.split().address(found.entry.slot, offset);
+                taker.replayed.ends_sealed = record.kind() == Kind::Seal;
                 if let Some(part) = record.part() {
                     if !context.outcomes.is_committed(part.txid) {
                         skipped = part.records + 1; // the part itself too, below
-                    } else if begin.undecided.contains(&part.txid) {
-                        wanted = part.records + 1;
+                        if !context.outcomes.is_aborted(part.txid) {
+                            let (txid, participants) = (part.txid, part.participants().collect());
+                            taker.replayed.open.push(OpenPart { txid, participants, records: Vec::new() });
+                            holds = skipped;
+                        }
+                    } else {
+                        if begin.undecided.contains(&part.txid) {
+                            wanted = part.records + 1;
+                        }
+                        if context.follows && context.outcomes.is_recent(part.txid) {
+                            taker.replayed.ended.push((part.txid, part.participants().collect()));
+                        }
                     }
                 }
                 if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
                     taker.take(nth, address, &record)?;
                 }
+                if holds > 0
+                    && record.kind() != Kind::Part
+                    && let Some(open) = taker.replayed.open.last_mut()
+                {
+                    open.records.push(address);
+                }
                 (skipped, wanted) = (skipped.saturating_sub(1), wanted.saturating_sub(1));
+                holds = holds.saturating_sub(1);
                 offset += record.encoded_len() as u64;
             }
             taker.replayed.records += u64::from(frame.records);

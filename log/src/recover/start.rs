@@ -17,6 +17,7 @@ use crate::job::{is_leftover, segment_file, segment_name};
 use crate::log::Log;
 use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, ManifestError, Section, SegmentEntry};
 use crate::options::Options;
+use crate::recover::begin::{SYNCING, give_up_syncing};
 use crate::recover::cut::{cut_before, end_of};
 use crate::recover::decide::{Decision, decide};
 use crate::recover::load::load_manifest;
@@ -25,7 +26,8 @@ use crate::recover::opening::Opening;
 use crate::recover::replay::{Context, Replay, Replayed, replay_log};
 use crate::recover::salvage::salvage;
 use crate::recover::scan::{ScanError, Scanned, presume, scan};
-use crate::recover::transactions::{Note, Outcomes, Settled, settle};
+use crate::recover::transactions::{Note, Outcomes, Settled, What, settle};
+use crate::ship::Origin;
 use crate::table::SegmentTable;
 
 /// How far a start is; read by other threads.
@@ -47,7 +49,7 @@ impl Progress {
     }
 
     /// Begins anew.
-    fn reset(&self) {
+    pub(super) fn reset(&self) {
         for count in [&self.total, &self.loaded, &self.replayed_bytes, &self.replayed] {
             count.store(0, Ordering::Relaxed);
         }
@@ -125,6 +127,12 @@ pub enum StartError {
         /// How much is lost, at least.
         bytes: u64,
     },
+    /// A replica has not got all that its primary had when it began.
+    #[error(
+        "the first sync of this replica was never finished: what is here is not what its primary was at any time. let it follow a \
+         primary again, or start with --salvage yes to go on with what there is"
+    )]
+    Syncing,
     /// The reader of the records can't go on.
     #[error("{0}")]
     Replay(String),
@@ -170,7 +178,8 @@ impl Plan {
 
     fn of<F>(manifest: &Manifest, candidates: &[Vec<Candidate<F>>], options: &Options) -> Self {
         let mut plan = Self::nothing(manifest);
-        if !options.opens_cold || options.salvage {
+        // who follows looks at records as they come, and does not wait for others
+        if !options.opens_cold || options.salvage || options.follows.is_some() {
             return plan;
         }
         for ((from, found), section) in plan.from.iter_mut().zip(candidates).zip(&manifest.sections) {
@@ -222,6 +231,8 @@ struct Reading<'a, D: Disk> {
     /// How many threads read, and whether what is lost is done without.
     threads: usize,
     salvage: bool,
+    /// Whose logs these follow.
+    follows: Option<&'a Origin>,
     progress: &'a Progress,
     plan: Plan,
 }
@@ -241,7 +252,7 @@ impl<D: Disk> Reading<'_, D> {
         }
         let kept_files = found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
         report.salvaged = !report.lost.is_empty() || found.iter().any(|found| found.is_salvaged);
-        let settled = settle_all(&mut found, plan.horizon, report.salvaged)?;
+        let settled = settle_all(&mut found, plan.horizon, report.salvaged, self.follows)?;
         if report.salvaged {
             // what was lost may be what they refer to
             candidates.iter_mut().for_each(Vec::clear);
@@ -275,6 +286,7 @@ impl<D: Disk> Reading<'_, D> {
                 section: &self.manifest.sections[p],
                 tail: found.decision.end.position,
                 is_cold: self.plan.from[p].is_some(),
+                follows: self.follows.is_some(),
             };
             replay_log(self.disk, &found.scanned, &candidates[p], &context, &mut into.0, &mut into.1)
         };
@@ -294,7 +306,7 @@ impl<D: Disk> Reading<'_, D> {
 
     /// Reads the segments, several at a time; those of each partition, in their order.
     fn scan_all(&self, report: &mut StartReport) -> Result<Vec<Vec<Scanned<D::File>>>, StartError> {
-        let Self { disk, manifest, threads, salvage, progress, plan } = self;
+        let Self { disk, manifest, threads, salvage, progress, plan, .. } = self;
         let entries: Vec<_> = (manifest.sections.iter().enumerate())
             .flat_map(|(p, section)| section.segments.iter().map(move |entry| (p, *entry)))
             .collect();
@@ -373,13 +385,18 @@ pub fn start<D: Disk, R: Replay>(
     let mut options = share();
     let (manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
     let names = disk.list().map_err(io_error("the data directory"))?;
+    if options.follows.is_none() && !options.salvage && names.iter().any(|name| name == SYNCING) {
+        return Err(StartError::Syncing);
+    }
     let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
     let plan = Plan::of(&manifest, &candidates, &options);
     let (threads, salvage) = (options.load_threads, options.salvage);
+    let origin = options.follows.clone();
+    let follows = origin.as_deref();
     let mut read = None;
     if plan.is_worth_it() {
         let mut its_report = report.clone();
-        let reading = Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, progress, plan };
+        let reading = Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, follows, progress, plan };
         match reading.read(&mut candidates, &mut make, &mut its_report) {
             Ok(found) => (read, report) = (Some(found), its_report),
             // whatever it is: who reads everything knows better
@@ -393,7 +410,8 @@ pub fn start<D: Disk, R: Replay>(
         Some(read) => read,
         None => {
             let plan = Plan::nothing(&manifest);
-            let reading = Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, progress, plan };
+            let reading =
+                Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, follows, progress, plan };
             reading.read(&mut candidates, &mut make, &mut report)?
         }
     };
@@ -401,6 +419,9 @@ pub fn start<D: Disk, R: Replay>(
 
     // from here on the disk is written to
     failpoint::pass(Point::StartDecided);
+    if follows.is_none() && names.iter().any(|name| name == SYNCING) {
+        give_up_syncing(disk.as_ref())?; // salvage: what there is is all that there will be
+    }
     let refused = refused.into_iter().chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
     let kept = clear_checkpoints(disk.as_ref(), refused.collect(), &names, &candidates, &mut report)?;
     let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept_files)?;
@@ -424,14 +445,23 @@ pub fn start<D: Disk, R: Replay>(
     }
     let last_file = opening.last_file;
     let horizon = Arc::new(Horizon::new(settled.next, manifest.sections.len()));
+    if follows.is_some() && manifest.sections.len() > 1 {
+        horizon.follow_from(manifest.horizon);
+    }
     let catalog = Arc::new(Catalog::new(manifest, files, Arc::clone(&horizon), last_file));
     let mut logs = Vec::new();
     for (p, (remains, replay)) in remains.into_iter().enumerate() {
         let mut log = Log::opened(Arc::clone(&disk), share(), PartitionId(p as u16), &catalog, remains);
-        log.append_missing(&settled.missing[p])?;
-        log.evictions.clone_from(&replays[p].evictions);
+        if follows.is_some() {
+            let replayed = std::mem::take(&mut replays[p]);
+            log.begin_to_follow(replayed.open, replayed.ended, replayed.ends_sealed, &replayed.freed);
+            log.evictions = replayed.evictions;
+        } else {
+            log.append_missing(&settled.missing[p])?;
+            log.evictions.clone_from(&replays[p].evictions);
+            log.list_removals(&replays[p].freed);
+        }
         failpoint::pass(Point::StartMarked);
-        log.list_removals(&replays[p].freed);
         logs.push((log, replay));
     }
     let sections = logs.iter().map(|(log, _)| log.section()).collect();
@@ -485,10 +515,16 @@ fn judge<D: Disk>(
 
 /// Decides on the transactions over several partitions, and cuts what must not be there without one that has not
 /// happened (X5).
-fn settle_all<F>(found: &mut [Found<F>], horizon: TxId, is_salvaged: bool) -> Result<Settled, StartError> {
+fn settle_all<F>(
+    found: &mut [Found<F>],
+    horizon: TxId,
+    is_salvaged: bool,
+    follows: Option<&Origin>,
+) -> Result<Settled, StartError> {
     let notes_of = |found: &Found<F>| found.scanned.iter().flat_map(|scanned| scanned.notes.clone()).collect();
     let notes: Vec<Vec<Note>> = found.iter().map(notes_of).collect();
-    let settled = settle(&notes, horizon, is_salvaged);
+    let decided = follows.map(|origin| decided_by_going_on(found, origin));
+    let settled = settle(&notes, horizon, is_salvaged, decided.as_ref());
     for (found, (notes, kept)) in found.iter_mut().zip(notes.iter().zip(&settled.kept)) {
         let Some(note) = notes.get(*kept) else { continue };
         let mut before = *kept;
@@ -504,10 +540,33 @@ fn settle_all<F>(found: &mut [Found<F>], horizon: TxId, is_salvaged: bool) -> Re
         );
         found.scanned.truncate(at + 1);
         let last = &mut found.scanned[at];
-        cut_before(last, note).map_err(io_error(&segment_name(last.entry.file)))?;
+        let whole = Note { offset: 0, before: 0, ..note.clone() };
+        cut_before(last, if follows.is_some() { &whole } else { note })
+            .map_err(io_error(&segment_name(last.entry.file)))?;
         found.decision.end = end_of(last);
     }
     Ok(settled)
+}
+
+/// Transactions that have no end in a log whose writer has gone on behind their part after a start of its own: that has ended what was
+/// open, but for what was settled, which has happened (X5).
+fn decided_by_going_on<F>(found: &[Found<F>], origin: &Origin) -> BTreeSet<TxId> {
+    let mut decided = BTreeSet::new();
+    for (found, its) in found.iter().zip(&origin.logs) {
+        let notes = || found.scanned.iter().flat_map(|scanned| scanned.notes.iter().map(move |note| (scanned, note)));
+        let ended: BTreeSet<_> =
+            notes().filter(|(_, note)| !matches!(note.what, What::Part(_))).map(|(_, note)| note.txid).collect();
+        for (scanned, note) in notes().filter(|(_, note)| !ended.contains(&note.txid)) {
+            let base = scanned.header.map_or(LogPosition(0), |header| header.base);
+            let next_life = its.incarnations.iter().find(|life| life.start > base.plus(note.frame));
+            let end = found.decision.end.position;
+            let goes_on = |start: LogPosition| start < end || start == end && its.end() <= start;
+            if next_life.is_some_and(|life| goes_on(life.start)) {
+                decided.insert(note.txid);
+            }
+        }
+    }
+    decided
 }
 
 /// Removes, durably, the checkpoints that are of no use; the generations that each partition is left with.

@@ -61,6 +61,16 @@ impl Outcomes {
     pub fn is_committed(&self, txid: TxId) -> bool {
         !self.aborted.contains(&txid) && (txid < self.horizon || self.committed.contains(&txid))
     }
+
+    /// Whether nothing but what the logs say tells what has become of it.
+    pub fn is_recent(&self, txid: TxId) -> bool {
+        txid >= self.horizon
+    }
+
+    /// Whether it is known not to have happened.
+    pub fn is_aborted(&self, txid: TxId) -> bool {
+        self.aborted.contains(&txid)
+    }
 }
 
 /// What a start makes of the transactions of all logs.
@@ -98,8 +108,9 @@ impl Parts<'_> {
 }
 
 /// Decides. `logs` are the notes of each log in its order, `horizon` is the manifest's. With `salvaged` parts may be
-/// lost by damage: then a mark is believed, and cuts nothing.
-pub(crate) fn settle(logs: &[Vec<Note>], horizon: TxId, salvaged: bool) -> Settled {
+/// lost by damage: then a mark is believed, and cuts nothing. Logs that follow others leave what has no end yet to those (R4), but for
+/// these transactions.
+pub(crate) fn settle(logs: &[Vec<Note>], horizon: TxId, salvaged: bool, follows: Option<&BTreeSet<TxId>>) -> Settled {
     let mut kept: Vec<usize> = logs.iter().map(Vec::len).collect();
     let mut parts = Parts::default();
     for (p, notes) in logs.iter().enumerate() {
@@ -120,7 +131,11 @@ pub(crate) fn settle(logs: &[Vec<Note>], horizon: TxId, salvaged: bool) -> Settl
     while std::mem::take(&mut changed) {
         for (p, notes) in logs.iter().enumerate() {
             let cuts = |note: &Note| note.what == What::Mark && note.txid >= horizon && !parts.is_complete(note.txid);
-            let Some(at) = notes[..kept[p]].iter().position(cuts) else { continue };
+            let Some(mut at) = notes[..kept[p]].iter().position(cuts) else { continue };
+            // who follows takes over whole frames, and so asks for this one again
+            while follows.is_some() && at > 0 && notes[at - 1].frame == notes[at].frame {
+                at -= 1;
+            }
             for note in notes[at..kept[p]].iter().filter(|note| matches!(note.what, What::Part(_))) {
                 if let Some((_, there)) = parts.0.get_mut(&note.txid) {
                     there.remove(&p);
@@ -141,6 +156,11 @@ pub(crate) fn settle(logs: &[Vec<Note>], horizon: TxId, salvaged: bool) -> Settl
     }
     if believes_marks {
         committed.extend(with(What::Mark));
+    }
+    if let Some(decided) = follows {
+        let marked: BTreeSet<TxId> = with(What::Mark).collect();
+        committed.retain(|txid| marked.contains(txid));
+        committed.extend(decided);
     }
     let outcomes = Outcomes { horizon, committed, aborted };
     let missing = (logs.iter().zip(&kept)).map(|(notes, kept)| missing(&notes[..*kept], &outcomes)).collect();
@@ -187,7 +207,7 @@ mod tests {
     fn every_case_has_its_decision() {
         let whole = || part(5, &[A, B]);
         let d = |a: Vec<Note>, b: Vec<Note>, horizon| {
-            let settled = settle(&[a, b], TxId(horizon), false);
+            let settled = settle(&[a, b], TxId(horizon), false, None);
             (settled.outcomes.is_committed(TxId(5)), settled.kept[0], settled.kept[1])
         };
         assert_eq!(d(vec![whole()], vec![whole()], 1), (true, 1, 1), "complete, unmarked");
@@ -207,7 +227,7 @@ mod tests {
             vec![part(2, &[A, B]), mark(2), part(3, &[B, C])],
             vec![part(3, &[B, C])],
         ];
-        let settled = settle(&logs, TxId(1), false);
+        let settled = settle(&logs, TxId(1), false, None);
         assert_eq!(settled.kept, [1, 1, 1], "C has no part of 1, so A ends before its mark; B before that of 2");
         assert!([1, 2, 3].iter().all(|txid| !settled.outcomes.is_committed(TxId(*txid))));
         let abort = |txid| Entry::Abort { txid: TxId(txid) };
@@ -218,14 +238,24 @@ mod tests {
     #[test]
     fn what_a_log_lacks_is_appended_to_it() {
         let logs = [vec![part(7, &[A, B]), part(8, &[A, B]), mark(7)], vec![part(7, &[A, B])]];
-        let settled = settle(&logs, TxId(3), false);
+        let settled = settle(&logs, TxId(3), false, None);
         assert_eq!(settled.missing, [vec![Entry::Abort { txid: TxId(8) }], vec![Entry::Mark { txid: TxId(7) }]]);
+    }
+
+    #[test]
+    fn who_follows_leaves_what_has_no_end_to_whom_it_follows() {
+        let logs = [vec![part(5, &[A, B]), mark(5), part(6, &[A, B])], vec![part(5, &[A, B]), part(6, &[A, B])]];
+        let settled = settle(&logs, TxId(1), false, Some(&BTreeSet::new()));
+        assert!(settled.outcomes.is_committed(TxId(5)), "marked in one of them, where it comes from it is in all");
+        assert!(!settled.outcomes.is_committed(TxId(6)) && !settled.outcomes.is_aborted(TxId(6)), "open");
+        let settled = settle(&logs, TxId(1), false, Some(&BTreeSet::from([TxId(6)])));
+        assert!(settled.outcomes.is_committed(TxId(6)), "its writer has gone on behind it");
     }
 
     #[test]
     fn after_damage_a_mark_is_believed() {
         let logs = [vec![part(5, &[A, B]), mark(5), part(6, &[A, B])], vec![]];
-        let settled = settle(&logs, TxId(1), true);
+        let settled = settle(&logs, TxId(1), true, None);
         assert_eq!(settled.kept, [3, 0]);
         assert!(settled.outcomes.is_committed(TxId(5)) && !settled.outcomes.is_committed(TxId(6)));
     }

@@ -151,6 +151,7 @@ impl Shard {
             self.take_over_users(users);
         }
         self.apply_limits();
+        self.settle_role();
     }
 
     /// What CONFIG RESETSTAT resets of this core.

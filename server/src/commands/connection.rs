@@ -119,6 +119,7 @@ impl Shard {
         connection.protocol = protocol.unwrap_or(connection.protocol);
         connection.note_listening();
         let id = connection.id;
+        let role: &[u8] = if self.link.is_some() { b"replica" } else { b"master" };
         self.with_reply(conn, |reply| {
             reply.map(7);
             reply.bulk(b"server");
@@ -132,7 +133,7 @@ impl Shard {
             reply.bulk(b"mode");
             reply.bulk(b"standalone");
             reply.bulk(b"role");
-            reply.bulk(b"master");
+            reply.bulk(role);
             reply.bulk(b"modules");
             reply.array(0);
         });

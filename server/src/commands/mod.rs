@@ -11,6 +11,7 @@ mod latency;
 mod memory;
 mod monitor;
 mod pubsub;
+mod replication;
 mod reply;
 mod slowlog;
 mod tracking;
@@ -77,6 +78,9 @@ impl Shard {
             | CommandId::AclUsers
             | CommandId::AclWhoami => self.acl(conn, command.id, args),
             CommandId::Auth => self.auth(conn, args),
+            CommandId::Bgrewriteaof | CommandId::Bgsave | CommandId::Save if self.link.is_some() => {
+                Err(replication::OF_THE_PRIMARY.into())
+            }
             CommandId::Bgrewriteaof => {
                 self.ask_all(conn, Question::Compact);
                 Ok(())
@@ -129,6 +133,9 @@ impl Shard {
                 Ok(())
             }
             CommandId::Debug => self.debug(conn, args),
+            CommandId::EmberAck => self.ember_ack(conn, args),
+            CommandId::EmberHello => self.ember_hello(conn, args),
+            CommandId::EmberPull => self.ember_pull(conn, args),
             CommandId::Echo => {
                 self.with_reply(conn, |reply| reply.bulk(args.at(1)));
                 Ok(())
@@ -164,7 +171,9 @@ impl Shard {
             | CommandId::PubsubShardchannels
             | CommandId::PubsubShardnumsub => self.pubsub(conn, command.id, args),
             CommandId::Quit => self.quit(conn),
+            CommandId::Replicaof | CommandId::Slaveof => self.replicaof(conn, args),
             CommandId::Reset => self.reset(conn),
+            CommandId::Role => self.role(conn),
             CommandId::Save => {
                 self.ask_all(conn, Question::SaveAndWait);
                 Ok(())
@@ -175,6 +184,8 @@ impl Shard {
                 self.slowlog(conn, command.id, args)
             }
             CommandId::Time => self.time(conn),
+            // within a transaction
+            CommandId::Wait => self.count_replicas(conn, args),
             // within a transaction, which has ended the watching
             CommandId::Unwatch => {
                 self.with_reply(conn, |reply| reply.ok());

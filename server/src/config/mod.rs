@@ -24,9 +24,10 @@ pub use load::{LoadError, Loaded, Loader, Place, Warning, load};
 pub use table::{Config, Field};
 pub use values::{
     AclChannels, AppendFsync, AuthClients, BindAddress, BindHost, CertificateUser, EvictionPolicy, Guard, IoDriver,
-    KeyspaceEvents, LogFormat, LogLevel, OutputLimit, OutputLimits, Protocols, Reason, Renames, SavePoint, Secret,
-    UserLine,
+    KeyspaceEvents, LogFormat, LogLevel, OutputLimit, OutputLimits, Primary, Protocols, Reason, Renames, SavePoint,
+    Secret, UserLine,
 };
 
 pub(crate) use rewrite::rewrite;
+pub(crate) use values::is_no_one;
 pub(crate) use words::split_words;

@@ -11,8 +11,9 @@ use super::values::{
     ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, AclChannels, Addresses, AppendFsync, AuthClients, BindAddress,
     BufferLimits, CERTIFICATE_USER, CertificateUser, Codec, CpuList, EVICTION_POLICY, EventClasses, EvictionPolicy,
     Folder, GIB, GUARD, Guard, IO_DRIVER, IoDriver, KeyspaceEvents, LOG_FORMAT, LOG_LEVEL, LogFormat, LogLevel, MIB,
-    Memory, Number, Octal, OptionalPath, OutputLimits, Password, ProtocolNames, Protocols, Put, Reason, RenameLines,
-    Renames, SaveLine, SavePoint, Secret, UserLine, UserLines, YesNo, every_address, stock_save_points,
+    Memory, Number, Octal, OnlyYes, OptionalPath, OutputLimits, Password, Primary, PrimaryAddress, ProtocolNames,
+    Protocols, Put, Reason, RenameLines, Renames, SaveLine, SavePoint, Secret, Text, UserLine, UserLines, YesNo,
+    every_address, stock_save_points,
 };
 
 /// When a directive may be given.
@@ -247,6 +248,38 @@ directives! {
             "up to how many bytes a HyperLogLog keeps its registers as runs; from there on it takes 12,304 bytes";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
+    }
+    "replicas" {
+        ReplicaOf replicaof: Option<Primary> = None, "replicaof" | "slaveof", Start, PrimaryAddress,
+            "host and port of the primary whose data this server follows; at run time REPLICAOF says so";
+        MasterUser masteruser: Vec<u8> = Vec::new(), "masteruser", Runtime, Text,
+            "the primary's user that the replica logs in as, empty for the default user";
+        MasterAuth masterauth: Secret = Secret::default(), "masterauth", Runtime, Password,
+            "that user's password, empty for none";
+        ReplicaReadOnly replica_read_only: bool = true, "replica-read-only" | "slave-read-only", Runtime,
+            OnlyYes("the log of a replica is that of its primary, record for record: it can't take writes of its own"),
+            "a replica takes no writes: its log is the primary's";
+        ReplicaServeStaleData replica_serve_stale_data: bool = true, "replica-serve-stale-data" | "slave-serve-stale-data",
+            Runtime, YesNo,
+            "answer with what a replica has while its primary can't be reached";
+        ReplicaPriority replica_priority: u32 = 100, "replica-priority" | "slave-priority", Runtime,
+            Number::<u32>::new(0, INT),
+            "which replica is to be promoted first, the lowest; 0 for never. For those who look at INFO";
+        ReplicaAnnounceIp replica_announce_ip: Vec<u8> = Vec::new(), "replica-announce-ip" | "slave-announce-ip", Runtime,
+            Text,
+            "the address that the primary shows for this replica, empty for that which it comes from";
+        ReplicaAnnouncePort replica_announce_port: u16 = 0, "replica-announce-port" | "slave-announce-port", Runtime,
+            Number::<u16>::new(0, 65_535),
+            "the port that the primary shows for this replica, 0 for the one that it listens on";
+        ReplTimeout repl_timeout: u32 = 60, "repl-timeout", Runtime, Number::<u32>::new(1, INT),
+            "seconds of silence after which the other side of a link is taken for gone; so long a primary keeps what a replica \
+             has yet to fetch";
+        MinReplicasToWrite min_replicas_to_write: u32 = 0, "min-replicas-to-write" | "min-slaves-to-write", Runtime,
+            Number::<u32>::new(0, INT),
+            "refuse writes while fewer replicas follow, 0 for none";
+        MinReplicasMaxLag min_replicas_max_lag: u32 = 10, "min-replicas-max-lag" | "min-slaves-max-lag", Runtime,
+            Number::<u32>::new(0, INT),
+            "seconds since which a replica must have been heard of to count for that";
     }
     "server" {
         Cores cores: u16 = 0, "cores", Start, Number::<u16>::new(0, 1024),

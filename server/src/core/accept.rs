@@ -120,6 +120,7 @@ impl Shard {
         self.end_monitor(conn);
         self.set_tracking(conn, None);
         self.leave_block(conn);
+        self.leave_pulls(conn);
         if self.connections.remove(conn).is_some() {
             self.peers.remove_client(self.me);
         }

@@ -17,12 +17,13 @@ use emberkv_engine::transact::{CoordinatorId, MAX_OPEN, Outcome, Plan};
 use emberkv_engine::{Request, Served, Stop, Waiter, Waiting, timeout_of};
 use emberkv_log::{PartitionId, Whose};
 use emberkv_resp::schema::Command;
-use emberkv_resp::{Args, Output, Reply};
+use emberkv_resp::{Args, Output, Protocol, Reply};
 
 use crate::core::away::Routed;
 use crate::core::cold::Awaits;
 use crate::core::connection::{Connection, Fate, Stall};
 use crate::core::message::{CoreId, Message};
+use crate::core::pulls::UNBLOCKED as UNBLOCKED_ALL;
 use crate::core::route::Place;
 use crate::core::several::Asks;
 use crate::core::shard::{Data, Shard, extent};
@@ -436,7 +437,9 @@ impl Shard {
     /// CLIENT UNBLOCK: whether that client is one of this core's, and waited.
     pub fn unblock_client(&mut self, client: u64, is_error: bool) -> bool {
         let meant = self.blocks.list.values().find(|blocked| blocked.client == client && blocked.waits);
-        let Some(blocked) = meant.filter(|blocked| blocked.waiting.end()) else { return false };
+        let Some(blocked) = meant.filter(|blocked| blocked.waiting.end()) else {
+            return self.unblock_wait(client, is_error);
+        };
         let waiter = blocked.waiting.waiter();
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, waiter.protocol);
@@ -475,6 +478,21 @@ impl Shard {
             connection.fate = Fate::CloseAfterReply;
         }
         self.unblock(token, Output::new());
+    }
+
+    /// The data are about to be others: who waits is told so.
+    pub fn unblock_all(&mut self) {
+        let waiting = self.blocks.list.values().filter(|blocked| blocked.waits && blocked.waiting.end());
+        let ended: Vec<(u64, emberkv_resp::schema::CommandId, Protocol)> = waiting
+            .map(|blocked| blocked.waiting.waiter())
+            .map(|waiter| (waiter.token, waiter.id, waiter.protocol))
+            .collect();
+        for (token, id, protocol) in ended {
+            let mut output = Output::new();
+            Reply::new(&mut output, protocol).error(UNBLOCKED_ALL);
+            self.meter.fail(id, UNBLOCKED_ALL.as_bytes());
+            self.unblock(token, output);
+        }
     }
 
     /// The server ends: nobody is served any more but those who have been claimed.

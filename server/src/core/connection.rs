@@ -15,6 +15,7 @@ use crate::core::expected::Expected;
 use crate::core::look::Silence;
 use crate::core::multi::{Multi, Watching};
 use crate::core::pieces::Pieces;
+use crate::core::pulls::Pulling;
 use crate::core::subscriptions::Listening;
 use crate::core::tracking::Tracking;
 use crate::tls::Tls;
@@ -134,6 +135,8 @@ pub(crate) struct Connection {
     pub executing: Option<Box<Multi>>,
     /// What is no reply and has come meanwhile: EXEC's is not to be torn apart.
     pub aside: Output,
+    /// It is a replica's.
+    pub pulling: Option<Box<Pulling>>,
     /// By which this core knows its command that may wait.
     pub blocked: Option<u64>,
     /// The run that the next of those may join.
@@ -199,6 +202,7 @@ impl Connection {
             watching: None,
             executing: None,
             aside: Output::new(),
+            pulling: None,
             blocked: None,
             open: None,
             ready: Output::new(),

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::core::connection::{Fate, Stall};
+use crate::core::message::CoreId;
+use crate::core::owned::Own;
 use crate::core::shard::{Data, Shard};
 use crate::driver::{ConnId, Driver};
 
@@ -48,6 +50,7 @@ impl Cron {
             own.lag.look(log.tail(), log.synced(), up_ms);
         }
         shard.drop_hopeless();
+        shard.look_for_wants();
         shard.check_pause();
         shard.send_withheld(driver);
         // by the clock, which is one for all cores: all partitions sync in the same tick (X7)
@@ -58,6 +61,9 @@ impl Cron {
             }
             shard.settle_tracking();
             shard.check_save_points();
+            if shard.me == CoreId::FIRST {
+                shard.look_at_replicas();
+            }
             shard.close_idle(driver);
             shard.check_output_limits();
         }
@@ -71,7 +77,13 @@ impl Shard {
     pub fn clear_away(&mut self, is_idle: bool) -> bool {
         let mut more = false;
         let may_expire = self.pause.is_none() && self.expires_actively;
-        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+        if self.link.is_some() {
+            more |= self.follow_some(is_idle);
+        }
+        let is_quiet = self.is_quiet;
+        // a follower's log has what its primary's has, and a log that is about to be closed begins nothing new
+        let writes = |own: &&mut Own| !is_quiet && !own.partition.is_follower();
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list).filter(writes) {
             // what has expired is not there, but nothing is written while clients are paused
             more |= may_expire && own.partition.expire(EXPIRE_PER_TURN);
             more |= own.partition.sweep(SWEEP_PER_TURN);
@@ -85,7 +97,8 @@ impl Shard {
     /// Has all partitions here compacted; false if all of them are at it.
     pub fn begin_compaction(&mut self) -> bool {
         let mut begins = false;
-        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
+        let is_own = |own: &&mut Own| !own.partition.is_follower();
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list).filter(is_own) {
             begins |= own.partition.begin_full_compaction();
         }
         begins
@@ -113,6 +126,7 @@ impl Shard {
     fn close_idle<D: Driver>(&mut self, driver: &mut D) {
         let limit_ms = u64::from(self.config.timeout) * 1000;
         let up_ms = self.up_ms;
+        let replica_limit_ms = u64::from(self.config.repl_timeout) * 1000;
         let mut idle: Vec<ConnId> = Vec::new();
         for conn in self.connections.ids() {
             if let Some(connection) = self.connections.get_mut(conn) {
@@ -127,7 +141,11 @@ impl Shard {
                     && !connection.pieces.is_awaiting()
                     && connection.listening.is_none()
                     && !connection.monitors
+                    && connection.pulling.is_none()
                 {
+                    idle.push(conn);
+                } else if connection.pulling.is_some() && quiet > replica_limit_ms {
+                    tracing::warn!(replica = connection.address, "a replica's connection is closed: it is silent");
                     idle.push(conn);
                 } else if connection.query.is_empty() && connection.query.capacity() > 1 << 16 {
                     connection.query = Vec::new();

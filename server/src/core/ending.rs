@@ -81,6 +81,7 @@ impl<D: Driver> Core<D> {
             }
         }
         if self.shard.is_draining {
+            self.shard.end_pulls();
             self.shard.end_blocks();
         }
         let has_drained = self.shard.away.load.requests == 0

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use emberkv_log::DbId;
+use emberkv_log::{DbId, TxId};
 use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Output, OwnedArgs, Protocol, Reply};
 
@@ -76,6 +76,8 @@ pub(crate) enum Question {
     Object { db: DbId, args: OwnedArgs },
     /// DEBUG SET-ACTIVE-EXPIRE.
     ActiveExpire(bool),
+    /// EMBER HELLO: up to where transactions are settled, and what says so may be shipped.
+    Origin,
     /// CLIENT TRACKING ON; where the connection is that is told in place of the one that asks.
     Track { redirect: Option<u64> },
     /// CLIENT TRACKING OFF with a client who would have been told: it has to be there.
@@ -107,6 +109,8 @@ pub(crate) enum Told {
     Saves(Result<(), &'static str>),
     /// What there is to say of a key, if there is one, or why that can't be said.
     Object(Result<Option<String>, &'static str>),
+    /// All transactions with lower tickets are settled, as far as this core's logs say so.
+    Horizon(TxId),
     /// Where a connection is, if it is here.
     Found(Option<Place>),
     Done,
@@ -132,6 +136,13 @@ struct Gather {
     told: Vec<Told>,
 }
 
+impl Question {
+    /// Whether it takes time, or the end of a turn, until it can be answered, by the core that asks too.
+    fn is_answered_later(&self) -> bool {
+        matches!(self, Self::SaveAndWait | Self::Origin)
+    }
+}
+
 impl Gathers {
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
@@ -148,7 +159,7 @@ impl Shard {
     /// besides comes behind the reply.
     pub fn ask(&mut self, conn: ConnId, question: Question, is_asked: impl Fn(CoreId) -> bool) {
         let others: Vec<CoreId> = self.peers.others(self.me).filter(|core| is_asked(*core)).collect();
-        if others.is_empty() && !matches!(question, Question::SaveAndWait) {
+        if others.is_empty() && !question.is_answered_later() {
             let Some(connection) = self.connections.get_mut(conn) else { return };
             let (protocol, mut output) = (connection.protocol, std::mem::take(&mut connection.output));
             let own = self.tell(&question);
@@ -172,9 +183,10 @@ impl Shard {
         let id = GatherId { core: self.me, number: self.gathers.last };
         let (client, protocol, piece) = (connection.id, connection.protocol, connection.pieces.reserve());
         // one that takes time is answered later, by this core too
-        let (told, missing) = match *question {
-            Question::SaveAndWait => (Vec::new(), others.len() + 1),
-            _ => (vec![self.tell(&question)], others.len()),
+        let (told, missing) = if question.is_answered_later() {
+            (Vec::new(), others.len() + 1)
+        } else {
+            (vec![self.tell(&question)], others.len())
         };
         self.gathers.open.push(Gather {
             number: id.number,
@@ -189,8 +201,8 @@ impl Shard {
         for core in others {
             self.peers.send(core, Message::Asked { gather: id, question: Arc::clone(&question) });
         }
-        if let Question::SaveAndWait = *question
-            && let Some(told) = self.save_for(id)
+        if question.is_answered_later()
+            && let Some(told) = self.tell_when_done(id, &question)
         {
             self.told(id, told);
         }
@@ -207,6 +219,10 @@ impl Shard {
     fn tell_when_done(&mut self, gather: GatherId, question: &Question) -> Option<Told> {
         match question {
             Question::SaveAndWait => self.save_for(gather),
+            Question::Origin => {
+                self.horizon_asked.push(gather);
+                None
+            }
             other => Some(self.tell(other)),
         }
     }
@@ -242,6 +258,7 @@ impl Shard {
                 Told::Saves(self.begin_saving().then_some(()).ok_or(SAVES_ALREADY))
             }
             Question::Object { db, args } => self.tell_object(*db, args),
+            Question::Origin => Told::Done, // answered later
             Question::ActiveExpire(is_on) => {
                 self.expires_actively = *is_on;
                 Told::Done
@@ -338,6 +355,7 @@ impl Shard {
             Question::MemoryStats => self.reply_memory_stats(&snapshots(told), &mut reply),
             Question::MemoryDoctor => reply.verbatim(*b"txt", self.doctor(&snapshots(told)).as_bytes()),
             Question::Object { .. } => reply_object(&told, &mut reply),
+            Question::Origin => self.reply_origin(&told, &mut reply),
             Question::Track { redirect } => match found(&told) {
                 None if redirect.is_some() => reply.error(NO_CLIENT),
                 _ => reply.ok(),

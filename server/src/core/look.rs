@@ -102,7 +102,7 @@ impl Connection {
 impl Shard {
     /// To be called when something has changed that [`Access`] is made of.
     pub fn settle_all(&mut self) {
-        self.looks = self.pause.is_some() || self.peers.has_monitors();
+        self.looks = self.pause.is_some() || self.is_quiet || self.peers.has_monitors();
         for conn in self.connections.ids() {
             if let Some(connection) = self.connections.get_mut(conn) {
                 connection.settle_access(&self.users, self.looks);
@@ -117,10 +117,9 @@ impl Shard {
         if connection.fate != Fate::Open {
             return Ok(Next::GoesOn);
         }
-        if let (Some(pause), Some(command)) = (self.pause, parsed.command)
-            && connection.access != Access::None
-            && pause.holds(command, connection)
-        {
+        let is_held =
+            |command: &Command| self.is_quiet || self.pause.is_some_and(|pause| pause.holds(command, connection));
+        if connection.access != Access::None && parsed.command.is_some_and(is_held) {
             connection.stall = Some(Stall::Paused);
             return Err(());
         }
@@ -132,7 +131,9 @@ impl Shard {
         let command = parsed.command.filter(|command| connection.may(command, args));
         let db = connection.db;
         let result = match command {
-            Some(command) if self.keeps(conn, command, args) => self.read_to_keep(conn, command, args),
+            Some(command) if self.keeps(conn, command, args) && !self.is_refused(conn, command) => {
+                self.read_to_keep(conn, command, args)
+            }
             Some(_) => self.execute_permitted(conn, parsed, args),
             None => self.execute_slowly(conn, parsed, args).map(|()| Next::GoesOn),
         };

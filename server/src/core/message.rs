@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use emberkv_engine::transact::{ToCoordinator, ToOwner};
 use emberkv_engine::{OpenError, Served, Waiting};
-use emberkv_log::PartitionId;
+use emberkv_log::{PartitionId, Progress};
 
 use crate::acl::Users;
 use crate::commands::Snapshot;
@@ -19,9 +19,11 @@ use crate::core::gather::{GatherId, Question, Told};
 use crate::core::migrate::Delivered;
 use crate::core::owned::Owned;
 use crate::core::parcel::Parcel;
+use crate::core::reopen::Mode;
 use crate::core::shard::Shutdown;
 use crate::core::tracking::Notice;
 use crate::housekeeping::Answer;
+use crate::replicate::{Now, Piece, Where};
 
 /// Names a core: its place among all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +93,24 @@ pub(crate) enum Message {
     Close(Shutdown),
     /// To the first core: a core can't go on.
     Broken(std::io::Error),
+    /// To the first core: the data are to be opened otherwise.
+    Reopen(Box<Mode>),
+    /// From the first core: clients wait, and what is under way is answered; or they go on after all.
+    Quiet(bool),
+    /// To the first core: nothing is under way here.
+    IsQuiet,
+    /// From the first core: the partitions are to be closed. They are being opened anew, this far.
+    Shut(Arc<Progress>),
+    /// To the first core: they are closed.
+    IsShut,
+    /// A piece of the primary's log, for the core that owns the partition here.
+    Piece(Box<Piece>),
+    /// To the first core, which owns the first partition: what the primary is by now.
+    Origin(Box<Now>),
+    /// To the same core: where does the next piece begin?
+    Where(Box<Where>),
+    /// The log of a partition goes on, or a replica has more of it: somebody here waits for that.
+    Moved,
 }
 
 /// See [`Message::Adopt`].

@@ -57,6 +57,11 @@ impl Multi {
         self.lines.iter().map(|queued| queued.command)
     }
 
+    /// One of its commands was refused: nothing will be executed.
+    pub fn break_off(&mut self) {
+        self.is_broken = true;
+    }
+
     /// Memory of the commands.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -71,6 +76,11 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
+    /// All that it watches is another's from now on.
+    pub fn break_off(&self) {
+        self.watch.touch();
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -88,7 +98,7 @@ impl Connection {
 impl Shard {
     /// A command of a transaction, or one that begins or ends it. `None` if it is neither; an error: it has to be tried again later.
     pub(super) fn transact(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Option<Result<(), ()>> {
-        let is_loading = matches!(self.data, Data::Loading { .. });
+        let is_loading = self.lacks_data(parsed.command);
         let connection = self.connections.get_mut(conn)?;
         let Some(command) = parsed.command else {
             // what is wrong with it is said by whoever resolves it again
@@ -142,6 +152,7 @@ impl Shard {
             },
             _ if command.runs == Runs::Blocking => Some(self.block(conn, command, args)),
             CommandId::Migrate => Some(self.migrate(conn, command, args)),
+            CommandId::Wait => Some(self.wait_for_replicas(conn, command, args)),
             // it asks other cores: what was asked of them before comes first
             CommandId::Debug => (!self.may_begin(conn)).then_some(Err(())),
             CommandId::Unwatch => {

@@ -14,6 +14,7 @@ use crate::core::lag::Lag;
 use crate::core::message::CoreId;
 use crate::core::route::Map;
 use crate::core::shard::{Data, Shard};
+use crate::replicate::{Feed, Ships};
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub(crate) struct Owned {
     /// For each partition of the data set, how to read it without its owner; none, if that is not to be done.
     pub readers: Vec<PartitionReader>,
     pub map: Map,
+    /// All partitions' logs, for replicas.
+    pub ships: Arc<Ships>,
+    /// What feeds the partitions, if they follow a primary's.
+    pub feed: Option<Arc<Feed>>,
 }
 
 /// One of them.
@@ -101,9 +106,13 @@ impl Shard {
         }
         self.take_segment_size();
         self.apply_limits();
+        self.settle_role();
         if self.me == CoreId::FIRST {
             let (cores, partitions, port) = (self.peers.len(), map.partitions(), self.facts.port);
             tracing::info!(driver = self.facts.driver, cores, partitions, port, "ready to accept connections");
+            if let Some(feed) = self.owned().and_then(|owned| owned.feed.as_ref()) {
+                feed.set_open();
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What all cores share: each other's inboxes, and a few counts.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
@@ -11,6 +11,7 @@ use crate::core::inbox::{Inbox, Owner};
 use crate::core::message::{CoreId, Message};
 use crate::core::saves::SharedSaves;
 use crate::driver::Waker;
+use crate::replicate::Replication;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub(crate) struct Peers {
     pub tls: Mutex<Option<Arc<ServerConfig>>>,
     /// What was denied to connections of all cores.
     pub denials: Mutex<Journal>,
+    /// What is known of replicas and of the primary.
+    pub replication: Replication,
+    /// How many cores want to be told when a log has moved.
+    awaiting: AtomicUsize,
 }
 
 /// The configuration that counts.
@@ -66,6 +71,8 @@ struct Peer {
     /// How many keep what they read, and how many of them hear of other keys too.
     trackers: AtomicUsize,
     broadcasts: AtomicUsize,
+    /// Somebody here waits for a log to move, or for a replica.
+    awaits: AtomicBool,
 }
 
 impl Peers {
@@ -82,6 +89,7 @@ impl Peers {
             monitors: AtomicUsize::new(0),
             trackers: AtomicUsize::new(0),
             broadcasts: AtomicUsize::new(0),
+            awaits: AtomicBool::new(false),
         };
         Self {
             cores: wakers.into_iter().map(peer).collect(),
@@ -95,6 +103,8 @@ impl Peers {
             config: Mutex::new(Shared { config, users, version: 0 }),
             tls: Mutex::default(),
             denials: Mutex::default(),
+            replication: Replication::default(),
+            awaiting: AtomicUsize::new(0),
         }
     }
 
@@ -234,6 +244,38 @@ impl Peers {
     /// Whether one of this core does.
     pub fn broadcasts(&self, core: CoreId) -> bool {
         self.cores[core.index()].broadcasts.load(Ordering::SeqCst) > 0
+    }
+
+    /// A core wants to be told when a log has moved, or no more. It looks at the logs after it has said so.
+    pub fn set_awaits(&self, core: CoreId, awaits: bool) {
+        if self.cores[core.index()].awaits.swap(awaits, Ordering::SeqCst) != awaits {
+            if awaits {
+                self.awaiting.fetch_add(1, Ordering::SeqCst);
+            } else {
+                self.awaiting.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    /// A log has moved, or a replica has more of it: returns those who want to know, each once.
+    #[inline]
+    pub fn take_awaiting(&self, me: CoreId) -> Option<impl Iterator<Item = CoreId> + use<'_>> {
+        if self.cores.len() == 1 {
+            return None;
+        }
+        // what has moved was published before: either this sees that somebody waits, or that one sees that it has moved
+        fence(Ordering::SeqCst);
+        if self.awaiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        Some(self.others(me).filter(|core| {
+            let awaits = self.cores[core.index()].awaits.swap(false, Ordering::SeqCst);
+            if awaits {
+                self.awaiting.fetch_sub(1, Ordering::SeqCst);
+            }
+            awaits
+        }))
     }
 
     /// Clients of all cores.

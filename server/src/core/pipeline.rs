@@ -32,7 +32,7 @@ pub(crate) const OUTPUT_PAUSE_BYTES: usize = 32 << 20;
 const KEPT_WORKS: usize = 64;
 const KEPT_SPANS: usize = 16 << 10;
 
-const LOADING: &str = "LOADING Redis is loading the dataset in memory";
+pub(super) const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
 /// A request of the group.
 #[derive(Debug)]
@@ -287,6 +287,9 @@ impl Shard {
     /// The same, of a command that the connection's user may have executed, or that is none.
     #[inline]
     pub(super) fn execute_permitted(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) -> Result<Next, ()> {
+        if self.has_role && self.refuse(conn, parsed, args)? {
+            return Ok(Next::GoesOn);
+        }
         if self.is_single {
             return self.execute_here(conn, parsed, args, 0).map(|()| Next::GoesOn);
         }
@@ -374,6 +377,7 @@ impl Shard {
 
     #[cold]
     fn execute_elsewhere(&mut self, conn: ConnId, parsed: &Parsed, args: Args<'_>) {
+        let lacks_data = self.lacks_data(parsed.command);
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.commands += 1;
         self.stats.commands += 1;
@@ -390,7 +394,7 @@ impl Shard {
             Err(unresolved) => unresolved.reply(args),
             Ok(command) => {
                 connection.last_command = Some(command.id);
-                match refusal(connection, command, args, &self.config, matches!(self.data, Data::Loading { .. })) {
+                match refusal(connection, command, args, &self.config, lacks_data) {
                     Some(Refusal::Text(text)) => text.as_bytes().to_vec(),
                     Some(Refusal::Denied(denied)) => {
                         let context = if connection.multi.is_some() { Context::Multi } else { Context::TopLevel };

@@ -70,6 +70,12 @@ impl Shard {
             Data::Ready(owned) => owned.gates(&mut self.gates),
             Data::Loading { .. } => false,
         };
+        if self.link.is_some() {
+            self.tell_durable();
+        }
+        if moved {
+            self.tell_moved();
+        }
         let holding = if moved { std::mem::take(&mut self.holding) } else { Vec::new() };
         let mut touched = std::mem::take(&mut self.touched);
         for conn in holding.iter().copied() {

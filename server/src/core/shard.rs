@@ -18,13 +18,14 @@ use crate::core::budget::{Budget, eviction_policy};
 use crate::core::calls::Calls;
 use crate::core::cold::Awaits;
 use crate::core::events::Untold;
-use crate::core::gather::Gathers;
+use crate::core::gather::{GatherId, Gathers};
 use crate::core::look::Pause;
 use crate::core::message::{CoreId, Message};
 use crate::core::owned::Owned;
 use crate::core::peers::Peers;
 use crate::core::pieces::Spares;
 use crate::core::pipeline::Work;
+use crate::core::pulls::Pulls;
 use crate::core::saves::Saves;
 use crate::core::several::Asks;
 use crate::core::subscriptions::Subscriptions;
@@ -32,6 +33,7 @@ use crate::core::table::Connections;
 use crate::core::visitors::Visitors;
 use crate::driver::ConnId;
 use crate::meter::Meter;
+use crate::replicate::{Link, Me};
 use crate::stats::ServerStats;
 
 /// The data, or how far they are from being served.
@@ -56,6 +58,13 @@ pub(crate) struct Facts {
     pub port: u16,
 }
 
+impl Facts {
+    /// What this server tells a primary of itself.
+    pub fn replica(&self) -> Me {
+        Me { id: self.run_id.chars().take(16).collect(), port: self.port }
+    }
+}
+
 /// See the module.
 pub(crate) struct Shard {
     pub me: CoreId,
@@ -66,6 +75,8 @@ pub(crate) struct Shard {
     pub users: Arc<Users>,
     /// Clients' commands wait.
     pub pause: Option<Pause>,
+    /// The same, all of them, because the data are about to be opened otherwise.
+    pub is_quiet: bool,
     /// Connections that may go on after that.
     pub unpaused: Vec<ConnId>,
     /// Connections that are shown what all clients ask for.
@@ -147,6 +158,14 @@ pub(crate) struct Shard {
     pub tells_misses: bool,
     /// Connections that keep what they read.
     pub trackers: Vec<ConnId>,
+    /// The link to the primary; none: this server is one.
+    pub link: Option<Arc<Link>>,
+    /// Whether some commands are refused because of what this server is at the moment.
+    pub has_role: bool,
+    /// Cores that want to know what is settled, as soon as this turn's logs may be shipped.
+    pub horizon_asked: Vec<GatherId>,
+    /// Replicas that wait for more of a log, and clients that wait for replicas.
+    pub pulls: Pulls,
     /// The server ends: no new requests.
     pub is_draining: bool,
     pub spares: Spares,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use emberkv_engine::OpenError;
 use emberkv_index::Fingerprint;
+use emberkv_log::disk::real::RealDisk;
 #[cfg(feature = "sim")]
 use emberkv_log::plant::Plant;
 use emberkv_resp::first_key;
@@ -19,6 +20,7 @@ use crate::core::cron::Cron;
 use crate::core::ending::Ending;
 use crate::core::message::{CoreId, Message};
 use crate::core::pipeline::{OUTPUT_PAUSE_BYTES, Progress, Work};
+use crate::core::reopen::Reopening;
 use crate::core::route::Place;
 use crate::core::shard::{Data, Shard, Shutdown};
 use crate::core::subscriptions::Kind;
@@ -58,6 +60,8 @@ pub(crate) struct Core<D: Driver> {
     pub terminate: Arc<AtomicBool>,
     pub cron: Cron,
     pub ending: Ending,
+    pub reopening: Reopening,
+    pub disk: Arc<RealDisk>,
     /// Requests and received buffers lately: whether to gather.
     pub batch: Batch,
     /// [`crate::core::owned::Owned::progress`] when waiting commands were tried last.
@@ -170,6 +174,8 @@ impl<D: Driver> Core<D> {
             self.shard.tell_events();
             self.shard.tell_invalid();
             self.shard.hand_out_served();
+            self.shard.tell_horizon();
+            self.shard.serve_pulls();
             self.shard.release_replies(&mut self.driver);
             self.shard.answer_visitors(&[]);
             self.shard.answer_coordinators();
@@ -183,6 +189,7 @@ impl<D: Driver> Core<D> {
                 tracing::info!("asked to terminate");
                 self.shard.shutdown = Some(Shutdown { force: false, save: true });
             }
+            self.go_on_reopening();
             if let Some(shutdown) = self.go_on_ending() {
                 return self.end(shutdown);
             }
@@ -236,6 +243,15 @@ impl<D: Driver> Core<D> {
                 Message::Drained => self.ending.drained(),
                 Message::Close(shutdown) => self.ending = Ending::Closing(shutdown),
                 Message::Broken(error) => return Err(error),
+                Message::Reopen(mode) => self.reopening.wish(*mode),
+                Message::Quiet(is_quiet) => self.set_quiet(is_quiet),
+                Message::IsQuiet | Message::IsShut => self.reopening.note_one(),
+                Message::Shut(progress) => self.reopening.shut(progress),
+                Message::Piece(piece) => self.shard.take_piece(*piece),
+                Message::Origin(now) => self.shard.note_origin(&now),
+                Message::Where(question) => self.shard.tell_where(&question),
+                // what waits is looked at at the end of the turn
+                Message::Moved => {}
             }
         }
         self.shard.messages = messages;
@@ -279,6 +295,7 @@ impl<D: Driver> Core<D> {
         let busy = busy || goes_on || !self.shard.peers.sleep(self.shard.me);
         let due_in = self.cron.due_in(self.shard.up_ms);
         let due_in = self.shard.blocks.due_in(self.shard.up_ms).map_or(due_in, |other| due_in.min(other));
+        let due_in = self.shard.pulls.due_in(self.shard.up_ms).map_or(due_in, |other| due_in.min(other));
         let timeout = if busy { Duration::ZERO } else { due_in };
         let gather = !busy && !self.batch.is_large() && self.shard.connections.len() > 1;
         let gather_time = if gather { GATHER } else { Duration::ZERO };

@@ -139,9 +139,14 @@ impl Content {
             reply.items().map(|items| items.iter().filter_map(|item| Some(item.text()?.to_vec())).collect());
         let all = all.ok_or_else(|| nonsense(&Value::Null))?;
         if all.is_empty() {
-            // all of its fields have expired: it is gone since somebody has asked
-            let kind = client.command(&[&b"TYPE"[..], key])?;
-            return if kind.text() == Some(b"none") { Ok(None) } else { Err(nonsense(&kind)) };
+            // all of its fields have expired: it is gone since somebody has asked, or (redis) once its cycle comes by
+            for _ in 0..200 {
+                if client.command(&[&b"TYPE"[..], key])?.text() == Some(b"none") {
+                    return Ok(None);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            return Err(nonsense(&Value::Null));
         }
         let count = (all.len() / 2).to_string();
         let mut words = vec![&b"HPEXPIRETIME"[..], key, b"FIELDS", count.as_bytes()];

@@ -8,7 +8,7 @@ use super::world::{World, start};
 use crate::tests::{State, bring_all, check_counts, contents};
 
 /// What the model says is left when the logs end at these positions.
-fn left(world: &World, base: &State, ends: &[LogPosition]) -> State {
+pub(super) fn left(world: &World, base: &State, ends: &[LogPosition]) -> State {
     let mut state = base.clone();
     let mut changes: Vec<_> = world.changes.iter().filter(|change| change.is_in(ends)).collect();
     changes.sort_unstable_by_key(|change| change.order);

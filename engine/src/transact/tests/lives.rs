@@ -245,20 +245,22 @@ fn script(choices: &mut Choices, n: u64, heavy: bool) -> Vec<Vec<u8>> {
     all
 }
 
-struct Life {
-    world: World,
-    choices: Choices,
+pub(super) struct Life {
+    pub world: World,
+    pub choices: Choices,
     /// What is not in memory is chosen apart.
     cold_choices: Choices,
-    base: State,
+    pub base: State,
     commands: u64,
     can_fail: bool,
     /// Large values, so that there are segments to compact.
     heavy: bool,
+    /// All stays in memory.
+    pub is_resident: bool,
 }
 
 impl Life {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut choices = Choices::new(seed);
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
         let partitions = 2 + choices.below(2) as u16;
@@ -269,12 +271,12 @@ impl Life {
         let can_fail = choices.one_in(3);
         let heavy = choices.one_in(2);
         let cold_choices = Choices::new(seed ^ 0xc01d);
-        Self { world, choices, cold_choices, base: State::new(), commands: 0, can_fail, heavy }
+        Self { world, choices, cold_choices, base: State::new(), commands: 0, can_fail, heavy, is_resident: false }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         let (world, choices) = (&mut self.world, &mut self.choices);
-        if self.cold_choices.one_in(5) {
+        if !self.is_resident && self.cold_choices.one_in(5) {
             let owner = self.cold_choices.below(world.partitions.len() as u64) as usize;
             change_residency(&mut world.partitions[owner], &mut self.cold_choices);
         }
@@ -332,7 +334,7 @@ impl Life {
     }
 
     /// Once nobody is at work any more, the contents are the model's.
-    fn check(&mut self) {
+    pub fn check(&mut self) {
         let settles = self.world.settle(&mut self.choices);
         assert!(settles, "somebody waits for ever: {:?}", self.world.clients);
         if self.world.disk.crashed() {

@@ -2,6 +2,7 @@
 
 mod coordinator;
 mod crash;
+mod follow;
 mod lives;
 mod partitions;
 mod swap;

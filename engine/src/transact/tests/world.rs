@@ -120,23 +120,28 @@ pub fn start(
     seed: u64,
     policy: SyncPolicy,
 ) -> Result<Vec<Partition<SimDisk>>, String> {
-    let options = Options {
+    // values are compressed after one start in three
+    let limits = limits(if seed.is_multiple_of(3) { 16 } else { usize::MAX });
+    let opened = open(Arc::new(disk.clone()), options(seed, policy), limits, partitions, &Progress::default());
+    Ok(opened.map_err(|error| error.to_string())?.0)
+}
+
+/// How they are started.
+pub fn options(seed: u64, policy: SyncPolicy) -> Options {
+    Options {
         policy,
         segment_size: 1 << 16,
         salvage: false,
         slow_write: None,
         load_threads: 1,
         opens_cold: true,
+        follows: None,
         now_ms: || START_MS,
         random: {
             let mut choices = Choices::new(seed ^ 0xfeed);
             Box::new(move || choices.draw())
         },
-    };
-    // values are compressed after one start in three
-    let limits = limits(if seed.is_multiple_of(3) { 16 } else { usize::MAX });
-    let opened = open(Arc::new(disk.clone()), options, limits, partitions, &Progress::default());
-    Ok(opened.map_err(|error| error.to_string())?.0)
+    }
 }
 
 impl World {

@@ -136,7 +136,11 @@ impl Shard {
             client_bytes: self.client_bytes(),
             longest_input: self.connections.iter().map(|connection| connection.query.len()).max().unwrap_or(0),
             longest_output: self.connections.iter().map(Connection::unsent).max().unwrap_or(0),
-            waiting: self.waiting.len() + self.locked_out.len() + self.awaiting.len() + self.blocks.len(),
+            waiting: self.waiting.len()
+                + self.locked_out.len()
+                + self.awaiting.len()
+                + self.blocks.len()
+                + self.pulls.waits(),
             in_timeout_table: self.blocks.deadlines(),
             awaited_keys: match &self.data {
                 Data::Ready(owned) => owned.list.iter().map(|own| own.partition.awaited_keys()).sum(),

@@ -27,14 +27,12 @@ pub(in crate::config) enum Kind {
     Words(usize),
     /// Any number of words.
     List,
-    /// Host and port of another server, or `no one`.
-    Primary,
 }
 
 impl Kind {
     /// Whether it takes any number of words rather than one.
     pub fn takes_list(self) -> bool {
-        matches!(self, Self::AnyOf(_) | Self::Words(_) | Self::List | Self::Primary)
+        matches!(self, Self::AnyOf(_) | Self::Words(_) | Self::List)
     }
 
     /// The value as CONFIG GET prints it, or why it is none.
@@ -51,8 +49,6 @@ impl Kind {
                 Ok(each.collect::<Result<Vec<_>, _>>()?.join(&b' '))
             }
             Self::Text => Ok(words.concat()),
-            Self::Primary if words.join(&b' ').eq_ignore_ascii_case(b"no one") => Ok(Vec::new()),
-            Self::Primary => Self::Words(2).canonical(words),
             Self::Words(count) if ![0, count].contains(&words.len()) => Err(Reason::new("wrong number of arguments")),
             Self::Words(_) | Self::List => Ok(words.join(&b' ')),
         }
@@ -100,8 +96,6 @@ mod tests {
             (Kind::OneOf(&["no", "yes"]), &["No"], "no"),
             (Kind::AnyOf(&["nosave", "force"]), &["nosave", "FORCE"], "nosave force"),
             (Kind::Words(3), &["0", "200", "800"], "0 200 800"),
-            (Kind::Primary, &["NO", "one"], ""),
-            (Kind::Primary, &["host", "6379"], "host 6379"),
         ] {
             let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
             assert_eq!(kind.canonical(&words), Ok(printed.as_bytes().to_vec()), "{kind:?}");

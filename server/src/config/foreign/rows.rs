@@ -2,7 +2,7 @@
 
 use super::{Block, Foreign, Kind};
 use crate::config::table::When::{self, FileOnly, Protected, Runtime, Start};
-use Kind::{AlwaysYes, AnyOf, Int, List, OneOf, Primary, Size, SizeOrPercent, Text, Unsigned, Words, YesNo};
+use Kind::{AlwaysYes, AnyOf, Int, List, OneOf, Size, SizeOrPercent, Text, Unsigned, Words, YesNo};
 
 const I32: i64 = i32::MAX as i64;
 const I64: i64 = i64::MAX;
@@ -189,12 +189,8 @@ pub(super) static BLOCKS: &[Block] = &[
         ],
     ),
     ignored(
-        "this version has no replicas",
+        "a replica reads its primary's log, as it lies there, whenever it likes: there is no backlog and no dump on the way",
         &[
-            row("masteruser", Runtime, Text, ""),
-            row("masterauth", Runtime, Text, ""),
-            row("min-replicas-to-write", Runtime, Int(0, I32), "0").also(&["min-slaves-to-write"]),
-            row("min-replicas-max-lag", Runtime, Int(0, I32), "10").also(&["min-slaves-max-lag"]),
             row("propagation-error-behavior", Runtime, OneOf(&["ignore", "panic", "panic-on-replicas"]), "ignore"),
             row("repl-backlog-size", Runtime, Size(1, SIZE_MAX), "1048576"),
             row("repl-backlog-ttl", Runtime, Int(0, I64), "3600"),
@@ -204,16 +200,10 @@ pub(super) static BLOCKS: &[Block] = &[
             row("repl-diskless-sync-delay", Runtime, Int(0, I32), "5"),
             row("repl-diskless-sync-max-replicas", Runtime, Int(0, I32), "0"),
             row("repl-ping-replica-period", Runtime, Int(1, I32), "10").also(&["repl-ping-slave-period"]),
-            row("repl-timeout", Runtime, Int(1, I32), "60"),
-            row("replica-announce-ip", Runtime, Text, "").also(&["slave-announce-ip"]),
-            row("replica-announce-port", Runtime, Int(0, 65_535), "0").also(&["slave-announce-port"]),
             row("replica-announced", Runtime, YesNo, "yes"),
             row("replica-full-sync-buffer-limit", Runtime, ANY_SIZE, "0"),
             row("replica-ignore-disk-write-errors", Runtime, YesNo, "no"),
             row("replica-ignore-maxmemory", Runtime, YesNo, "yes").also(&["slave-ignore-maxmemory"]),
-            row("replica-priority", Runtime, Int(0, I32), "100").also(&["slave-priority"]),
-            row("replica-read-only", Runtime, YesNo, "yes").also(&["slave-read-only"]),
-            row("replica-serve-stale-data", Runtime, YesNo, "yes").also(&["slave-serve-stale-data"]),
         ],
     ),
     ignored(
@@ -260,11 +250,6 @@ pub(super) static BLOCKS: &[Block] = &[
             row("tls-cluster", Runtime, YesNo, "no"),
             row("tls-replication", Runtime, YesNo, "no"),
         ],
-    ),
-    refused(
-        "this version can't be a replica, and would start as an empty primary: take the line \
-             out if that is meant",
-        &[row("replicaof", Start, Primary, "").also(&["slaveof"])],
     ),
     refused(
         "this version can't be a node of a cluster: take the line out to serve all slots by \

@@ -95,8 +95,10 @@ fn errors_name_the_line_and_what_is_wrong_with_it() {
     ] {
         assert_eq!(from_text(text).unwrap_err(), error);
     }
-    let error = from_text("replicaof 10.0.0.1 6379").unwrap_err();
-    assert!(error.starts_with("data.conf:1: 'replicaof 10.0.0.1 6379': this version can't be a replica"));
+    let error = from_text("cluster-enabled yes").unwrap_err();
+    assert!(error.starts_with("data.conf:1: 'cluster-enabled yes': this version can't be a node of a cluster"));
+    let error = from_text("replica-read-only no").unwrap_err();
+    assert!(error.starts_with("data.conf:1: 'replica-read-only no': the log of a replica is that of its primary"));
 }
 
 #[test]

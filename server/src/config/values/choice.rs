@@ -231,6 +231,24 @@ impl Codec<bool> for YesNo {
     }
 }
 
+/// `yes`, and nothing else: `no` is refused for this reason.
+#[derive(Debug)]
+pub(in crate::config) struct OnlyYes(pub &'static str);
+
+impl Codec<bool> for OnlyYes {
+    fn parse(&self, words: &[&[u8]], current: &bool, put: Put) -> Result<bool, Reason> {
+        if YesNo.parse(words, current, put)? { Ok(true) } else { Err(Reason::new(self.0)) }
+    }
+
+    fn print(&self, value: &bool) -> Vec<u8> {
+        YesNo.print(value)
+    }
+
+    fn kind(&self) -> String {
+        "yes".to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{parse, round_trips};

@@ -8,10 +8,12 @@ mod memory;
 mod number;
 mod output_limits;
 mod path;
+mod primary;
 mod protocols;
 mod renames;
 mod save_points;
 mod secret;
+mod text;
 mod users;
 
 use std::borrow::Cow;
@@ -23,6 +25,7 @@ pub use choice::{
 };
 pub use events::KeyspaceEvents;
 pub use output_limits::{OutputLimit, OutputLimits};
+pub use primary::Primary;
 pub use protocols::Protocols;
 pub use renames::Renames;
 pub use save_points::SavePoint;
@@ -32,7 +35,7 @@ pub use users::UserLine;
 pub(super) use bind::{Addresses, every_address};
 pub(super) use choice::{
     ACL_CHANNELS, APPEND_FSYNC, AUTH_CLIENTS, CERTIFICATE_USER, EVICTION_POLICY, GUARD, IO_DRIVER, LOG_FORMAT,
-    LOG_LEVEL, YesNo, one_of,
+    LOG_LEVEL, OnlyYes, YesNo, one_of,
 };
 pub(super) use cpus::CpuList;
 pub(super) use events::EventClasses;
@@ -40,10 +43,13 @@ pub(super) use memory::{GIB, MIB, Memory, parse_memory, show_memory};
 pub(super) use number::{Number, Octal, parse_integer};
 pub(super) use output_limits::BufferLimits;
 pub(super) use path::{Folder, OptionalPath};
+pub(super) use primary::PrimaryAddress;
+pub(crate) use primary::is_no_one;
 pub(super) use protocols::ProtocolNames;
 pub(super) use renames::RenameLines;
 pub(super) use save_points::{SaveLine, stock_save_points};
 pub(super) use secret::Password;
+pub(super) use text::Text;
 pub(super) use users::UserLines;
 
 /// Why a value was refused, in redis's words where redis has some.

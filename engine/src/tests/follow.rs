@@ -1,0 +1,253 @@
+//! A partition and one that follows it, through the deaths of both.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use emberkv_log::disk::sim::{Choices, SimDisk};
+use emberkv_log::plant::{self, Plant};
+use emberkv_log::{LogPosition, ShipError, ShippedPiece, SyncPolicy};
+
+use super::lives::{Life, lives, with_seeds};
+use super::rig::{Rig, words};
+
+/// What was seen in a life.
+#[derive(Default, Debug)]
+struct Seen {
+    compared: u64,
+    resumed: u64,
+    anew: u64,
+    promoted: u64,
+    segments: u64,
+}
+
+struct Pair {
+    life: Life,
+    replica: Rig,
+    choices: Choices,
+    seen: Seen,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        let mut life = Life::new(seed);
+        life.is_resident = true;
+        let mut choices = Choices::new(seed ^ 0xf0110);
+        let origin = life.rig.origin();
+        let replica = Rig::start_follower(SimDisk::new(), choices.draw(), life.policy, &origin).unwrap();
+        Self { life, replica, choices, seen: Seen::default() }
+    }
+
+    /// The replica asks for a piece and gets what there is. False if that is nothing.
+    fn pull(&mut self, most: usize) -> bool {
+        let shipping = self.life.rig.partition.log().shipping();
+        let at = self.replica.partition.received();
+        shipping.retain(1, at.min(self.replica.partition.log().gate()));
+        let mut piece = Vec::new();
+        match shipping.read(at, most, &mut piece) {
+            Ok(true) => {
+                let end = ShippedPiece::decode(&piece).unwrap().end();
+                self.replica.partition.receive_piece(Bytes::from(piece)).unwrap();
+                assert_eq!(self.replica.partition.received(), end);
+                true
+            }
+            Ok(false) => false,
+            Err(ShipError::NotResident) => {
+                self.life.rig.load_all();
+                true
+            }
+            Err(ShipError::Gone) => panic!("what was retained at {at:?} is gone"),
+        }
+    }
+
+    fn replica_step(&mut self) {
+        let bytes = 1 + self.choices.below(20_000) as usize;
+        match self.choices.below(10) {
+            0..3 => drop(self.pull(bytes)),
+            3..6 => drop(self.follow(bytes)),
+            6 => self.replica.partition.log_mut().end_turn(),
+            7..9 => drop(self.replica.run_job(&mut self.choices)),
+            _ if self.choices.one_in(3) => self.replica.partition.log_mut().tick(),
+            _ => drop(self.replica.partition.sweep(self.choices.below(50) as usize)),
+        }
+    }
+
+    fn follow(&mut self, bytes: usize) -> bool {
+        self.replica.pass(0);
+        self.replica.partition.follow(bytes).unwrap()
+    }
+
+    /// The replica gets all that there is to be had, and is what its primary was there.
+    fn catch_up(&mut self) {
+        self.life.rig.settle();
+        for round in 0.. {
+            assert!(
+                round < 10_000,
+                "the replica never comes to its primary: {} pieces are left, {:?}",
+                self.replica.partition.pieces_left(),
+                self.replica.partition.log().no_space()
+            );
+            let more = self.pull(1 << 16);
+            let follows = self.follow(usize::MAX);
+            self.replica.partition.sweep(1000); // what is flushed may have the place of a segment that comes
+            self.replica.run_all();
+            if self.replica.partition.has_synced() {
+                self.replica.settle();
+                self.rejoin(self.replica.disk.after_kill());
+                continue;
+            }
+            if !more && !follows && self.replica.partition.pieces_left() == 0 {
+                break;
+            }
+            self.replica.partition.log_mut().tick();
+        }
+        self.replica.settle();
+        let (log, its) = (self.replica.partition.log(), self.life.rig.partition.log());
+        assert_eq!(its.without_header(log.tail()), its.without_header(its.gate()), "the same position");
+        self.compare();
+    }
+
+    fn compare(&mut self) {
+        let log = self.replica.partition.log();
+        let tail = log.without_header(log.tail());
+        let (found, expected) = (self.replica.contents(), self.life.state_at(tail));
+        let differs = |key: &&super::Name| found.get(*key) != expected.get(*key);
+        let wrong: Vec<_> = found.keys().chain(expected.keys()).filter(differs).collect();
+        assert!(wrong.is_empty(), "at {tail:?} the replica has other {wrong:?}");
+        for _ in 0..100_000 {
+            if !self.replica.partition.sweep(1000) {
+                break;
+            }
+        }
+        self.replica.check_counts();
+        self.replica.settle();
+        self.seen.compared += 1;
+    }
+
+    /// The replica goes on with what is on this disk. Returns whether it begins anew.
+    fn rejoin(&mut self, disk: SimDisk) -> bool {
+        let origin = self.life.rig.origin();
+        let policy = self.life.policy;
+        self.replica = Rig::start_follower(disk, self.choices.draw(), policy, &origin).unwrap();
+        let begins = origin.logs[0].segments[0].0.base;
+        let is_new = self.replica.partition.log().without_header(self.replica.partition.log().tail()) == begins;
+        *(if is_new { &mut self.seen.anew } else { &mut self.seen.resumed }) += 1;
+        is_new
+    }
+
+    fn replica_dies(&mut self) {
+        let power = self.choices.one_in(2);
+        let log = self.replica.partition.log();
+        let promised = if power { log.synced() } else { log.written() };
+        let disk = &self.replica.disk;
+        let disk = if power { disk.after_power_loss(&mut self.choices) } else { disk.after_kill() };
+        let promised = log.without_header(promised);
+        let is_new = self.rejoin(disk);
+        let log = self.replica.partition.log();
+        // what it has lost may be gone by now, as it was acknowledged
+        let is_new = is_new && power && self.life.policy != SyncPolicy::Always;
+        assert!(
+            is_new || log.without_header(log.tail()) >= promised,
+            "{promised:?} was acknowledged, {:?} is left",
+            log.tail()
+        );
+    }
+
+    /// The replica takes the place of its primary, which follows from now on.
+    fn swap(&mut self, seed: u64) {
+        let old = self.life.rig.disk.after_kill();
+        self.life.moves_to(self.replica.disk.after_kill(), seed);
+        self.seen.promoted += 1;
+        for _ in 0..self.choices.below(30) {
+            self.life.step();
+        }
+        old.set_capacity(None);
+        self.rejoin(old);
+    }
+}
+
+fn live(seed: u64) -> Seen {
+    let mut pair = Pair::new(seed);
+    for _ in 0..4 {
+        for _ in 0..pair.choices.below(800) {
+            pair.life.step();
+            for _ in 0..pair.choices.below(5) {
+                pair.replica_step();
+            }
+            if pair.choices.one_in(300) || pair.replica.partition.has_synced() {
+                pair.replica_dies();
+            }
+        }
+        pair.life.rig.disk.set_capacity(None);
+        if pair.life.rig.partition.log().read_only().is_none() {
+            pair.catch_up();
+        }
+        match pair.choices.below(3) {
+            0 if pair.life.rig.partition.log().read_only().is_none() => pair.swap(seed),
+            1 => pair.replica_dies(),
+            _ => {
+                pair.life.crash(seed);
+                pair.rejoin(pair.replica.disk.after_kill());
+            }
+        }
+        pair.seen.segments = pair.seen.segments.max(pair.replica.partition.log().segments().0 as u64);
+    }
+    pair.seen
+}
+
+#[test]
+fn a_follower_is_what_it_follows_whichever_dies() {
+    let mut all = Seen::default();
+    with_seeds(lives(60), |seed| {
+        let seen = live(seed);
+        all.compared += seen.compared;
+        all.resumed += seen.resumed;
+        all.anew += seen.anew;
+        all.promoted += seen.promoted;
+        all.segments = all.segments.max(seen.segments);
+    });
+    eprintln!("{all:?}");
+    assert!(all.resumed > all.anew / 4 && all.promoted > 10 && all.segments > 3, "{all:?}");
+}
+
+#[test]
+fn a_follower_takes_no_writes() {
+    let mut primary = Rig::new(1, SyncPolicy::EverySec);
+    primary.run(0, &words("set a 1"));
+    primary.run_all();
+    let origin = primary.origin();
+    let mut replica = Rig::start_follower(SimDisk::new(), 2, SyncPolicy::EverySec, &origin).unwrap();
+    assert_eq!(replica.ask(0, "get a"), super::rig::NIL);
+    let mut piece = Vec::new();
+    let shipping = primary.partition.log().shipping();
+    assert!(shipping.read(replica.partition.received(), 1 << 20, &mut piece).unwrap());
+    replica.partition.receive_piece(Bytes::from(piece.clone())).unwrap();
+    assert!(replica.partition.receive_piece(Bytes::from(piece)).is_err(), "once is enough");
+    replica.partition.follow(usize::MAX).unwrap();
+    replica.run_all();
+    assert_eq!(replica.ask(0, "get a"), super::rig::bulk("1"));
+    assert_eq!(replica.partition.log().tail(), primary.partition.log().tail());
+    for line in ["set a 2", "del a", "lpush l 1", "hset h f v", "flushall", "incr a"] {
+        assert_eq!(replica.ask(0, line), format!("-{}\r\n", crate::READ_ONLY), "{line}");
+    }
+    assert_eq!(replica.ask(0, "get a"), super::rig::bulk("1"));
+    assert!(replica.partition.received() > LogPosition(0));
+}
+
+/// Whether one of the lives shows that something is wrong.
+fn is_noticed(plant: Plant, seeds: u64) -> bool {
+    plant::set(Some(plant));
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| drop(live(seed)))).is_err());
+    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
+    std::panic::set_hook(hook);
+    plant::set(None);
+    first.is_some()
+}
+
+#[test]
+fn a_follower_notices_each_rule_that_is_missing() {
+    for plant in [Plant::R1, Plant::R5, Plant::R8] {
+        assert!(is_noticed(plant, 400), "nothing noticed that {plant:?} is missing");
+    }
+}
