@@ -1,13 +1,11 @@
 //! A partition and one that follows it, through the deaths of both.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 use emberkv_log::disk::sim::{Choices, SimDisk};
-use emberkv_log::plant::{self, Plant};
+use emberkv_log::plant::Plant;
 use emberkv_log::{LogPosition, ShipError, ShippedPiece, SyncPolicy};
 
-use super::lives::{Life, lives, with_seeds};
+use super::lives::{Life, is_noticed, lives, with_seeds};
 use super::rig::{Rig, words};
 
 /// What was seen in a life.
@@ -233,21 +231,9 @@ fn a_follower_takes_no_writes() {
     assert!(replica.partition.received() > LogPosition(0));
 }
 
-/// Whether one of the lives shows that something is wrong.
-fn is_noticed(plant: Plant, seeds: u64) -> bool {
-    plant::set(Some(plant));
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| live(seed))).is_err());
-    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
-    std::panic::set_hook(hook);
-    plant::set(None);
-    first.is_some()
-}
-
 #[test]
 fn a_follower_notices_each_rule_that_is_missing() {
     for plant in [Plant::R1, Plant::R5, Plant::R8] {
-        assert!(is_noticed(plant, 400), "nothing noticed that {plant:?} is missing");
+        assert!(is_noticed(plant, 400, |seed| _ = live(seed)), "nothing noticed that {plant:?} is missing");
     }
 }

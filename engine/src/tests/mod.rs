@@ -33,7 +33,7 @@ mod sets;
 mod sorted_sets;
 mod waiting;
 
-pub use lives::{compact_some, lives, with_seeds};
+pub use lives::{compact_some, is_noticed, lives, with_seeds};
 pub use model::{Held, Model, Name, State};
 pub use model_hashes::{changed_within, tells_of};
 pub use rig::{START_MS, bring_all, change_residency, check_counts, contents, limits, whole_text};

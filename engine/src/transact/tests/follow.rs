@@ -1,17 +1,16 @@
 //! A data set of several partitions and one that follows it: what is there of a transaction is there in all partitions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
-use emberkv_log::plant::{self, Plant};
+use emberkv_log::plant::Plant;
 use emberkv_log::{Job, LogPosition, Origin, Progress, ShipError};
 
 use super::crash::left;
 use super::lives::Life;
 use super::world::{World, options, start};
-use crate::tests::{START_MS, State, check_counts, contents, limits, lives, with_seeds};
+use crate::tests::{START_MS, State, check_counts, contents, is_noticed, limits, lives, with_seeds};
 use crate::{Partition, open_follower};
 
 struct Replica {
@@ -219,21 +218,9 @@ fn a_follower_has_of_each_command_all_or_nothing() {
     assert!(promotions > 5, "hardly ever is one looked at in the middle");
 }
 
-/// Whether one of the lives shows that something is wrong.
-fn is_noticed(plant: Plant, seeds: u64) -> bool {
-    plant::set(Some(plant));
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| live(seed, &mut 0))).is_err());
-    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
-    std::panic::set_hook(hook);
-    plant::set(None);
-    first.is_some()
-}
-
 #[test]
 fn a_follower_over_partitions_notices_each_rule_that_is_missing() {
     for plant in [Plant::R3, Plant::R6, Plant::R7] {
-        assert!(is_noticed(plant, 600), "nothing noticed that {plant:?} is missing");
+        assert!(is_noticed(plant, 600, |seed| live(seed, &mut 0)), "nothing noticed that {plant:?} is missing");
     }
 }

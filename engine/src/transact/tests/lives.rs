@@ -1,15 +1,13 @@
 //! Random lives of a data set of several partitions: commands of all kinds by several clients, messages and jobs in any
 //! order, failing disks, crashes. A seed gives the same life again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use emberkv_log::SyncPolicy;
 use emberkv_log::disk::sim::Choices;
 use emberkv_log::plant::{self, Plant};
 
 use super::crash::crash;
 use super::world::{World, words};
-use crate::tests::{START_MS, State, change_residency, check_counts, compact_some, lives, with_seeds};
+use crate::tests::{START_MS, State, change_residency, check_counts, compact_some, is_noticed, lives, with_seeds};
 
 fn key(choices: &mut Choices) -> String {
     format!("k{}", choices.below(9))
@@ -375,18 +373,6 @@ fn commands_over_partitions_happen_whole_or_not_at_all() {
     with_seeds(lives(300), live);
 }
 
-/// Whether one of the lives shows that something is wrong.
-fn is_noticed(plant: Plant, seeds: u64) -> bool {
-    plant::set(Some(plant));
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let first = (0..seeds).find(|&seed| catch_unwind(AssertUnwindSafe(|| live(seed))).is_err());
-    eprintln!("{plant:?} is noticed in the life of seed {first:?}");
-    std::panic::set_hook(hook);
-    plant::set(None);
-    first.is_some()
-}
-
 #[test]
 fn a_life_over_partitions_notices_each_rule_that_is_missing() {
     for plant in [
@@ -403,6 +389,6 @@ fn a_life_over_partitions_notices_each_rule_that_is_missing() {
         Plant::X8Names,
         Plant::X8Flush,
     ] {
-        assert!(is_noticed(plant, 3000), "nothing noticed that {plant:?} is missing");
+        assert!(is_noticed(plant, 3000, live), "nothing noticed that {plant:?} is missing");
     }
 }
