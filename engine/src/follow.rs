@@ -1,4 +1,4 @@
-//! A partition that follows another one: its log is that one's, record for record, at the same positions (R1 to R4).
+//! A partition that follows another one: its log is that one's, record for record, at the same positions (protocol, R).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -196,7 +196,7 @@ impl<D: Disk> Partition<D> {
         }
     }
 
-    /// Whether it can't let go of a segment, whose place may be wanted, before it is told how far the other data set is.
+    /// Whether it can't let go of a segment before it is told how far the other data set is.
     pub fn wants_origin(&self) -> bool {
         self.log.waits_for_horizon()
     }

@@ -1,4 +1,4 @@
-//! A log that follows another one: it is that one's log, record for record, at the same positions (R1 to R4).
+//! A log that follows another one: it is that one's log, record for record, at the same positions (protocol, R).
 //!
 //! It numbers, appends and compacts nothing of its own: segments and frames are taken over as they come. What is its own are the
 //! files, their nonces and the frames' headers, which say what is durable here.
