@@ -1,9 +1,10 @@
 //! A partition and one that follows it, through the deaths of both.
 
 use bytes::Bytes;
+use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::plant::Plant;
-use emberkv_log::{LogPosition, ShipError, ShippedPiece, SyncPolicy};
+use emberkv_log::{LogPosition, Origin, ShipError, ShippedPiece, SyncPolicy};
 
 use super::lives::{Life, is_noticed, lives, with_seeds};
 use super::rig::{Rig, words};
@@ -236,4 +237,25 @@ fn a_follower_notices_each_rule_that_is_missing() {
     for plant in [Plant::R1, Plant::R5, Plant::R8] {
         assert!(is_noticed(plant, 400, |seed| _ = live(seed)), "nothing noticed that {plant:?} is missing");
     }
+}
+
+#[test]
+fn what_was_never_synced_to_its_end_is_served_to_nobody() {
+    let mut primary = Rig::new(1, SyncPolicy::EverySec);
+    primary.run(0, &words("set a 1"));
+    primary.settle();
+    let origin = primary.origin();
+    let with = |origin: &Origin| {
+        let (disk, bytes) = (primary.disk.after_kill(), origin.encode());
+        let file = disk.create("SYNCING", bytes.len() as u64).unwrap();
+        disk.write_at(&file, 0, &bytes).unwrap();
+        disk
+    };
+    let started = Rig::start(with(&origin), 2, SyncPolicy::EverySec);
+    assert!(started.is_err_and(|error| error.contains("never finished")));
+    // what another data set was to take the place of, and did not
+    let other = Origin { dataset: origin.dataset ^ 1, ..origin };
+    let mut rig = Rig::start(with(&other), 3, SyncPolicy::EverySec).unwrap();
+    assert_eq!(rig.ask(0, "get a"), super::rig::bulk("1"));
+    assert!(!rig.disk.list().unwrap().iter().any(|name| name == "SYNCING"));
 }

@@ -122,6 +122,14 @@ fn set_syncing<D: Disk>(disk: &D, origin: Option<&Origin>) -> io::Result<()> {
     disk.sync_names()
 }
 
+/// Whether the data set in the directory, this one, lacks something that its primary had. One that another was to take the place of, and
+/// did not, is as it was.
+pub(crate) fn is_unfinished<D: Disk>(disk: &D, dataset: u64) -> Result<bool, StartError> {
+    let synced_to = read_syncing(disk).map_err(io_error(SYNCING))?;
+    // what can't be told may be so
+    Ok(synced_to.is_some_and(|was| was.is_none_or(|was| was.dataset == dataset)))
+}
+
 /// Forgets that something was being synced: what there is is to be served.
 pub(crate) fn give_up_syncing<D: Disk>(disk: &D) -> Result<(), StartError> {
     set_syncing(disk, None).map_err(io_error(SYNCING))

@@ -17,7 +17,7 @@ use crate::job::{is_leftover, segment_file, segment_name};
 use crate::log::Log;
 use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, ManifestError, Section, SegmentEntry};
 use crate::options::Options;
-use crate::recover::begin::{SYNCING, give_up_syncing};
+use crate::recover::begin::{SYNCING, give_up_syncing, is_unfinished};
 use crate::recover::cut::{cut_before, end_of};
 use crate::recover::decide::{Decision, decide};
 use crate::recover::load::load_manifest;
@@ -385,7 +385,7 @@ pub fn start<D: Disk, R: Replay>(
     let mut options = share();
     let (manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
     let names = disk.list().map_err(io_error("the data directory"))?;
-    if options.follows.is_none() && !options.salvage && names.iter().any(|name| name == SYNCING) {
+    if options.follows.is_none() && !options.salvage && is_unfinished(disk.as_ref(), manifest.dataset)? {
         return Err(StartError::Syncing);
     }
     let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
@@ -420,7 +420,7 @@ pub fn start<D: Disk, R: Replay>(
     // from here on the disk is written to
     failpoint::pass(Point::StartDecided);
     if follows.is_none() && names.iter().any(|name| name == SYNCING) {
-        give_up_syncing(disk.as_ref())?; // salvage: what there is is all that there will be
+        give_up_syncing(disk.as_ref())?; // of another data set, or by salvage: what there is is all that there will be
     }
     let refused = refused.into_iter().chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
     let kept = clear_checkpoints(disk.as_ref(), refused.collect(), &names, &candidates, &mut report)?;
