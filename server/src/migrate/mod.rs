@@ -16,4 +16,4 @@ mod order;
 mod wire;
 
 pub(crate) use order::Order;
-pub(crate) use wire::{Parcelled, Sent, send};
+pub(crate) use wire::{Parcelled, Sent, encode, send};

@@ -196,7 +196,8 @@ fn line(reader: &mut impl BufRead) -> io::Result<Result<(), String>> {
     }
 }
 
-fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
+/// A request as it is sent.
+pub(crate) fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::config::{Config, Primary};
+use crate::migrate::encode;
 
 /// The longest line that is read: nothing that is asked for is answered with more.
 const LONGEST_LINE: u64 = 64 << 10;
@@ -193,15 +194,6 @@ fn answer(reader: &mut impl BufRead) -> io::Result<Answer> {
             Ok(Answer::Bulk(bytes))
         }
         _ => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
     }
 }
 
