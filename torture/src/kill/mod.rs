@@ -12,10 +12,12 @@ mod change;
 mod check;
 mod collection;
 mod companion;
+mod derived;
 mod failpoints;
 mod model;
 mod op;
 mod shared;
+mod sketch;
 mod survivors;
 mod worker;
 
