@@ -59,6 +59,8 @@ struct Node {
     server: Server,
     /// The way to it that the other one takes.
     link: Link,
+    /// What of its process's syncs is in the report: full ones, and those that went on with what there was.
+    noted: [u64; 2],
 }
 
 struct Pair {
@@ -87,7 +89,7 @@ pub fn run_with_replica(plan: &KillPlan) -> Result<ReplicasReport> {
         let journals = state.write_meanwhile(clients, round, &rng, || pair.torment(plan, &mut weather))?;
         let died_ms = unix_ms();
         let began = Instant::now();
-        pair.nodes[0].server = Server::start(&pair.nodes[0].spec)?;
+        (pair.nodes[0].server, pair.nodes[0].noted) = (Server::start(&pair.nodes[0].spec)?, [0; 2]);
         state.report.longest_restart = state.report.longest_restart.max(began.elapsed());
         state.check(&mut pair.nodes[0].server.connect()?, round, journals, died_ms, order)?;
         pair.catch_up()?;
@@ -113,7 +115,7 @@ impl Pair {
             let cores = plan.cores.get(cores).or(plan.cores.first()).map(|cores| ["--cores".into(), cores.to_string()]);
             let spec = plan.spec.clone().dir_of(plan.spec.dir().join(name)).port(port);
             let spec = spec.args(cores.into_iter().flatten());
-            Ok(Node { server: Server::start(&spec)?, link: Link::to(port)?, spec })
+            Ok(Node { server: Server::start(&spec)?, link: Link::to(port)?, spec, noted: [0; 2] })
         };
         let mut pair = Self { nodes: [node("a", 0)?, node("b", 1)?], report: ReplicasReport::default() };
         pair.follow()?;
@@ -162,7 +164,7 @@ impl Pair {
         self.nodes[1].server.kill9()?;
         self.report.replica_kills += 1;
         // it serves what it had, or is loading for as long as the link is cut: nobody waits for that here
-        self.nodes[1].server = Server::spawn(&self.replica_spec())?;
+        (self.nodes[1].server, self.nodes[1].noted) = (Server::spawn(&self.replica_spec())?, [0; 2]);
         let deadline = Instant::now() + CATCHES_UP_IN;
         while self.nodes[1].server.connect().is_err() {
             if Instant::now() > deadline {
@@ -207,21 +209,22 @@ impl Pair {
         self.nodes[0].server.wait_ready()?;
         self.report.promotions += 1;
         if with_kill {
-            self.nodes[1].server = Server::start(&self.replica_spec())?;
+            (self.nodes[1].server, self.nodes[1].noted) = (Server::start(&self.replica_spec())?, [0; 2]);
             return Ok(());
         }
         self.follow()
     }
 
-    /// Adds up how the primary has begun to serve replicas, which its next life does not know any more.
+    /// Adds up how the replica has begun to follow, before its process ends or it becomes a primary.
     fn note_syncs(&mut self) -> Result<()> {
-        let info = self.nodes[0].server.connect()?.ask("INFO stats")?;
+        let replica = &mut self.nodes[1];
+        let info = replica.server.connect()?.ask("INFO replication")?;
         let text = info.text().map(String::from_utf8_lossy).unwrap_or_default();
-        let field =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok()).unwrap_or(0);
-        self.report.full_syncs += field("sync_full:");
-        self.report.resumed += field("sync_partial_ok:");
-        must(&mut self.nodes[0].server.connect()?, &["CONFIG", "RESETSTAT"])?;
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+        let now = ["master_full_syncs:", "master_partial_syncs:"].map(|name| field(name).unwrap_or(0));
+        self.report.full_syncs += now[0].saturating_sub(replica.noted[0]);
+        self.report.resumed += now[1].saturating_sub(replica.noted[1]);
+        replica.noted = now;
         Ok(())
     }
 }
