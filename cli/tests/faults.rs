@@ -145,6 +145,12 @@ fn a_missing_file_refuses_to_start() {
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
+    /// It has so much more from now on.
+    fn grow(&self) {
+        let mut mount = Command::new("mount");
+        assert!(mount.args(["-o", "remount,size=128m"]).arg(&self.0).status().unwrap().success());
+    }
+
     fn mount(path: &Path) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(path);
@@ -200,6 +206,46 @@ fn a_full_disk_is_an_error_and_not_the_end() {
         let mut client = server.connect().unwrap();
         assert_eq!(must(&mut client, "DBSIZE"), Value::Integer(100), "io {io}");
         drop(server);
+    }
+}
+
+/// Needs root and mount(2).
+#[test]
+fn a_replica_whose_disk_is_full_waits_for_room() {
+    if !is_ember() {
+        return;
+    }
+    for io in drivers() {
+        let (dir, small) = (common::dir("full-primary"), common::dir("full-replica"));
+        let Some(disk) = SmallDisk::mount(small.path()) else {
+            eprintln!("skipped: a small file system needs root");
+            return;
+        };
+        let args = ["--segment-size", "1mb", "--cores", "1"];
+        let primary = Server::start(&spec(dir.path(), &args).args(driver_args(io))).unwrap();
+        let port = primary.port().to_string();
+        let spec = spec(small.path(), &args).args(driver_args(io)).args(["--replicaof", "127.0.0.1", &port]);
+        let mut replica = Server::start(&spec).unwrap();
+        let mut client = primary.connect().unwrap();
+        assert!(set(&mut client, 0, b"first").is_ok());
+        eventually("the replica has it", || must(&mut client, "WAIT 1 100") == Value::Integer(1));
+        let value = vec![b'v'; 10_000];
+        for number in 1..3_000 {
+            assert!(set(&mut client, number, &value).is_ok(), "the primary's disk is not full");
+        }
+        assert_eq!(must(&mut client, "WAIT 1 1500"), Value::Integer(0), "io {io}: it has no room for that");
+        assert!(set(&mut client, 3_000, &value).is_ok(), "the primary does not mind");
+        assert!(replica.exited().unwrap().is_none(), "{}", replica.log_text());
+        // it reads what it has
+        let mut reader = replica.connect().unwrap();
+        assert_eq!(text(&must(&mut reader, "GET k0")), "first", "io {io}");
+        disk.grow();
+        eventually("it goes on by itself", || must(&mut client, "WAIT 1 100") == Value::Integer(1));
+        assert_eq!(must(&mut reader, "DBSIZE"), Value::Integer(3_001), "io {io}");
+        replica.kill9().unwrap();
+        let replica = Server::start(&spec).unwrap();
+        assert_eq!(must(&mut replica.connect().unwrap(), "DBSIZE"), Value::Integer(3_001), "io {io}");
+        drop(replica);
     }
 }
 

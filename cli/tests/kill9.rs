@@ -1,6 +1,6 @@
 //! `kill -9` under pipelined writes: every acknowledged write is there after the restart, and
 //! nothing that nobody wrote; commands over several partitions are whole. The long form is `emberkv-torture kill`;
-//! `EMBERKV_KILL_ROUNDS` and `EMBERKV_KILL_SEED` change this short one.
+//! `EMBERKV_KILL_ROUNDS`, `EMBERKV_REPLICA_ROUNDS` and `EMBERKV_KILL_SEED` change this short one.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod common;
@@ -37,6 +37,23 @@ fn loses_nothing_of_two_partitions_that_other_numbers_of_cores_serve() {
     if common::is_ember() {
         survives_kill9("everysec", &[2, 1, 3]);
         survives_kill9("always", &[2]);
+    }
+}
+
+/// Both sides are killed, the link between them is cut, slow or breaks, and now and then they change places.
+#[test]
+fn a_replica_has_what_its_primary_has() {
+    if !common::is_ember() {
+        return;
+    }
+    let (rounds, seed) = (number("EMBERKV_REPLICA_ROUNDS", 6), number("EMBERKV_KILL_SEED", 1));
+    for (io, appendfsync, cores) in [("uring", "everysec", [2, 3]), ("epoll", "always", [1, 2])] {
+        let dir = common::dir("kill9-replica");
+        let spec = common::spec(dir.path(), &["--appendfsync", appendfsync]).args(common::driver_args(io));
+        let report = kill::run_with_replica(&KillPlan::new(spec, rounds, seed).cores(&cores)).unwrap();
+        println!("with a replica, appendfsync {appendfsync}, io {io}, seed {seed}\n{report}\n");
+        assert!(report.is_clean() && report.primary.acked > 0, "{appendfsync}, io {io}, seed {seed}\n{report}");
+        assert!(report.replica_kills + report.promotions + report.breaks > 0, "nothing was in its way: {report}");
     }
 }
 

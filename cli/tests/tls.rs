@@ -475,3 +475,44 @@ fn clients_that_people_use_speak_it() {
 fn fails(args: &[&str]) -> bool {
     !std::process::Command::new(Path::new(&binary())).args(args).output().unwrap().status.success()
 }
+
+/// A replica that shows a certificate, one whose primary is not to be trusted, and one that shows none.
+#[test]
+fn replicas_follow_over_tls() {
+    if !is_ember() {
+        return;
+    }
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.sign("replica");
+    for io in drivers() {
+        let ca = authority.path("ca.crt");
+        let primary = Secure::start(&authority, io, &["--tls-ca-cert-file", &ca]);
+        let mut client = primary.server.connect().unwrap();
+        for i in 0..2_000 {
+            must(&mut client, &format!("SET k{i} {i}"));
+        }
+        let port = primary.port.to_string();
+        let follow = |more: &[&str]| {
+            let dir = dir("tls-replica");
+            let words = ["--io", io, "--cores", "1", "--tls-replication", "yes", "--replicaof", "127.0.0.1", &port];
+            (Server::spawn(&spec(dir.path(), &[&words, more].concat())).unwrap(), dir)
+        };
+        let (certificate, key) = (authority.path("replica.crt"), authority.path("replica.key"));
+        let shows = ["--tls-client-cert-file", &certificate, "--tls-client-key-file", &key];
+        let (mut replica, _dir) = follow(&[&["--tls-ca-cert-file", &ca], &shows[..]].concat());
+        replica.wait_ready().unwrap();
+        must(&mut client, "SET last 1");
+        eventually("the replica has it", || must(&mut client, "WAIT 1 100") == Value::Integer(1));
+        assert_eq!(must(&mut replica.connect().unwrap(), "DBSIZE"), Value::Integer(2_001));
+        let unknown = other.path("ca.crt");
+        for (more, why) in [
+            ([&["--tls-ca-cert-file", &unknown], &shows[..]].concat(), "invalid peer certificate"),
+            (vec!["--tls-ca-cert-file", &ca], "alert"),
+        ] {
+            let (replica, _dir) = follow(&more);
+            eventually("it is refused", || replica.log_text().contains(why));
+            let error = replica.connect().unwrap().ask("GET k1").unwrap();
+            assert!(error.is_error("LOADING"), "{error:?}");
+        }
+    }
+}

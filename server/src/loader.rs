@@ -57,7 +57,7 @@ fn open(
     // a new data set has a partition for each core; one that exists keeps those that it has
     let options = log_options(config, cores);
     match mode {
-        Mode::Primary => emberkv_engine::open(disk, options, limits, cores, progress),
+        Mode::Primary | Mode::Again(_) => emberkv_engine::open(disk, options, limits, cores, progress),
         Mode::Follower { origin, .. } => emberkv_engine::open_follower(disk, options, limits, origin, progress),
     }
 }
@@ -72,7 +72,7 @@ fn deal(mut partitions: Vec<Partition<RealDisk>>, mode: Mode, config: &Config, p
     let horizon = Arc::clone(partitions[0].log().horizon());
     let ships = Arc::new(Ships::of(&partitions));
     let feed = match mode {
-        Mode::Primary => None,
+        Mode::Primary | Mode::Again(_) => None,
         Mode::Follower { feed, .. } => {
             feed.begins_with(&partitions);
             Some(feed)

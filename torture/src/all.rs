@@ -39,6 +39,7 @@ enum Way {
     Linear,
     Power,
     Queues,
+    Replicas,
 }
 
 /// A kind of run.
@@ -70,6 +71,8 @@ const KINDS: &[Kind] = &[
     Kind { way: Way::Power, appendfsync: "everysec", io: "uring", cores: &[3], more: SEGMENTS },
     Kind { way: Way::Queues, appendfsync: "everysec", io: "uring", cores: &[2, 1], more: &[] },
     Kind { way: Way::Queues, appendfsync: "always", io: "epoll", cores: &[2, 3], more: SMALL },
+    Kind { way: Way::Replicas, appendfsync: "everysec", io: "uring", cores: &[2, 3], more: &[] },
+    Kind { way: Way::Replicas, appendfsync: "always", io: "epoll", cores: &[1, 2], more: SEGMENTS },
 ];
 
 impl fmt::Display for Kind {
@@ -80,6 +83,7 @@ impl fmt::Display for Kind {
             Way::Linear => "histories over kills",
             Way::Power => "power loss",
             Way::Queues => "clients that wait, and that keep what they read",
+            Way::Replicas => "a primary and its replica",
         };
         let cores: Vec<String> = self.cores.iter().map(u16::to_string).collect();
         write!(f, "{way}, {}, {}, cores {}", self.appendfsync, self.io, cores.join(" then "))?;
@@ -224,6 +228,15 @@ impl AllPlan {
                 sum.operations += report.acked;
                 sum.checks += report.acked;
                 sum.violations.extend(report.violations.iter().cloned());
+                Ok(report.to_string())
+            }
+            Way::Replicas => {
+                let report =
+                    kill::run_with_replica(&KillPlan::new(spec(&self.server), ROUNDS, seed).cores(kind.cores))?;
+                sum.crashes += report.primary.rounds + report.replica_kills;
+                sum.operations += report.primary.acked;
+                sum.checks += report.primary.keys_checked;
+                sum.violations.extend(report.primary.violations.iter().cloned());
                 Ok(report.to_string())
             }
             Way::Queues => {

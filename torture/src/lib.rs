@@ -8,6 +8,7 @@
 //! * [`linear`]: concurrent histories, checked for linearizability and for the order of pipelines.
 //! * [`power`]: the ends of logs are taken away, and transactions must be whole.
 //! * [`queues`]: clients that wait for elements, and clients that keep what they read.
+//! * [`link`]: the network between two servers, which is cut, slow, or breaks.
 //! * [`all`]: these, in turn, in each mode, for as long as wanted.
 //! * [`partition`]: where a key lies.
 //! * [`peers`]: where the servers to compare with are found.
@@ -18,6 +19,7 @@ pub mod differential;
 pub mod error;
 pub mod kill;
 pub mod linear;
+pub mod link;
 pub mod partition;
 pub mod peers;
 pub mod power;

@@ -30,6 +30,8 @@ enum Torture {
     Linear(LinearArgs),
     /// Kills and takes the ends of logs away; transactions must be whole
     Power(PowerArgs),
+    /// Kills a primary and its replica, disturbs the link between them, and has them change places
+    Replicas(QueuesArgs),
     /// kill -9 while clients wait for elements and keep what they read
     Queues(QueuesArgs),
     /// Runs scripts against a server and a referee, and compares the replies
@@ -214,6 +216,7 @@ fn main() -> ExitCode {
         Torture::Linear(args) => linear(&args),
         Torture::Power(args) => power(&args),
         Torture::Queues(args) => waiting(&args),
+        Torture::Replicas(args) => replicas(&args),
         Torture::Diff(args) => diff(&args),
         Torture::Random(args) => random(&args),
     };
@@ -286,6 +289,15 @@ fn waiting(args: &QueuesArgs) -> Result<bool> {
     plan.cores.clone_from(&args.server.vary_cores);
     println!("clients that wait: {} rounds, seed {}, {}", plan.rounds, plan.seed, args.server.describe());
     let report = queues::run(&plan)?;
+    println!("{report}");
+    Ok(report.is_clean())
+}
+
+fn replicas(args: &QueuesArgs) -> Result<bool> {
+    let dir = TempDir::new("replicas")?;
+    let plan = KillPlan::new(args.server.spec(dir.path()), args.rounds, args.seed).cores(&args.server.vary_cores);
+    println!("with a replica: {} rounds, seed {}, {}", plan.rounds, plan.seed, args.server.describe());
+    let report = kill::run_with_replica(&plan)?;
     println!("{report}");
     Ok(report.is_clean())
 }

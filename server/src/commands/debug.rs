@@ -1,6 +1,7 @@
 //! DEBUG: what of it does no harm to data. `enable-debug-command` says who may use it.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use emberkv_engine::Request;
@@ -9,25 +10,26 @@ use emberkv_resp::schema::CommandId;
 use emberkv_resp::{Args, Output, OwnedArgs, Protocol, Reply};
 
 use super::Outcome;
+use super::replication::OF_THE_PRIMARY;
 use crate::config::Guard;
 use crate::core::connection::Connection;
 use crate::core::shard::{Data, Shard};
-use crate::core::{Message, Place, Question, Told};
+use crate::core::{CoreId, Message, Mode, Place, Question, Told};
 use crate::driver::ConnId;
 
 pub(crate) const NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
     you can run it from a local connection, otherwise you need to set this option in the configuration file, and then \
     restart the server.";
 
-const NO_RELOAD: &str = "ERR DEBUG RELOAD can't be done here: the log is the data, and only a start reads it back. SAVE takes a \
-    checkpoint; emberkv doctor says what a start would find";
+const RELOAD_OPTIONS: &str = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
 
 const HELP: &[&str] = &[
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
-    "RELOAD",
-    "    Is refused: the log is the data, and only a start reads it back.",
+    "RELOAD [option ...]",
+    "    Close the log and start from it anew, while clients stay. Valid <option>",
+    "    values, which all change nothing: MERGE, NOFLUSH, NOSAVE.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Setting it to 0 disables expiring keys in background when they are not",
     "    accessed. Setting it to 1 reenables back the default.",
@@ -81,7 +83,7 @@ impl Shard {
             self.ask_all(conn, Question::Object { db, args: OwnedArgs::from_words(&about) });
             Ok(())
         } else if args.at(1).eq_ignore_ascii_case(b"reload") {
-            Err(NO_RELOAD.into())
+            self.reload(conn, args)
         } else if is("set-active-expire", 3) {
             // whatever is no number is 0, as in redis
             let is_on = leading_number(args.at(2)).trunc() != 0.0;
@@ -96,6 +98,24 @@ impl Shard {
             let name = String::from_utf8_lossy(name);
             Err(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."))
         }
+    }
+
+    /// DEBUG RELOAD: what a start would find is served when the reply comes.
+    fn reload(&mut self, conn: ConnId, args: Args<'_>) -> Outcome {
+        let is_known =
+            |word: &[u8]| ["merge", "noflush", "nosave"].iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+        if !args.iter().skip(2).all(is_known) {
+            return Err(RELOAD_OPTIONS.into());
+        }
+        if self.link.is_some() {
+            return Err(OF_THE_PRIMARY.into());
+        }
+        let peers = Arc::clone(&self.peers);
+        self.run_errand(conn, "debug-reload", move || {
+            let (asker, answer) = sync_channel(1);
+            peers.send(CoreId::FIRST, Message::Reopen(Box::new(Mode::Again(asker))));
+            answer.recv().map_err(|_| "ERR the data were opened otherwise meanwhile".to_owned())
+        })
     }
 
     /// DEBUG SLEEP: no core does anything meanwhile, and the reply comes after it.

@@ -156,6 +156,15 @@ directives! {
         TlsSessionCacheSize tls_session_cache_size: u32 = 20_480, "tls-session-cache-size", Runtime,
             Number::<u32>::new(0, INT),
             "how many of these are kept, at most 65536; 0: so many";
+        TlsReplication tls_replication: bool = false, "tls-replication", Runtime, YesNo,
+            "a replica speaks TLS to its primary, whose certificate has to be for the name or address in replicaof, and from one of \
+             tls-ca-cert-file and tls-ca-cert-dir";
+        TlsClientCertFile tls_client_cert_file: Option<PathBuf> = None, "tls-client-cert-file", Runtime, OptionalPath,
+            "the certificate that is shown to a primary; tls-cert-file without one";
+        TlsClientKeyFile tls_client_key_file: Option<PathBuf> = None, "tls-client-key-file", Runtime, OptionalPath,
+            "its key, PEM";
+        TlsClientKeyFilePass tls_client_key_file_pass: Secret = Secret::default(), "tls-client-key-file-pass", Runtime, Password,
+            "what that is encrypted with, if it is (PKCS#8)";
     }
     "users" {
         Users users: Vec<UserLine> = Vec::new(), "user", FileOnly, UserLines,

@@ -11,6 +11,7 @@
 //! If it does not grow quiet in time, clients go on with what they have, and it is tried again after a while.
 
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use emberkv_log::{Origin, Progress};
@@ -38,6 +39,8 @@ pub(crate) enum Mode {
     Primary,
     /// What another server has, and no more.
     Follower { origin: Box<Origin>, feed: Arc<Feed> },
+    /// This server's own, which they are already; who wants that hears of it when they are served again.
+    Again(SyncSender<()>),
 }
 
 /// See the module.
@@ -52,6 +55,8 @@ pub(crate) struct Reopening {
     told: bool,
     /// Of each core: it is to close its partitions.
     shuts: Option<Arc<Progress>>,
+    /// Of the first core: who hears when all have theirs.
+    asker: Option<SyncSender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -168,7 +173,12 @@ impl<D: Driver> Core<D> {
                 let progress = Arc::clone(progress);
                 self.reload(progress);
             }
-            Stage::Loading if matches!(self.shard.data, Data::Ready(_)) => self.reopening.stage = Stage::Settled,
+            Stage::Loading if matches!(self.shard.data, Data::Ready(_)) => {
+                self.reopening.stage = Stage::Settled;
+                if let Some(asker) = self.reopening.asker.take() {
+                    let _ = asker.try_send(()); // it waits for one word, or not any more
+                }
+            }
             Stage::Quieting { .. } | Stage::Shutting { .. } | Stage::Loading => {}
         }
     }
@@ -182,6 +192,8 @@ impl<D: Driver> Core<D> {
             None => {}
             // nobody follows that one any more
             Some(Mode::Follower { feed, .. }) if feed.link.is_stopped() => self.reopening.wish = None,
+            // it follows another one by now
+            Some(Mode::Again(_)) if self.shard.link.is_some() => self.reopening.wish = None,
             // nothing has come of the wish to follow
             Some(Mode::Primary) if self.shard.owned().is_some_and(|owned| owned.feed.is_none()) => {
                 self.reopening.wish = None;
@@ -216,6 +228,7 @@ impl<D: Driver> Core<D> {
         self.shard.peers.loaded.store(0, std::sync::atomic::Ordering::Release);
         self.shard.peers.replication.replicas().clear();
         self.reopening.stage = Stage::Loading;
+        self.reopening.asker = if let Mode::Again(asker) = &mode { Some(asker.clone()) } else { None };
         if let Err(error) = load(Arc::clone(&self.disk), mode, progress, Arc::clone(&self.shard.peers)) {
             self.shard.peers.send(CoreId::FIRST, Message::Broken(error));
         }

@@ -313,7 +313,7 @@ impl Manager {
         self.link.set_state(State::Connecting);
         let access = {
             let shared = self.peers.config.lock().unwrap_or_else(PoisonError::into_inner);
-            Access::new(&self.link.primary, &shared.config)
+            Access::new(&self.link.primary, &shared.config)?
         };
         let mut wire = Wire::connect(&access)?;
         session.register(&wire)?;

@@ -2,10 +2,15 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::config::{Config, Primary};
 use crate::migrate::encode;
+use crate::tls::{TlsError, client_config};
 
 /// The longest line that is read: nothing that is asked for is answered with more.
 const LONGEST_LINE: u64 = 64 << 10;
@@ -22,6 +27,9 @@ pub(crate) enum LinkError {
     /// The network.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// There is no TLS as the configuration wants it.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The primary has refused something.
     #[error("the primary says: {0}")]
     Refused(String),
@@ -63,11 +71,14 @@ pub(super) struct Access {
     pub timeout: Duration,
     /// Under which address and port the primary shows this server, if not under those that it sees.
     pub announced: (Vec<u8>, Option<u16>),
+    /// How to speak TLS, if that is to be.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Access {
-    pub fn new(primary: &Primary, config: &Config) -> Self {
-        Self {
+    pub fn new(primary: &Primary, config: &Config) -> Result<Self, LinkError> {
+        Ok(Self {
+            tls: if config.tls_replication { Some(client_config(config)?) } else { None },
             primary: primary.clone(),
             user: config.masteruser.clone(),
             password: config.masterauth.bytes().to_vec(),
@@ -76,6 +87,30 @@ impl Access {
                 config.replica_announce_ip.clone(),
                 (config.replica_announce_port > 0).then_some(config.replica_announce_port),
             ),
+        })
+    }
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Stream {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
 }
@@ -84,17 +119,23 @@ impl Access {
 #[derive(Debug)]
 pub(super) struct Wire {
     primary: Primary,
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
+    /// To be shut down by another thread.
+    socket: TcpStream,
+    stream: BufReader<Stream>,
     request: Vec<u8>,
 }
 
 impl Wire {
     /// Connects, and says who it is.
     pub fn connect(access: &Access) -> Result<Self, LinkError> {
-        let stream = connect(access)?;
-        let reader = BufReader::with_capacity(64 << 10, stream.try_clone()?);
-        let mut wire = Self { primary: access.primary.clone(), stream, reader, request: Vec::new() };
+        let socket = connect(access)?;
+        let plain = socket.try_clone()?;
+        let stream = match &access.tls {
+            None => Stream::Plain(plain),
+            Some(config) => Stream::Tls(Box::new(shake_hands(Arc::clone(config), &access.primary.host, plain)?)),
+        };
+        let stream = BufReader::with_capacity(64 << 10, stream);
+        let mut wire = Self { primary: access.primary.clone(), socket, stream, request: Vec::new() };
         if !access.password.is_empty() {
             let mut words = vec![&b"AUTH"[..], &access.user, &access.password];
             words.retain(|word| !word.is_empty());
@@ -110,7 +151,7 @@ impl Wire {
 
     /// Its socket, to be shut down by another thread.
     pub fn socket(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+        self.socket.try_clone()
     }
 
     pub fn strange(&self) -> LinkError {
@@ -120,12 +161,12 @@ impl Wire {
     pub fn send(&mut self, words: &[&[u8]]) -> io::Result<()> {
         self.request.clear();
         encode(words, &mut self.request);
-        self.stream.write_all(&self.request)
+        self.stream.get_mut().send(&self.request)
     }
 
     /// The next reply. Where it is known to be an error that says something of the log, it is told apart.
     pub fn answer(&mut self) -> Result<Answer, LinkError> {
-        answer(&mut self.reader).map_err(|error| match error.kind() {
+        answer(&mut self.stream).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => self.strange(),
             // what it means on a socket with a timeout
             io::ErrorKind::WouldBlock => LinkError::Io(io::ErrorKind::TimedOut.into()),
@@ -152,6 +193,20 @@ impl Wire {
             Answer::Bulk(_) | Answer::Null => Err(self.strange()),
         }
     }
+}
+
+/// The primary has a certificate for this name, or there is no session.
+fn shake_hands(
+    config: Arc<ClientConfig>,
+    host: &str,
+    mut socket: TcpStream,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(session, socket))
 }
 
 fn connect(access: &Access) -> io::Result<TcpStream> {

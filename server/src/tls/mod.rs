@@ -10,4 +10,4 @@ mod settings;
 mod subject;
 
 pub(crate) use session::{HANDSHAKE_MS, Tls, Took};
-pub(crate) use settings::server_config;
+pub(crate) use settings::{TlsError, client_config, server_config};

@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, version};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::config::{AuthClients, CertificateUser, Config, Protocols, Secret};
 
@@ -91,8 +91,8 @@ fn decrypted(path: &Path, pem: &str, password: &Secret) -> Result<PrivateKeyDer<
     Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec())))
 }
 
-/// The authorities whose certificates clients may show.
-fn authorities(config: &Config) -> Result<RootCertStore, TlsError> {
+/// The authorities whose certificates clients and primaries may show; without any, `missing` is what is wrong.
+fn authorities(config: &Config, missing: &'static str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let mut add = |path: &Path| {
         for certificate in certificates(path)? {
@@ -116,9 +116,45 @@ fn authorities(config: &Config) -> Result<RootCertStore, TlsError> {
         }
     }
     if roots.is_empty() {
-        return Err(TlsError::Missing("tls-auth-clients needs tls-ca-cert-file or tls-ca-cert-dir, or has to be 'no'"));
+        return Err(TlsError::Missing(missing));
     }
     Ok(roots)
+}
+
+const NO_CLIENTS: &str = "tls-auth-clients needs tls-ca-cert-file or tls-ca-cert-dir, or has to be 'no'";
+const NO_PRIMARIES: &str = "tls-replication needs tls-ca-cert-file or tls-ca-cert-dir";
+
+fn versions(protocols: Protocols) -> &'static [&'static SupportedProtocolVersion] {
+    const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+    match protocols {
+        Protocols::Stock | Protocols::Both => BOTH,
+        Protocols::Only12 => &BOTH[1..],
+        Protocols::Only13 => &BOTH[..1],
+    }
+}
+
+/// What a session with a primary is made of (`tls-replication`).
+///
+/// # Errors
+/// See [`TlsError`].
+pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_protocol_versions(versions(config.tls_protocols))?;
+    let builder = builder.with_root_certificates(authorities(config, NO_PRIMARIES)?);
+    let own = match (&config.tls_client_cert_file, &config.tls_client_key_file) {
+        (Some(certificate), Some(key)) => Some((certificate, key, &config.tls_client_key_file_pass)),
+        _ => config
+            .tls_cert_file
+            .as_ref()
+            .zip(config.tls_key_file.as_ref())
+            .map(|(certificate, key)| (certificate, key, &config.tls_key_file_pass)),
+    };
+    Ok(Arc::new(match own {
+        Some((certificate, key, password)) => {
+            builder.with_client_auth_cert(certificates(certificate)?, private_key(key, password)?)?
+        }
+        None => builder.with_no_client_auth(),
+    }))
 }
 
 /// What the sessions of `tls-port` are made of, as the configuration and the files that it names are now.
@@ -130,12 +166,8 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsErr
         return Err(TlsError::Missing("tls-port needs tls-cert-file and tls-key-file"));
     };
     let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
-    let versions: &[_] = match config.tls_protocols {
-        Protocols::Stock | Protocols::Both => &[&version::TLS13, &version::TLS12],
-        Protocols::Only12 => &[&version::TLS12],
-        Protocols::Only13 => &[&version::TLS13],
-    };
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_protocol_versions(versions(config.tls_protocols))?;
     let builder = match config.tls_auth_clients {
         AuthClients::No if config.tls_auth_clients_user != CertificateUser::Off => {
             return Err(TlsError::Missing(
@@ -144,7 +176,8 @@ pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, TlsErr
         }
         AuthClients::No => builder.with_no_client_auth(),
         asks => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(config)?), provider);
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(config, NO_CLIENTS)?), provider);
             let verifier = if asks == AuthClients::Optional { verifier.allow_unauthenticated() } else { verifier };
             builder.with_client_cert_verifier(verifier.build()?)
         }

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::collection::{Bytes, Content, Field};
+use super::derived::geo_score;
 use super::model::Expected;
+use super::sketch;
 use crate::Value;
 use crate::rng::Rng;
 
 /// The kinds of values that have elements; a key's name begins with its kind, though RENAME and COPY may bring another one there.
 pub const KINDS: [&str; 5] = ["hash", "set", "list", "zset", "stream"];
+/// The kinds whose names no others take: of places, which are sorted sets whose scores mean something, and of hyperloglogs, which are strings.
+pub const KINDS_APART: [&str; 2] = ["geo", "hll"];
 /// Other names for elements than these there are not: so commands meet, and a value is large at times and small at times.
 const NAMES: u64 = 300;
 
@@ -74,6 +78,12 @@ pub enum Change {
     XTrim(usize),
     /// XLEN.
     XLen,
+    /// GEOADD, of places in parts of 64 of a degree.
+    GeoAdd(Vec<(i32, i32, Bytes)>),
+    /// PFADD.
+    PfAdd(Vec<Bytes>),
+    /// PFCOUNT, which writes down what it has counted.
+    PfCount,
 }
 
 /// An end of a list.
@@ -91,6 +101,11 @@ fn int(number: usize) -> Expected {
 
 fn optional(bytes: Option<&Bytes>) -> Expected {
     Expected::Exactly(bytes.map_or(Value::Null, |bytes| Value::Bulk(bytes.clone())))
+}
+
+fn numbered((number, mut element): (usize, Bytes)) -> Bytes {
+    element.extend_from_slice(number.to_string().as_bytes());
+    element
 }
 
 fn text(number: i64) -> Bytes {
@@ -157,6 +172,20 @@ impl Change {
             ("stream", 70..88) => Self::XDel((0..rng.between(1, 12)).map(|_| rng.below(NAMES)).collect()),
             ("stream", 88..92) => Self::XTrim(place(rng)),
             ("stream", _) => Self::XLen,
+            ("geo", 0..60) => {
+                let degrees = |rng: &mut Rng, most: u64| rng.below(2 * most * 64) as i32 - most as i32 * 64;
+                let place = |rng: &mut Rng| (degrees(rng, 180), degrees(rng, 85), name(rng));
+                Self::GeoAdd((0..rng.between(1, 12)).map(|_| place(rng)).collect())
+            }
+            ("geo", 60..80) => Self::ZRem(names(rng)),
+            ("geo", 80..90) => Self::ZPopMin(rng.between(1, 12) as usize),
+            ("geo", _) => Self::ZRank(name(rng)),
+            // of ever new elements: it becomes dense
+            ("hll", 0..80) => {
+                Self::PfAdd((0..rng.between(1, 30)).map(|_| value(rng, 20)).enumerate().map(numbered).collect())
+            }
+            ("hll", 80..90) => Self::PfAdd(names(rng)),
+            ("hll", _) => Self::PfCount,
             _ => unreachable!("there is no kind {kind}"),
         }
     }
@@ -211,6 +240,13 @@ impl Change {
             Self::XDel(ids) => with("XDEL", &ids.iter().map(|seq| format!("1-{seq}").into_bytes()).collect::<Vec<_>>()),
             Self::XTrim(len) => with("XTRIM", &[b"MAXLEN".to_vec(), number(len)]),
             Self::XLen => with("XLEN", &[]),
+            Self::GeoAdd(places) => {
+                let degrees = |parts: &i32| (f64::from(*parts) / 64.0).to_string().into_bytes();
+                let words = places.iter().flat_map(|(lon, lat, name)| [degrees(lon), degrees(lat), name.clone()]);
+                with("GEOADD", &words.collect::<Vec<_>>())
+            }
+            Self::PfAdd(elements) => with("PFADD", elements),
+            Self::PfCount => with("PFCOUNT", &[]),
         }
     }
 
@@ -218,7 +254,8 @@ impl Change {
     pub fn apply(&self, content: &mut Option<Content>) -> Expected {
         let was_there = content.is_some();
         let reply = self.apply_to(content.get_or_insert_with(|| self.empty()), was_there);
-        if content.as_ref().is_some_and(Content::is_gone) {
+        let makes_nothing = !was_there && matches!(self, Self::PfCount);
+        if makes_nothing || content.as_ref().is_some_and(Content::is_gone) {
             *content = None;
         }
         reply
@@ -237,9 +274,10 @@ impl Change {
             Self::Push(..) | Self::Pop(..) | Self::LTrim(..) | Self::LSet(..) | Self::LIndex(_) | Self::LLen => {
                 Content::List(Vec::new())
             }
-            Self::ZAdd(_) | Self::ZIncrBy(..) | Self::ZRem(_) | Self::ZPopMin(_) | Self::ZRank(_) => {
+            Self::ZAdd(_) | Self::ZIncrBy(..) | Self::ZRem(_) | Self::ZPopMin(_) | Self::ZRank(_) | Self::GeoAdd(_) => {
                 Content::Sorted(Vec::new())
             }
+            Self::PfAdd(_) | Self::PfCount => Content::Sketch(sketch::Registers::new()),
             Self::XAdd(_) | Self::XDel(_) | Self::XTrim(_) | Self::XLen => Content::Stream(0, BTreeMap::new()),
         }
     }
@@ -251,6 +289,14 @@ impl Change {
             Content::List(elements) => self.apply_to_list(elements, was_there),
             Content::Sorted(members) => self.apply_to_sorted(members),
             Content::Stream(next, entries) => self.apply_to_stream(next, entries),
+            Content::Sketch(registers) => match self {
+                Self::PfAdd(elements) => {
+                    let rises = elements.iter().filter(|element| sketch::add(registers, element)).count();
+                    int(usize::from(rises > 0 || !was_there))
+                }
+                Self::PfCount => Expected::Anything,
+                _ => Expected::Error,
+            },
             Content::Text(_) => Expected::Error,
         }
     }
@@ -390,6 +436,10 @@ impl Change {
         let rank = |members: &[(i64, Bytes)], name: &Bytes| members.iter().position(|member| member.1 == *name);
         match self {
             Self::ZAdd(pairs) => int(pairs.iter().filter(|(score, name)| put(members, *score, name).is_none()).count()),
+            Self::GeoAdd(places) => {
+                let score = |(lon, lat, name): &(i32, i32, Bytes)| put(members, geo_score(*lon, *lat), name).is_none();
+                int(places.iter().map(score).filter(|is_new| *is_new).count())
+            }
             Self::ZIncrBy(by, name) => {
                 let new = rank(members, name).map_or(0, |at| members[at].0) + by;
                 put(members, new, name);

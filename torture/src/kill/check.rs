@@ -73,7 +73,7 @@ fn interpret(key: &[u8], expiry: &Value, value: Value) -> Result<Option<Found>> 
             return Err(Error::Protocol(format!("GET {} was answered {other:?}", escape(key))));
         }
     };
-    held(key, expiry, Content::Text(value)).map(Some)
+    held(key, expiry, Content::of_string(value)).map(Some)
 }
 
 fn held(key: &[u8], expiry: &Value, value: Content) -> Result<Found> {

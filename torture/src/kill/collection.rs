@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Moment;
+use super::sketch::{self, Registers};
 use crate::value::escape;
 use crate::{Client, Error, Result, Value};
 
@@ -51,9 +52,17 @@ pub enum Content {
     Sorted(Vec<(i64, Bytes)>),
     /// A stream whose ids are all of one ms, from its first on: which comes next, and what those that are there have under their one field.
     Stream(u64, BTreeMap<u64, Bytes>),
+    /// A hyperloglog. What it says of its count is left out.
+    Sketch(Registers),
 }
 
 impl Content {
+    /// What a string is: a hyperloglog if it looks like one, as nothing else of the workload does.
+    #[must_use]
+    pub fn of_string(text: Bytes) -> Self {
+        sketch::decode(&text).map_or(Self::Text(text), Self::Sketch)
+    }
+
     /// The string, if it is one.
     #[must_use]
     pub fn text(&self) -> Option<&[u8]> {
@@ -64,7 +73,7 @@ impl Content {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Text(_) => false,
+            Self::Text(_) | Self::Sketch(_) => false,
             Self::Hash(fields) => fields.is_empty(),
             Self::Set(members) => members.is_empty(),
             Self::List(elements) => elements.is_empty(),
@@ -204,6 +213,9 @@ impl Content {
             Self::List(elements) => ("list", elements.iter().map(short).collect()),
             Self::Sorted(members) => {
                 ("sorted set", members.iter().map(|(score, member)| format!("{} {score}", short(member))).collect())
+            }
+            Self::Sketch(registers) => {
+                ("hyperloglog", registers.iter().map(|(place, rank)| format!("{place} {rank}")).collect())
             }
             Self::Stream(_, entries) => {
                 ("stream", entries.iter().map(|(seq, value)| format!("{seq} {}", short(value))).collect())

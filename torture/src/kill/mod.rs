@@ -12,10 +12,13 @@ mod change;
 mod check;
 mod collection;
 mod companion;
+mod derived;
 mod failpoints;
 mod model;
 mod op;
+mod replicas;
 mod shared;
+mod sketch;
 mod survivors;
 mod worker;
 
@@ -31,6 +34,7 @@ use check::Snapshot;
 use collection::Content;
 pub use failpoints::{StepReport, run_at_failpoints};
 use model::{Found, Key, Model, Moment};
+pub use replicas::{ReplicasReport, run_with_replica};
 use shared::{Carried, Names};
 use survivors::Order;
 pub use worker::unix_ms;
@@ -296,6 +300,29 @@ impl State {
             let found = value.map(|value| Found { value: Content::Text(value), expiry_ms: None });
             self.frozen.adopt(&key, found.as_ref());
         }
+        self.check_nothing_invented(client, round)
+    }
+
+    /// Nobody has written since the last check: all is as it was then.
+    fn check_at_rest(&mut self, client: &mut Client, round: u64) -> Result<()> {
+        self.check_frozen(client, round)?;
+        let mut models = std::mem::take(&mut self.models);
+        for (connection, model) in models.iter_mut().enumerate() {
+            client.select(database_of(connection))?;
+            let keys: Vec<Key> = model.keys().cloned().collect();
+            let snapshot = Snapshot::read(client, &keys)?;
+            let found = check::explain(model, &[], &snapshot, unix_ms(), Order::Whole);
+            self.report.keys_checked += keys.len() as u64;
+            let lines = found.violations.into_iter();
+            self.report
+                .violations
+                .extend(lines.map(|line| format!("round {round}, keys of connection {connection}: {line}")));
+        }
+        self.models = models;
+        client.select(0)?;
+        let verdict = shared::check_at_rest(client, &mut self.carried)?;
+        self.report.keys_checked += verdict.keys;
+        self.report.violations.extend(verdict.violations.into_iter().map(|line| format!("round {round}: {line}")));
         self.check_nothing_invented(client, round)
     }
 

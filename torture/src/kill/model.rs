@@ -234,6 +234,16 @@ impl Model {
                 self.entries.insert(to.clone(), Some(entry));
                 int(1)
             }
+            Op::Derive { how, from, to } => {
+                self.touch(from);
+                let from = self.get(from).map(|entry| entry.value.clone());
+                let old = self.get(to).cloned();
+                let (made, reply) = how.apply(from.as_ref(), old.as_ref().map(|entry| &entry.value));
+                let keeps = how.adds() || reply == Expected::Error;
+                let expiry = old.filter(|_| keeps).and_then(|old| old.expiry);
+                self.entries.insert(to.clone(), made.map(|value| Entry { value, expiry }));
+                reply
+            }
             Op::GetDel(key) | Op::Get(key) | Op::GetExPersist(key) if self.is_no_string(key) => Expected::Error,
             Op::GetDel(key) => bulk(self.remove(key).and_then(|entry| entry.value.text().map(<[u8]>::to_vec))),
             Op::Get(key) => bulk(self.text(key)),

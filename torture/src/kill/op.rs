@@ -1,6 +1,7 @@
 //! The commands of the workload, and how they are drawn.
 
-use super::change::{Change, KINDS};
+use super::change::{Change, KINDS, KINDS_APART};
+use super::derived::Derived;
 use super::model::Key;
 use crate::rng::Rng;
 
@@ -104,6 +105,15 @@ pub enum Op {
         /// What is done to it.
         change: Change,
     },
+    /// One key is made of another one.
+    Derive {
+        /// How.
+        how: Derived,
+        /// Of which.
+        from: Key,
+        /// The other one, or the same.
+        to: Key,
+    },
     /// FLUSHDB of a database that no other connection uses.
     FlushDb,
     /// MULTI, these, and EXEC or DISCARD: all of them, or none.
@@ -182,6 +192,7 @@ impl Op {
             }
             Self::ExpireIn { key, ms } => vec![name("PEXPIRE"), key.clone(), int(*ms)],
             Self::Change { key, change } => change.args(key),
+            Self::Derive { how, from, to } => how.args(from, to),
             Self::FlushDb => vec![name("FLUSHDB")],
             Self::Multi { .. } => self.commands().concat(),
             Self::ExpireAt { key, ms } => vec![name("PEXPIREAT"), key.clone(), int(*ms)],
@@ -200,7 +211,7 @@ impl Op {
                 keys
             }
             Self::Del(keys) => keys.iter().collect(),
-            Self::Rename(from, to) | Self::Copy(from, to) => vec![from, to],
+            Self::Rename(from, to) | Self::Copy(from, to) | Self::Derive { from, to, .. } => vec![from, to],
             Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| key).collect(),
             Self::Set { key, .. }
             | Self::IncrBy { key, .. }
@@ -281,8 +292,9 @@ impl Generator {
 
     /// One that may be in a transaction: what it does depends on no clock.
     fn lasting_op(&mut self) -> Op {
-        match self.rng.below(130) {
-            125.. => self.change_of_map(),
+        match self.rng.below(134) {
+            130.. => self.derive(),
+            125..130 => self.change_of_map(),
             90..125 => self.change(),
             0..20 => self.set(),
             20..28 => {
@@ -291,15 +303,20 @@ impl Generator {
             }
             28..30 => Op::IncrBy { key: self.key("str"), by: 1 },
             30..40 => Op::Append { key: self.key("app"), value: self.value(40) },
-            40..48 => Op::Del((0..self.rng.between(1, 6)).map(|_| self.key_of_any_type()).collect()),
+            40..48 => Op::Del((0..self.rng.between(1, 6)).map(|_| self.key_of_any_kind()).collect()),
+            // not key_of_any_type: what is of these kinds is not renamed to another one
+            80 => {
+                let kind = *self.rng.pick(&KINDS_APART);
+                Op::Rename(self.collection(kind), self.collection(kind))
+            }
             48..56 => Op::MSet(self.pairs()),
             56..61 => Op::MSetNx(self.pairs()),
             61..66 => Op::GetDel(self.any_key()),
-            66..70 => Op::Persist(self.key_of_any_type()),
+            66..70 => Op::Persist(self.key_of_any_kind()),
             70..72 => Op::GetExPersist(self.any_key()),
-            72..77 => Op::ExpireIn { key: self.key_of_any_type(), ms: self.long_ttl() },
+            72..77 => Op::ExpireIn { key: self.key_of_any_kind(), ms: self.long_ttl() },
             77..80 => Op::ExpireAt { key: self.key_of_any_type(), ms: self.now_ms + self.long_ttl() },
-            80..83 => Op::Rename(self.key_of_any_type(), self.key_of_any_type()),
+            81..83 => Op::Rename(self.key_of_any_type(), self.key_of_any_type()),
             83..86 => match (self.key_of_any_type(), self.key_of_any_type()) {
                 (from, to) if from == to => Op::Get(from),
                 (from, to) => Op::Copy(from, to),
@@ -389,6 +406,26 @@ impl Generator {
         self.collection(kind)
     }
 
+    /// One of those, or of a kind that no command brings to another one's name.
+    fn key_of_any_kind(&mut self) -> Key {
+        if self.rng.percent(97) {
+            return self.key_of_any_type();
+        }
+        let kind = *self.rng.pick(&KINDS_APART);
+        self.collection(kind)
+    }
+
+    fn derive(&mut self) -> Op {
+        let (how, from, to) = *self.rng.pick(&[
+            (Derived::Sorted, "list", "list"),
+            (Derived::Sorted, "set", "list"),
+            (Derived::Sorted, "zset", "set"),
+            (Derived::Found, "geo", "geo"),
+            (Derived::Merged, "hll", "hll"),
+        ]);
+        Op::Derive { how, from: self.collection(from), to: self.collection(to) }
+    }
+
     fn collection(&mut self, kind: &str) -> Key {
         let round = if self.rng.percent(75) { self.round } else { self.rng.below(self.round + 1) };
         format!("{kind}:{}:{round}:{}", self.connection, self.rng.below(COLLECTIONS_PER_ROUND)).into_bytes()
@@ -412,7 +449,7 @@ impl Generator {
     }
 
     fn change(&mut self) -> Op {
-        let kind = *self.rng.pick(&KINDS);
+        let kind = if self.rng.percent(25) { *self.rng.pick(&KINDS_APART) } else { *self.rng.pick(&KINDS) };
         let key = self.collection(kind);
         let begin = self.begin();
         Op::Change {

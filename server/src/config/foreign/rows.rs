@@ -241,16 +241,7 @@ pub(super) static BLOCKS: &[Block] = &[
             row("tls-session-cache-timeout", Runtime, Int(0, I32), "300"),
         ],
     ),
-    ignored(
-        "the server opens no TLS connections itself",
-        &[
-            row("tls-client-cert-file", Runtime, Text, ""),
-            row("tls-client-key-file", Runtime, Text, ""),
-            row("tls-client-key-file-pass", Runtime, Text, ""),
-            row("tls-cluster", Runtime, YesNo, "no"),
-            row("tls-replication", Runtime, YesNo, "no"),
-        ],
-    ),
+    ignored("this version has no cluster", &[row("tls-cluster", Runtime, YesNo, "no")]),
     refused(
         "this version can't be a node of a cluster: take the line out to serve all slots by \
              itself",
