@@ -13,7 +13,6 @@ use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::{Step, TxId};
 use crate::job::JobKind;
 use crate::log::{Health, Log};
-use crate::manifest::Incarnation;
 use crate::record::{Entry, Kind, Record};
 use crate::segment::{Generation, Life, Next, Segment};
 use crate::ship::{SegmentFacts, Shipped, ShippedFrame};
@@ -48,8 +47,6 @@ pub enum Followed {
 pub(crate) struct Following {
     /// Records are taken over and nothing is made of them.
     is_raw: bool,
-    /// The log's lives before it was opened.
-    pub lives: Vec<Incarnation>,
     /// The head's last record is a seal.
     pub is_sealed: bool,
     /// The manifest edit that says where the head ends, if its last record does not.
@@ -70,11 +67,6 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Of a log that had these lives.
-    pub fn new(lives: Vec<Incarnation>) -> Self {
-        Self { lives, ..Self::default() }
-    }
-
     /// The segment that is to be prepared.
     pub fn announced(&self) -> Option<&SegmentFacts> {
         self.announced.as_ref()
@@ -112,11 +104,6 @@ impl<D: Disk> Log<D> {
         }
         // all that a start leaves is synced, and it has cut what hangs on what is not there
         self.horizon.synced(self.partition, steps);
-    }
-
-    /// The lives that it had before it was opened to follow.
-    pub(crate) fn lives_before(&self) -> &[Incarnation] {
-        self.following.as_ref().map_or(&[], |following| &following.lives)
     }
 
     /// From now on records are taken over and nothing is made of them: all of it is replayed when it is opened again. Nothing may be
