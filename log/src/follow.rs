@@ -51,6 +51,8 @@ pub(crate) struct Following {
     pub is_sealed: bool,
     /// The manifest edit that says where the head ends, if its last record does not.
     ended: Option<Generation>,
+    /// The manifest edit that says where the head begins, if that is not where the one before it ends.
+    placed: Option<Generation>,
     /// The segment that comes next, once it is known.
     announced: Option<SegmentFacts>,
     /// Segments that the log says are freed, where it says so, and what has to be settled first.
@@ -163,9 +165,13 @@ impl<D: Disk> Log<D> {
         let head = self.head();
         if head.sequence() == facts.sequence {
             let same = (head.size, head.base()) == (facts.size, facts.base);
-            return if same { Ok(Followed::Done) } else { Err(format!("{facts:?} is not the segment that is here")) };
+            if !same {
+                return Err(format!("{facts:?} is not the segment that is here"));
+            }
+            let placed = self.following.as_ref().and_then(|following| following.placed);
+            return Ok(if placed.is_none_or(|edit| self.is_listed(edit)) { Followed::Done } else { Followed::Waits });
         }
-        let end = self.followed_end();
+        let (end, head_base) = (self.followed_end(), head.base());
         if facts.sequence < head.sequence() || facts.base < head.base().plus(end) {
             return Err(format!("{facts:?} does not come behind what is here"));
         }
@@ -182,8 +188,17 @@ impl<D: Disk> Log<D> {
                 if !self.head_has_ended() {
                     return Ok(Followed::Waits);
                 }
+                let follows_on = facts.base == head_base.plus(end);
                 self.roll_into(facts);
-                Ok(Followed::Done)
+                if follows_on {
+                    return Ok(Followed::Done);
+                }
+                // a start takes what begins elsewhere for what was left over, unless the manifest says where
+                let edit = self.mark_dirty();
+                if let Some(following) = &mut self.following {
+                    following.placed = Some(edit);
+                }
+                Ok(Followed::Waits)
             }
             Next::Ready(_) => {
                 self.drop_next();
@@ -214,7 +229,7 @@ impl<D: Disk> Log<D> {
             return true;
         }
         if let Some(edit) = following.ended {
-            return self.edits > edit || self.edits == edit && !self.under_way.contains(&JobKind::Manifest);
+            return self.is_listed(edit);
         }
         if self.synced < self.tail() {
             self.sync_soon = true; // only what is synced is said to be sealed
@@ -226,6 +241,11 @@ impl<D: Disk> Log<D> {
             following.ended = Some(edit);
         }
         false
+    }
+
+    /// Whether this edit of the manifest is durable.
+    fn is_listed(&self, edit: Generation) -> bool {
+        self.edits > edit || self.edits == edit && !self.under_way.contains(&JobKind::Manifest)
     }
 
     /// Where the head ends if nothing more comes.
@@ -259,7 +279,8 @@ impl<D: Disk> Log<D> {
             writer
         });
         if let Some(following) = &mut self.following {
-            (following.is_sealed, following.announced, following.ended) = (false, None, None);
+            (following.is_sealed, following.announced) = (false, None);
+            (following.ended, following.placed) = (None, None);
         }
         self.rolled();
     }
