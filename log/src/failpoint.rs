@@ -80,7 +80,6 @@ points! {
     SegmentUnloaded "segment-unloaded" "A segment's memory is let go of (M1)."
     LoadBegin "load-begin" "A segment is about to be read into memory."
     LoadDone "load-done" "It is read, checked and resident."
-    CutOffWritten "cut-off-written" "What a log has that its primary never had is written down, under the name for now (R1)."
     StartDecided "start-decided" "A start has decided everything, and written nothing (F4)."
     StartRefilled "start-refilled" "A start has refilled what one partition has beyond the durable position."
     StartMarked "start-marked" "A start has appended the marks and aborts that one partition lacks."

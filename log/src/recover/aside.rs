@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use crate::address::{LogPosition, PartitionId};
 use crate::disk::Disk;
-use crate::failpoint::{self, Point};
 use crate::manifest::Incarnation;
 use crate::memory::SegmentMemory;
 use crate::ship::{SegmentFacts, ShippedPiece};
@@ -102,7 +101,6 @@ impl Aside {
         }
         write(&sum.to_le_bytes())?;
         disk.sync(&file)?;
-        failpoint::pass(Point::CutOffWritten);
         disk.rename(NEW_CUT_OFF, &cut.name())?;
         disk.sync_names()?;
         Ok(cut)

@@ -26,8 +26,8 @@ use crate::ship::{Meeting, Origin, OriginLog, SegmentFacts};
 pub(super) struct Common {
     /// All tickets below this one are settled in it.
     pub horizon: TxId,
-    /// Whether there was more.
-    pub is_cut: bool,
+    /// Whether something else goes on from it than what was here.
+    pub goes_elsewhere: bool,
 }
 
 /// Cuts each log to what it has in common with the one that it is to follow. What is cut off goes to `asides`, whatever comes of the
@@ -39,7 +39,7 @@ pub(super) fn meet<F>(
     is_syncing: bool,
     asides: &mut Vec<Aside>,
 ) -> Result<Common, String> {
-    let uncut = Common { horizon: manifest.horizon, is_cut: false };
+    let uncut = Common { horizon: manifest.horizon, goes_elsewhere: false };
     #[cfg(any(test, feature = "sim"))]
     if crate::plant::is(crate::plant::Plant::R1) {
         return Ok(uncut);
@@ -58,14 +58,13 @@ pub(super) fn meet<F>(
                 nothing = Some(p);
                 None
             }
-            Meeting::Diverged(upto) => Some(frame_of(found, upto, section)),
+            Meeting::Diverged(upto) => frame_of(found, upto, section),
         });
     }
-    if places.iter().all(Option::is_none) {
-        return match nothing {
-            Some(p) => Err(no_more(p)),
-            None => Ok(uncut),
-        };
+    let is_same = |(section, its): (&Section, &OriginLog)| section.incarnations.last() == its.incarnations.last();
+    let is_cut = places.iter().any(Option::is_some);
+    if !is_cut && sections.iter().zip(&origin.logs).all(is_same) {
+        return nothing.map_or(Ok(uncut), |p| Err(no_more(p)));
     }
     let said = Said::of(found, &places);
     let depends = said.depends(found);
@@ -81,7 +80,7 @@ pub(super) fn meet<F>(
     if let Some(p) = nothing {
         return Err(no_more(p));
     }
-    if is_syncing {
+    if is_syncing && is_cut {
         return Err("its first sync was never finished".to_owned());
     }
     if let Some((p, sequence)) = depends {
@@ -89,13 +88,14 @@ pub(super) fn meet<F>(
         return Err(format!("partition {p} has let go of segment {sequence} because of what is not common"));
     }
     look_again(found, origin, sections)?;
+    // with one partition there are no transactions
     let horizon = if found.len() > 1 { said.horizon(manifest.horizon) } else { manifest.horizon };
     #[cfg(any(test, feature = "sim"))]
     let horizon = if crate::plant::is(crate::plant::Plant::R9Horizon) { manifest.horizon } else { horizon };
     for scanned in found.iter_mut().flat_map(|found| &mut found.scanned) {
         note_again(scanned, horizon);
     }
-    Ok(Common { horizon, is_cut: true })
+    Ok(Common { horizon, goes_elsewhere: true })
 }
 
 fn no_more(partition: usize) -> String {
@@ -169,7 +169,7 @@ fn frames<F>(scanned: &Scanned<F>) -> impl Iterator<Item = (u64, FrameHeader)> {
 
 /// The first frame that is not common, if only what lies before `upto` is: one that lies on both sides has to be had again. So has the
 /// one before, where a life of this log's own begins: that may have been shortened by its start (X5), and be longer there.
-fn frame_of<F>(found: &Found<F>, upto: LogPosition, section: &Section) -> Place {
+fn frame_of<F>(found: &Found<F>, upto: LogPosition, section: &Section) -> Option<Place> {
     let is_own = section.incarnations.iter().any(|life| life.start == upto);
     for (nth, scanned) in found.scanned.iter().enumerate() {
         let base = facts(scanned).base;
@@ -178,10 +178,10 @@ fn frame_of<F>(found: &Found<F>, upto: LogPosition, section: &Section) -> Place 
             end < upto || end == upto && !is_own
         };
         if let Some((at, _)) = frames(scanned).find(|frame| !is_common(frame)) {
-            return (nth, at);
+            return Some((nth, at));
         }
     }
-    unreachable!("the log ends behind what is common")
+    None // there is no more of it than padding, or a header
 }
 
 /// Cuts it before this frame. False if nothing is left of it.

@@ -276,11 +276,11 @@ impl<D: Disk> Reading<'_, D> {
         }
         let kept_files = found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
         report.salvaged = !report.lost.is_empty() || found.iter().any(|found| found.is_salvaged);
-        let mut common = Common { horizon: plan.horizon, is_cut: false };
+        let mut common = Common { horizon: plan.horizon, goes_elsewhere: false };
         if let Some(origin) = self.follows {
             common = meet(&mut found, manifest, origin, self.is_syncing, asides).map_err(Unread::Strange)?;
         }
-        let refused = if common.is_cut { refuse_checkpoints(candidates, common.horizon) } else { Vec::new() };
+        let refused = if common.goes_elsewhere { refuse_checkpoints(candidates, common.horizon) } else { Vec::new() };
         let settled = settle_all(&mut found, common.horizon, report.salvaged, self.follows)?;
         if let Some(origin) = self.follows {
             look_again(&found, origin, &manifest.sections).map_err(Unread::Strange)?;
