@@ -462,6 +462,51 @@ fn a_replica_that_was_away_for_too_long_begins_anew() {
     is_equal(&primary, &replica);
 }
 
+/// What the old primary has alone is cut off, and kept; the rest is not fetched again.
+#[test]
+fn an_old_primary_goes_on_as_a_replica_of_the_new_one() {
+    if !is_ember() {
+        return;
+    }
+    for (cores, dies) in [("2", false), ("1", true), ("2", true)] {
+        let mut old = Node::start("primary", &["--cores", cores, "--segment-size", "1mb"]);
+        fill(&mut old.client(), 0, 300);
+        let new = Node::replica_of(&old, &["--cores", cores]);
+        is_equal(&old, &new);
+        must(&mut new.client(), "REPLICAOF NO ONE");
+        eventually("it takes writes", || new.client().ask("SET mine 1").unwrap().is_ok());
+        // both go on
+        fill(&mut old.client(), 200, 350);
+        must(&mut old.client(), "SET alone 1");
+        fill(&mut new.client(), 280, 320);
+        if dies {
+            old.kill_and_start();
+        }
+        must(&mut old.client(), &format!("REPLICAOF 127.0.0.1 {}", new.server.port()));
+        old.wait_for_link();
+        is_equal(&new, &old);
+        assert_eq!(old.client().ask("GET alone").unwrap(), Value::Null);
+        let info = old.info();
+        assert_eq!((&*info["master_full_syncs"], &*info["master_partial_syncs"]), ("0", "1"), "{info:#?}");
+        let files = info.iter().filter(|(name, _)| name.starts_with("repl_cut_off_") && *name != "repl_cut_off_files");
+        let files: Vec<_> = files.map(|(_, line)| line.split_once("file=").unwrap().1).collect();
+        assert_eq!(info["repl_cut_off_files"], files.len().to_string());
+        let kept: Vec<_> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+        let holds = |bytes: &Vec<u8>| bytes.windows(5).any(|window| window == b"alone");
+        assert!(kept.iter().any(holds), "what is cut off is kept in {files:?}");
+        // it is a replica like any other, and can be promoted in its turn
+        fill(&mut new.client(), 320, 400);
+        is_equal(&new, &old);
+        must(&mut old.client(), "REPLICAOF NO ONE");
+        eventually("it takes writes", || old.client().ask("SET mine 2").unwrap().is_ok());
+        assert_eq!(old.info()["repl_cut_off_files"], files.len().to_string(), "it is named as long as it is there");
+        must(&mut new.client(), &format!("REPLICAOF 127.0.0.1 {}", old.server.port()));
+        new.wait_for_link();
+        is_equal(&old, &new);
+        assert_eq!(new.info()["master_full_syncs"], "1", "that was its first one");
+    }
+}
+
 #[test]
 fn stale_data_are_served_or_not_as_it_is_configured() {
     if !is_ember() {
