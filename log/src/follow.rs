@@ -29,6 +29,8 @@ pub struct OpenPart {
     pub txid: TxId,
     /// Those who have one, or will.
     pub participants: Vec<PartitionId>,
+    /// Where its frame begins.
+    pub start: LogPosition,
     /// Its records, in their order.
     pub records: Vec<Address>,
 }
@@ -69,6 +71,11 @@ pub(crate) struct Following {
 }
 
 impl Following {
+    /// Whether the log says that this segment is freed, though something of it is still needed here.
+    pub fn is_freed(&self, sequence: SegmentSequence) -> bool {
+        self.freed.contains_key(&sequence)
+    }
+
     /// The segment that is to be prepared.
     pub fn announced(&self) -> Option<&SegmentFacts> {
         self.announced.as_ref()
@@ -134,12 +141,13 @@ impl<D: Disk> Log<D> {
         self.after_sync();
     }
 
-    /// Whether it waits until transactions are known to be settled where it comes from, to let go of a segment.
+    /// Whether it waits until transactions are known to be settled where it comes from: to let go of a segment, or for a checkpoint.
     pub fn waits_for_horizon(&self) -> bool {
         let horizon = self.horizon.horizon();
+        let saves = self.checkpoints.waits_until().is_some_and(|until| horizon < until);
         let waits =
             |segment: &Segment<D::File>| matches!(segment.life, Life::FreePendingSafe(_, until) if horizon < until);
-        self.is_follower() && self.segments.iter().any(waits)
+        self.is_follower() && (saves || self.segments.iter().any(waits))
     }
 
     /// Parts that were there when the log was opened, of transactions that are known to have happened, with all that have one; once.

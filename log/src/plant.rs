@@ -206,6 +206,8 @@ plants! {
     R9Freed,
     /// A log that is cut takes transactions for settled that were so only by what is cut off.
     R9Horizon,
+    /// A follower's checkpoint does not name the transactions that have no end yet.
+    R10,
     /// A client that does not wait any more is served all the same.
     B1,
     /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.

@@ -18,6 +18,10 @@ struct Seen {
     anew: u64,
     promoted: u64,
     segments: u64,
+    /// Checkpoints that the replica has taken, and its starts that have begun with one, as a replica and when it was promoted.
+    taken: u64,
+    used: u64,
+    used_promoted: u64,
 }
 
 struct Pair {
@@ -70,6 +74,13 @@ impl Pair {
             7..9 => drop(self.replica.run_job(&mut self.choices)),
             _ if self.choices.one_in(3) => self.replica.partition.log_mut().tick(),
             _ => drop(self.replica.partition.sweep(self.choices.below(50) as usize)),
+        }
+        if self.choices.one_in(6) {
+            let partition = &mut self.replica.partition;
+            let taken = partition.checkpoint_stats().taken;
+            partition.begin_checkpoint();
+            partition.save_some(1 + self.choices.below(3) as usize);
+            self.seen.taken += partition.checkpoint_stats().taken - taken;
         }
     }
 
@@ -154,6 +165,7 @@ impl Pair {
         }
         // or one that had begun anew has died before it had anything
         let log = self.replica.partition.log();
+        self.seen.used += u64::from(self.replica.from_checkpoint);
         let is_new = self.replica.began_anew || log.without_header(log.tail()) == origin.logs[0].segments[0].0.base;
         self.seen.cut += u64::from(!is_new && !self.replica.cut_off.is_empty());
         *(if is_new { &mut self.seen.anew } else { &mut self.seen.resumed }) += 1;
@@ -191,6 +203,7 @@ impl Pair {
         let old = if power { disk.after_power_loss(&mut self.choices) } else { disk.after_kill() };
         self.life.moves_to(self.replica.disk.after_kill(), seed);
         self.seen.promoted += 1;
+        self.seen.used_promoted += u64::from(self.life.rig.from_checkpoint);
         for _ in 0..self.choices.below(30) {
             self.life.step();
         }
@@ -240,9 +253,13 @@ fn a_follower_is_what_it_follows_whichever_dies() {
         all.cut += seen.cut;
         all.anew += seen.anew;
         all.promoted += seen.promoted;
+        (all.taken, all.used) = (all.taken + seen.taken, all.used + seen.used);
+        all.used_promoted += seen.used_promoted;
         all.segments = all.segments.max(seen.segments);
     });
     eprintln!("{all:?}");
+    assert!(all.used > all.taken / 20 && all.used_promoted > 10, "checkpoints are hardly ever used: {all:?}");
+    assert!(all.cut > 10, "hardly ever does an old primary go on: {all:?}");
     assert!(all.resumed > all.anew / 4 && all.promoted > 10 && all.segments > 3, "{all:?}");
 }
 

@@ -46,6 +46,9 @@ struct Seen {
     promoted: u64,
     cut: u64,
     anew: u64,
+    /// Starts of the replica, and how many partitions began with a checkpoint in them.
+    starts: u64,
+    checkpoints: u64,
 }
 
 impl Replica {
@@ -134,6 +137,10 @@ impl Replica {
             _ if choices.one_in(3) => self.partitions[p].log_mut().tick(),
             _ => drop(self.partitions[p].sweep(50)),
         }
+        if choices.one_in(6) {
+            self.partitions[p].begin_checkpoint();
+            self.partitions[p].save_some(1 + choices.below(3) as usize);
+        }
     }
 
     /// Gets all that there is to be had.
@@ -166,7 +173,7 @@ impl Replica {
     }
 
     /// Comes to what its primary is; nothing is under way there.
-    fn is_equal(mut self, life: &mut Life, choices: &mut Choices) -> Self {
+    fn made_equal(mut self, life: &mut Life, choices: &mut Choices) -> Self {
         self.catch_up(&mut life.world);
         if self.partitions.iter().all(Partition::has_synced) {
             self = Self::open(self.disk.after_kill(), &mut life.world, choices.draw());
@@ -187,7 +194,8 @@ impl Replica {
     /// What it would be if it took its primary's place now.
     fn promoted(&self, seed: u64, world: &World) -> State {
         let disk = self.disk.after_kill();
-        let opened = start(&disk, self.partitions.len() as u16, seed, world.policy).unwrap();
+        let mut opened = start(&disk, self.partitions.len() as u16, seed, world.policy).unwrap();
+        opened.iter_mut().for_each(|partition| bring_all(partition, &mut Vec::new(), &disk));
         opened.iter().for_each(check_counts);
         opened.iter().flat_map(contents).collect()
     }
@@ -240,7 +248,9 @@ fn live(seed: u64, seen: &mut Seen) {
                 let power = choices.one_in(2);
                 let disk = &replica.disk;
                 let disk = if power { disk.after_power_loss(&mut choices) } else { disk.after_kill() };
-                replica = Replica::open(disk, &mut life.world, choices.draw());
+                let (opened, report) = Replica::open_and_see(disk, &mut life.world, choices.draw());
+                replica = opened;
+                (seen.starts, seen.checkpoints) = (seen.starts + 1, seen.checkpoints + report.checkpoints.len() as u64);
             }
         }
         life.world.disk.set_capacity(None);
@@ -261,7 +271,7 @@ fn live(seed: u64, seen: &mut Seen) {
             life.check();
             let is_well = life.world.partitions.iter().all(|partition| partition.log().read_only().is_none());
             if is_well && !life.world.disk.crashed() {
-                replica = replica.is_equal(&mut life, &mut choices);
+                replica = replica.made_equal(&mut life, &mut choices);
             }
         }
         super::crash::crash(&mut life.world, &mut life.base, seed, &mut life.choices);
@@ -297,7 +307,7 @@ fn changing_places(seed: u64, seen: &mut Seen) {
         if !is_well || life.world.disk.crashed() {
             return;
         }
-        replica = replica.is_equal(&mut life, &mut choices);
+        replica = replica.made_equal(&mut life, &mut choices);
     }
 }
 
@@ -324,11 +334,12 @@ fn a_follower_has_of_each_command_all_or_nothing() {
     eprintln!("{seen:?}");
     assert!(seen.promoted > 5, "hardly ever is one promoted in the middle: {seen:?}");
     assert!(seen.cut > seen.anew, "hardly ever does an old primary go on: {seen:?}");
+    assert!(seen.checkpoints > seen.starts / 4, "checkpoints are hardly ever used: {seen:?}");
 }
 
 #[test]
 fn a_follower_over_partitions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::R3, Plant::R6] {
+    for plant in [Plant::R3, Plant::R6, Plant::R10] {
         let live = |seed| live(seed, &mut Seen::default());
         assert!(is_noticed(plant, 600, live), "nothing noticed that {plant:?} is missing");
     }
