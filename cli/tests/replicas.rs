@@ -15,7 +15,7 @@ use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value, process::free_
 struct Node {
     spec: ServerSpec,
     server: Server,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Node {
@@ -23,7 +23,7 @@ impl Node {
         let dir = dir(name);
         let spec = common::spec(dir.path(), args).port(free_port().unwrap());
         let server = Server::start(&spec).unwrap();
-        Self { spec, server, _dir: dir }
+        Self { spec, server, dir }
     }
 
     /// One that follows another from its start on.
@@ -460,6 +460,93 @@ fn a_replica_that_was_away_for_too_long_begins_anew() {
     replica.server = Server::start(&replica.spec).unwrap();
     replica.wait_for_link();
     is_equal(&primary, &replica);
+}
+
+/// What the old primary has alone is cut off, and kept; the rest is not fetched again.
+#[test]
+fn an_old_primary_goes_on_as_a_replica_of_the_new_one() {
+    if !is_ember() {
+        return;
+    }
+    for (cores, dies) in [("2", false), ("1", true), ("2", true)] {
+        let mut old = Node::start("primary", &["--cores", cores, "--segment-size", "1mb"]);
+        fill(&mut old.client(), 0, 120);
+        let new = Node::replica_of(&old, &["--cores", cores]);
+        is_equal(&old, &new);
+        must(&mut new.client(), "REPLICAOF NO ONE");
+        eventually("it takes writes", || new.client().ask("SET mine 1").unwrap().is_ok());
+        // both go on
+        fill(&mut old.client(), 80, 150);
+        must(&mut old.client(), "SET alone 1");
+        fill(&mut new.client(), 110, 130);
+        if dies {
+            old.kill_and_start();
+        }
+        must(&mut old.client(), &format!("REPLICAOF 127.0.0.1 {}", new.server.port()));
+        old.wait_for_link();
+        is_equal(&new, &old);
+        assert_eq!(old.client().ask("GET alone").unwrap(), Value::Null);
+        let info = old.info();
+        assert_eq!((&*info["master_full_syncs"], &*info["master_partial_syncs"]), ("0", "1"), "{info:#?}");
+        let files = info.iter().filter(|(name, _)| name.starts_with("repl_cut_off_") && *name != "repl_cut_off_files");
+        let files: Vec<_> = files.map(|(_, line)| line.split_once("file=").unwrap().1).collect();
+        assert_eq!(info["repl_cut_off_files"], files.len().to_string());
+        let kept: Vec<_> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+        let holds = |bytes: &Vec<u8>| bytes.windows(5).any(|window| window == b"alone");
+        assert!(kept.iter().any(holds), "what is cut off is kept in {files:?}");
+        // it is a replica like any other, and can be promoted in its turn
+        fill(&mut new.client(), 130, 160);
+        is_equal(&new, &old);
+        must(&mut old.client(), "REPLICAOF NO ONE");
+        eventually("it takes writes", || old.client().ask("SET mine 2").unwrap().is_ok());
+        assert_eq!(old.info()["repl_cut_off_files"], files.len().to_string(), "it is named as long as it is there");
+        must(&mut new.client(), &format!("REPLICAOF 127.0.0.1 {}", old.server.port()));
+        new.wait_for_link();
+        is_equal(&old, &new);
+        assert_eq!(new.info()["master_full_syncs"], "1", "that was its first one");
+    }
+}
+
+/// How many checkpoints the last start began with.
+fn checkpoints_used(node: &Node) -> u64 {
+    let log = node.server.log_text();
+    let line = log.lines().rev().find(|line| line.contains("the log is replayed")).unwrap_or_else(|| panic!("{log}"));
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix("checkpoints="));
+    word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+}
+
+#[test]
+fn a_replica_takes_checkpoints_and_begins_with_them() {
+    if !is_ember() {
+        return;
+    }
+    for cores in ["1", "2"] {
+        let primary = Node::start("primary", &["--cores", cores]);
+        let mut client = primary.client();
+        fill(&mut client, 0, 50);
+        let mut replica = Node::replica_of(&primary, &["--cores", cores, "--checkpoint-interval", "4kb"]);
+        fill(&mut client, 50, 150);
+        let dir = replica.dir.path().to_owned();
+        let is_checkpoint = |name: &str| name.starts_with("checkpoint-") && !name.ends_with(".new");
+        let taken = || {
+            let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|name| is_checkpoint(&name.to_string_lossy())).count()
+        };
+        // it needs to hear what is settled at the primary, for which nobody has to write
+        eventually("each partition has one", || taken() >= cores.parse().unwrap());
+        is_equal(&primary, &replica);
+        replica.kill_and_start();
+        replica.wait_for_link();
+        assert!(checkpoints_used(&replica) > 0, "{}", replica.server.log_text());
+        is_equal(&primary, &replica);
+        assert_eq!(replica.info()["master_partial_syncs"], "1");
+        let wanted = contents(&primary);
+        must(&mut replica.client(), "REPLICAOF NO ONE");
+        eventually("it takes writes", || replica.client().ask("SET mine 1").unwrap().is_ok());
+        assert!(checkpoints_used(&replica) > 0, "{}", replica.server.log_text());
+        must(&mut replica.client(), "DEL mine");
+        assert_eq!(contents(&replica), wanted);
+    }
 }
 
 #[test]

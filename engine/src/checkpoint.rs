@@ -99,8 +99,7 @@ impl<D: Disk> Partition<D> {
 
     /// Asks for a checkpoint. False if one is being taken.
     pub fn begin_checkpoint(&mut self) -> bool {
-        // what has no end yet of a follower's transactions is not in one
-        !self.is_follower() && !std::mem::replace(&mut self.saver.is_wanted, true) && self.saver.stage == Stage::Idle
+        !self.is_syncing() && !std::mem::replace(&mut self.saver.is_wanted, true) && self.saver.stage == Stage::Idle
     }
 
     /// Whether a checkpoint is being taken, or asked for.
@@ -140,7 +139,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn is_checkpoint_due(&self) -> bool {
-        if self.is_follower() {
+        if self.is_syncing() {
             return false;
         }
         let since = self.log.tail().0.saturating_sub(self.log.last_checkpoint().0);
@@ -206,7 +205,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn end_walk(&mut self) {
-        let open = self.undecided();
+        let open = if self.is_follower() { self.held_parts() } else { self.undecided() };
         self.log.end_pages(&self.floors, &open);
         self.index.end_walk();
         self.saver.stage = Stage::Ending;

@@ -110,7 +110,9 @@ impl<D: Disk> Partition<D> {
         self.wheel = Wheel::new(self.now_ms);
         self.unentered = None;
         self.sweep = Sweep::Done;
-        self.sweeper = Sweeper::default();
+        // a follower never knows that it has no leaves without a root
+        let orphans = self.sweeper.orphans.filter(|_| self.is_follower());
+        self.sweeper = Sweeper { orphans, ..Sweeper::default() };
     }
 
     /// Forgets all that was ever said.

@@ -9,8 +9,8 @@ use emberkv_log::disk::Disk;
 #[cfg(any(test, feature = "sim"))]
 use emberkv_log::plant::{self, Plant};
 use emberkv_log::{
-    Address, Entry, Followed, FollowedPart, Kind, LogPosition, Options, Origin, OriginLog, PartitionId, Progress,
-    Record, Shape, ShippedFrame, ShippedPiece, StartReport, TxId,
+    Address, Entry, Followed, FollowedPart, Kind, LogPosition, OpenPart, Options, Origin, OriginLog, PartitionId,
+    Progress, Record, Shape, ShippedFrame, ShippedPiece, StartReport, TxId,
 };
 
 use crate::databases::{Databases, MAP_KEY, RESERVED};
@@ -108,8 +108,8 @@ pub(crate) struct Follower {
     queue: VecDeque<Bytes>,
     frames_done: usize,
     received: LogPosition,
-    /// What has no end yet, of transactions: its records, not applied.
-    parts: BTreeMap<TxId, Vec<Address>>,
+    /// What has no end yet, of transactions.
+    parts: BTreeMap<TxId, Held>,
     arrivals: Arc<Arrivals>,
     /// Parts that were followed and are not that durable yet, in the log's order: where they end.
     unwritten: VecDeque<(LogPosition, TxId, Vec<PartitionId>)>,
@@ -120,6 +120,13 @@ pub(crate) struct Follower {
     /// Where lives of the other one's log begin that this one has not come to, and where that log ended when this was asked.
     lives: VecDeque<LogPosition>,
     its_end: LogPosition,
+}
+
+/// A part that has no end yet: where it begins, and its records, not applied.
+#[derive(Debug)]
+struct Held {
+    start: LogPosition,
+    records: Vec<Address>,
 }
 
 /// Opens the partitions of a data set that follows `origin`. What is in the directory goes on if all of it is `origin`'s; else it
@@ -154,10 +161,11 @@ impl<D: Disk> Partition<D> {
     fn begin_to_follow(&mut self, arrivals: Arc<Arrivals>, is_whole: bool, its: &OriginLog) {
         let mut parts = BTreeMap::new();
         let (id, horizon) = (self.id(), self.log.horizon().horizon());
-        for FollowedPart { txid, participants, records } in self.log.take_open_parts().into_iter().filter(|_| is_whole)
+        for FollowedPart { txid, participants, start, records } in
+            self.log.take_open_parts().into_iter().filter(|_| is_whole)
         {
             arrivals.came(txid, id, participants.into_iter(), horizon);
-            parts.insert(txid, records);
+            parts.insert(txid, Held { start, records });
         }
         // a mark elsewhere may be yet to come
         for (txid, participants) in self.log.take_ended_parts().into_iter().filter(|_| is_whole) {
@@ -238,6 +246,16 @@ impl<D: Disk> Partition<D> {
     /// How many pieces were received and are not followed yet.
     pub fn pieces_left(&self) -> usize {
         self.follower.as_ref().map_or(0, |follower| follower.queue.len())
+    }
+
+    /// The parts that have no end yet: neither the index nor any count knows of them.
+    pub(crate) fn held_parts(&self) -> Vec<OpenPart> {
+        #[cfg(any(test, feature = "sim"))]
+        if plant::is(Plant::R10) {
+            return Vec::new();
+        }
+        let parts = self.follower.iter().flat_map(|follower| &follower.parts);
+        parts.map(|(txid, held)| OpenPart { txid: *txid, start: held.start, records: Vec::new() }).collect()
     }
 
     /// What waits of transactions, for a message.
@@ -370,18 +388,18 @@ impl<D: Disk> Partition<D> {
             if of_part.0 > 0 {
                 // it counts once that is marked
                 of_part.0 -= 1;
-                if let Some(follower) = &mut self.follower {
-                    follower.parts.entry(of_part.1).or_default().push(address);
-                }
+                let held = self.follower.as_mut().and_then(|follower| follower.parts.get_mut(&of_part.1));
+                let Some(held) = held else { unreachable!("its part was noted before") };
+                held.records.push(address);
                 continue;
             }
             self.log.note_followed(address, &record);
             if let Some(part) = record.part() {
                 of_part = (part.records, part.txid);
-                let end = self.log.tail();
+                let (end, start) = (self.log.tail(), self.log.table().position(first));
                 if let Some(follower) = &mut self.follower {
                     follower.unwritten.push_back((end, part.txid, part.participants().collect()));
-                    follower.parts.insert(part.txid, Vec::new());
+                    follower.parts.insert(part.txid, Held { start, records: Vec::new() });
                 }
                 continue;
             }
@@ -422,8 +440,8 @@ impl<D: Disk> Partition<D> {
 
     /// The transaction has happened: its records are what was said at its part, and nobody has changed their keys since (C5).
     fn follow_mark(&mut self, txid: TxId) -> Result<(), String> {
-        let records = self.follower.as_mut().and_then(|follower| follower.parts.remove(&txid)).unwrap_or_default();
-        for address in records {
+        let held = self.follower.as_mut().and_then(|follower| follower.parts.remove(&txid));
+        for address in held.map(|held| held.records).unwrap_or_default() {
             // what is applied changes the log's table
             let bytes = self.log.table().copy_record(address);
             let record = Record::decode(&bytes).ok_or("a part holds what is no record")?;
@@ -460,8 +478,7 @@ impl<D: Disk> Partition<D> {
         }
         let Some(follower) = &self.follower else { return Ok(()) };
         let mut open: Vec<TxId> = follower.parts.keys().copied().collect();
-        let table = self.log.table();
-        open.sort_by_key(|txid| follower.parts[txid].first().map(|address| table.position(*address)));
+        open.sort_by_key(|txid| follower.parts[txid].start);
         for txid in open {
             self.log.decide_followed(txid);
             self.follow_mark(txid)?;

@@ -13,7 +13,6 @@ use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::{Step, TxId};
 use crate::job::JobKind;
 use crate::log::{Health, Log};
-use crate::manifest::Incarnation;
 use crate::record::{Entry, Kind, Record};
 use crate::segment::{Generation, Life, Next, Segment};
 use crate::ship::{SegmentFacts, Shipped, ShippedFrame};
@@ -30,6 +29,8 @@ pub struct OpenPart {
     pub txid: TxId,
     /// Those who have one, or will.
     pub participants: Vec<PartitionId>,
+    /// Where its frame begins.
+    pub start: LogPosition,
     /// Its records, in their order.
     pub records: Vec<Address>,
 }
@@ -48,12 +49,12 @@ pub enum Followed {
 pub(crate) struct Following {
     /// Records are taken over and nothing is made of them.
     is_raw: bool,
-    /// The log's lives before it was opened.
-    pub lives: Vec<Incarnation>,
     /// The head's last record is a seal.
     pub is_sealed: bool,
     /// The manifest edit that says where the head ends, if its last record does not.
     ended: Option<Generation>,
+    /// The manifest edit that says where the head begins, if that is not where the one before it ends.
+    placed: Option<Generation>,
     /// The segment that comes next, once it is known.
     announced: Option<SegmentFacts>,
     /// Segments that the log says are freed, where it says so, and what has to be settled first.
@@ -70,9 +71,9 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Of a log that had these lives.
-    pub fn new(lives: Vec<Incarnation>) -> Self {
-        Self { lives, ..Self::default() }
+    /// Whether the log says that this segment is freed, though something of it is still needed here.
+    pub fn is_freed(&self, sequence: SegmentSequence) -> bool {
+        self.freed.contains_key(&sequence)
     }
 
     /// The segment that is to be prepared.
@@ -114,11 +115,6 @@ impl<D: Disk> Log<D> {
         self.horizon.synced(self.partition, steps);
     }
 
-    /// The lives that it had before it was opened to follow.
-    pub(crate) fn lives_before(&self) -> &[Incarnation] {
-        self.following.as_ref().map_or(&[], |following| &following.lives)
-    }
-
     /// From now on records are taken over and nothing is made of them: all of it is replayed when it is opened again. Nothing may be
     /// referred to.
     pub fn follow_raw(&mut self) {
@@ -145,12 +141,13 @@ impl<D: Disk> Log<D> {
         self.after_sync();
     }
 
-    /// Whether it waits until transactions are known to be settled where it comes from, to let go of a segment.
+    /// Whether it waits until transactions are known to be settled where it comes from: to let go of a segment, or for a checkpoint.
     pub fn waits_for_horizon(&self) -> bool {
         let horizon = self.horizon.horizon();
+        let saves = self.checkpoints.waits_until().is_some_and(|until| horizon < until);
         let waits =
             |segment: &Segment<D::File>| matches!(segment.life, Life::FreePendingSafe(_, until) if horizon < until);
-        self.is_follower() && self.segments.iter().any(waits)
+        self.is_follower() && (saves || self.segments.iter().any(waits))
     }
 
     /// Parts that were there when the log was opened, of transactions that are known to have happened, with all that have one; once.
@@ -176,9 +173,13 @@ impl<D: Disk> Log<D> {
         let head = self.head();
         if head.sequence() == facts.sequence {
             let same = (head.size, head.base()) == (facts.size, facts.base);
-            return if same { Ok(Followed::Done) } else { Err(format!("{facts:?} is not the segment that is here")) };
+            if !same {
+                return Err(format!("{facts:?} is not the segment that is here"));
+            }
+            let placed = self.following.as_ref().and_then(|following| following.placed);
+            return Ok(if placed.is_none_or(|edit| self.is_listed(edit)) { Followed::Done } else { Followed::Waits });
         }
-        let end = self.followed_end();
+        let (end, head_base) = (self.followed_end(), head.base());
         if facts.sequence < head.sequence() || facts.base < head.base().plus(end) {
             return Err(format!("{facts:?} does not come behind what is here"));
         }
@@ -195,8 +196,17 @@ impl<D: Disk> Log<D> {
                 if !self.head_has_ended() {
                     return Ok(Followed::Waits);
                 }
+                let follows_on = facts.base == head_base.plus(end);
                 self.roll_into(facts);
-                Ok(Followed::Done)
+                if follows_on {
+                    return Ok(Followed::Done);
+                }
+                // a start takes what begins elsewhere for what was left over, unless the manifest says where
+                let edit = self.mark_dirty();
+                if let Some(following) = &mut self.following {
+                    following.placed = Some(edit);
+                }
+                Ok(Followed::Waits)
             }
             Next::Ready(_) => {
                 self.drop_next();
@@ -227,7 +237,7 @@ impl<D: Disk> Log<D> {
             return true;
         }
         if let Some(edit) = following.ended {
-            return self.edits > edit || self.edits == edit && !self.under_way.contains(&JobKind::Manifest);
+            return self.is_listed(edit);
         }
         if self.synced < self.tail() {
             self.sync_soon = true; // only what is synced is said to be sealed
@@ -239,6 +249,11 @@ impl<D: Disk> Log<D> {
             following.ended = Some(edit);
         }
         false
+    }
+
+    /// Whether this edit of the manifest is durable.
+    fn is_listed(&self, edit: Generation) -> bool {
+        self.edits > edit || self.edits == edit && !self.under_way.contains(&JobKind::Manifest)
     }
 
     /// Where the head ends if nothing more comes.
@@ -272,7 +287,8 @@ impl<D: Disk> Log<D> {
             writer
         });
         if let Some(following) = &mut self.following {
-            (following.is_sealed, following.announced, following.ended) = (false, None, None);
+            (following.is_sealed, following.announced) = (false, None);
+            (following.ended, following.placed) = (None, None);
         }
         self.rolled();
     }

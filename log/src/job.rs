@@ -14,6 +14,7 @@ use crate::cold::Brought;
 use crate::disk::Disk;
 use crate::failpoint::{self, Point};
 use crate::memory::SegmentMemory;
+use crate::recover::NEW_CUT_OFF;
 use crate::refill::{Source, renonced, write_anew};
 use crate::residency::Load;
 
@@ -197,7 +198,7 @@ const NEW_MANIFEST: &str = "MANIFEST.new";
 
 /// Whether a file of this name is one that an interrupted job has left.
 pub(crate) fn is_leftover(name: &str) -> bool {
-    name == NEW_MANIFEST || is_temporary(name)
+    name == NEW_MANIFEST || name == NEW_CUT_OFF || is_temporary(name)
 }
 
 /// Creates a segment file that may be named in the manifest afterwards (S2).

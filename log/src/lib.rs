@@ -66,7 +66,7 @@ pub use memory::SegmentMemory;
 pub use options::{Options, SyncPolicy};
 pub use packed::{MAX_PACKED_VALUE_BYTES, Packed};
 pub use record::{DbId, Entry, Kind, MARK_BYTES, Part, Record, Value, canonical_int};
-pub use recover::{Progress, Replay, StartError, StartReport, Started, start, start_follower};
+pub use recover::{CutOff, Progress, Replay, StartError, StartReport, Started, read_cut_off, start, start_follower};
 pub use refill::Source;
 pub use residency::{Load, Unloadable, Unread};
 pub use room::{Purpose, Refusal};

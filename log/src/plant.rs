@@ -202,6 +202,12 @@ plants! {
     R7,
     /// A follower goes on in the next segment though nothing says that the one before has ended.
     R8,
+    /// A log is cut though segments were let go of because of what is cut off.
+    R9Freed,
+    /// A log that is cut takes transactions for settled that were so only by what is cut off.
+    R9Horizon,
+    /// A follower's checkpoint does not name the transactions that have no end yet.
+    R10,
     /// A client that does not wait any more is served all the same.
     B1,
     /// Those who wait for a key are served at the end of the turn, after whoever came to it meanwhile.

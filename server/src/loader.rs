@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use emberkv_engine::{OpenError, Partition};
+use emberkv_log::disk::Disk;
 use emberkv_log::disk::real::RealDisk;
-use emberkv_log::{Options, Progress, StartReport};
+use emberkv_log::{CutOff, Options, Progress, StartReport};
 
 use crate::boot::random;
 use crate::clock::wall_clock_ms;
@@ -29,10 +30,13 @@ pub(crate) fn load(disk: Arc<RealDisk>, mode: Mode, progress: Arc<Progress>, pee
         // a panic on any thread ends the process, so the lock is never poisoned
         let config = peers.config.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
         let began = Instant::now();
-        match open(disk, &mode, &config, peers.len(), &progress) {
+        match open(Arc::clone(&disk), &mode, &config, peers.len(), &progress) {
             Ok((partitions, report)) => {
                 let unread = partitions.iter().map(|partition| partition.log().unread().segments).sum();
                 log_report(&report, unread, began.elapsed());
+                let follows = matches!(mode, Mode::Follower { .. });
+                let syncs = follows.then(|| partitions.iter().any(Partition::is_syncing));
+                peers.replication.note_opening(report.begins_anew, syncs, cut_off(disk.as_ref()));
                 deal(partitions, mode, &config, &peers);
             }
             Err(error) => peers.send(CoreId::FIRST, Message::NotLoaded(Box::new(error))),
@@ -60,6 +64,13 @@ fn open(
         Mode::Primary | Mode::Again(_) => emberkv_engine::open(disk, options, limits, cores, progress),
         Mode::Follower { origin, .. } => emberkv_engine::open_follower(disk, options, limits, origin, progress),
     }
+}
+
+/// What there is in the directory of what was cut off logs. Of no use to the server: one that it can't list is not named.
+fn cut_off(disk: &RealDisk) -> Vec<CutOff> {
+    let mut found: Vec<_> = disk.list().unwrap_or_default().iter().filter_map(|name| CutOff::of_name(name)).collect();
+    found.sort_by_key(|cut| (cut.partition, cut.from, cut.to));
+    found
 }
 
 fn deal(mut partitions: Vec<Partition<RealDisk>>, mode: Mode, config: &Config, peers: &Peers) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk};
 use emberkv_log::plant::Plant;
-use emberkv_log::{LogPosition, Origin, ShipError, ShippedPiece, SyncPolicy};
+use emberkv_log::{LogPosition, Origin, ShipError, ShippedPiece, SyncPolicy, read_cut_off};
 
 use super::lives::{Life, is_noticed, lives, with_seeds};
 use super::rig::{Rig, words};
@@ -14,15 +14,22 @@ use super::rig::{Rig, words};
 struct Seen {
     compared: u64,
     resumed: u64,
+    cut: u64,
     anew: u64,
     promoted: u64,
     segments: u64,
+    /// Checkpoints that the replica has taken, and its starts that have begun with one, as a replica and when it was promoted.
+    taken: u64,
+    used: u64,
+    used_promoted: u64,
 }
 
 struct Pair {
     life: Life,
     replica: Rig,
     choices: Choices,
+    /// The power was lost in the middle of the replica's last start.
+    lost_power: bool,
     seen: Seen,
 }
 
@@ -33,7 +40,7 @@ impl Pair {
         let mut choices = Choices::new(seed ^ 0xf0110);
         let origin = life.rig.origin();
         let replica = Rig::start_follower(SimDisk::new(), choices.draw(), life.policy, &origin).unwrap();
-        Self { life, replica, choices, seen: Seen::default() }
+        Self { life, replica, choices, lost_power: false, seen: Seen::default() }
     }
 
     /// The replica asks for a piece and gets what there is. False if that is nothing.
@@ -67,6 +74,13 @@ impl Pair {
             7..9 => drop(self.replica.run_job(&mut self.choices)),
             _ if self.choices.one_in(3) => self.replica.partition.log_mut().tick(),
             _ => drop(self.replica.partition.sweep(self.choices.below(50) as usize)),
+        }
+        if self.choices.one_in(6) {
+            let partition = &mut self.replica.partition;
+            let taken = partition.checkpoint_stats().taken;
+            partition.begin_checkpoint();
+            partition.save_some(1 + self.choices.below(3) as usize);
+            self.seen.taken += partition.checkpoint_stats().taken - taken;
         }
     }
 
@@ -122,13 +136,38 @@ impl Pair {
         self.seen.compared += 1;
     }
 
-    /// The replica goes on with what is on this disk. Returns whether it begins anew.
-    fn rejoin(&mut self, disk: SimDisk) -> bool {
+    /// The replica goes on with what is on this disk, though it dies again on the way now and then. Returns whether it begins anew.
+    fn rejoin(&mut self, mut disk: SimDisk) -> bool {
         let origin = self.life.rig.origin();
         let policy = self.life.policy;
-        self.replica = Rig::start_follower(disk, self.choices.draw(), policy, &origin).unwrap();
-        let begins = origin.logs[0].segments[0].0.base;
-        let is_new = self.replica.partition.log().without_header(self.replica.partition.log().tail()) == begins;
+        self.lost_power = false;
+        self.replica = loop {
+            if self.choices.one_in(3) {
+                disk.crash_after(self.choices.below(16));
+            }
+            match Rig::start_follower(disk.clone(), self.choices.draw(), policy, &origin) {
+                Ok(replica) => {
+                    disk.crash_after(u64::MAX >> 1); // not any more
+                    break replica;
+                }
+                Err(_) if disk.crashed() => {
+                    let power = self.choices.one_in(2);
+                    self.lost_power |= power;
+                    disk = if power { disk.after_power_loss(&mut self.choices) } else { disk.after_kill() };
+                }
+                Err(error) => panic!("a legal crash stopped the start: {error}"),
+            }
+        };
+        for cut in &self.replica.cut_off {
+            let pieces = read_cut_off(&disk, &cut.name()).unwrap();
+            let ends = |piece: &Vec<u8>| ShippedPiece::decode(piece).unwrap().end();
+            assert_eq!(pieces.last().map(ends), Some(cut.to), "it has all that was cut off");
+        }
+        // or one that had begun anew has died before it had anything
+        let log = self.replica.partition.log();
+        self.seen.used += u64::from(self.replica.from_checkpoint);
+        let is_new = self.replica.began_anew || log.without_header(log.tail()) == origin.logs[0].segments[0].0.base;
+        self.seen.cut += u64::from(!is_new && !self.replica.cut_off.is_empty());
         *(if is_new { &mut self.seen.anew } else { &mut self.seen.resumed }) += 1;
         is_new
     }
@@ -136,31 +175,42 @@ impl Pair {
     fn replica_dies(&mut self) {
         let power = self.choices.one_in(2);
         let log = self.replica.partition.log();
-        let promised = if power { log.synced() } else { log.written() };
+        let (synced, written) = (log.without_header(log.synced()), log.without_header(log.written()));
         let disk = &self.replica.disk;
         let disk = if power { disk.after_power_loss(&mut self.choices) } else { disk.after_kill() };
-        let promised = log.without_header(promised);
         let is_new = self.rejoin(disk);
+        let power = power || self.lost_power;
+        let promised = if power { synced } else { written };
         let log = self.replica.partition.log();
         // what it has lost may be gone by now, as it was acknowledged
         let is_new = is_new && power && self.life.policy != SyncPolicy::Always;
         assert!(
             is_new || log.without_header(log.tail()) >= promised,
-            "{promised:?} was acknowledged, {:?} is left",
-            log.tail()
+            "{promised:?} was acknowledged, {:?} is left, power {power}, {:?}, cut off {:?}",
+            log.tail(),
+            self.life.policy,
+            self.replica.cut_off
         );
     }
 
-    /// The replica takes the place of its primary, which follows from now on.
-    fn swap(&mut self, seed: u64) {
-        let old = self.life.rig.disk.after_kill();
+    /// The replica takes the place of its primary, which has gone on alone for a while, and follows from now on.
+    fn swap(&mut self, seed: u64, steps: u64) {
+        for _ in 0..steps {
+            self.life.step();
+        }
+        let (had, power) = (self.life.rig.partition.log().written(), self.choices.one_in(3));
+        let disk = &self.life.rig.disk;
+        let old = if power { disk.after_power_loss(&mut self.choices) } else { disk.after_kill() };
         self.life.moves_to(self.replica.disk.after_kill(), seed);
         self.seen.promoted += 1;
+        self.seen.used_promoted += u64::from(self.life.rig.from_checkpoint);
         for _ in 0..self.choices.below(30) {
             self.life.step();
         }
         old.set_capacity(None);
         self.rejoin(old);
+        let cut = self.replica.cut_off.first().filter(|_| !power && !self.lost_power);
+        assert!(cut.is_none_or(|cut| cut.to.0 + 128 > had.0), "{cut:?} is kept of what ended at {had:?}");
     }
 }
 
@@ -181,7 +231,10 @@ fn live(seed: u64) -> Seen {
             pair.catch_up();
         }
         match pair.choices.below(3) {
-            0 if pair.life.rig.partition.log().read_only().is_none() => pair.swap(seed),
+            0 if pair.life.rig.partition.log().read_only().is_none() => {
+                let steps = pair.choices.below(60) * pair.choices.below(4);
+                pair.swap(seed, steps);
+            }
             1 => pair.replica_dies(),
             _ => {
                 pair.life.crash(seed);
@@ -200,11 +253,16 @@ fn a_follower_is_what_it_follows_whichever_dies() {
         let seen = live(seed);
         all.compared += seen.compared;
         all.resumed += seen.resumed;
+        all.cut += seen.cut;
         all.anew += seen.anew;
         all.promoted += seen.promoted;
+        (all.taken, all.used) = (all.taken + seen.taken, all.used + seen.used);
+        all.used_promoted += seen.used_promoted;
         all.segments = all.segments.max(seen.segments);
     });
     eprintln!("{all:?}");
+    assert!(all.used > all.taken / 20 && all.used_promoted > 10, "checkpoints are hardly ever used: {all:?}");
+    assert!(all.cut > 10, "hardly ever does an old primary go on: {all:?}");
     assert!(all.resumed > all.anew / 4 && all.promoted > 10 && all.segments > 3, "{all:?}");
 }
 
@@ -237,6 +295,34 @@ fn a_follower_notices_each_rule_that_is_missing() {
     for plant in [Plant::R1, Plant::R5, Plant::R8] {
         assert!(is_noticed(plant, 400, |seed| _ = live(seed)), "nothing noticed that {plant:?} is missing");
     }
+}
+
+/// They change places again and again, and the old primary has gone on for long.
+fn parting(seed: u64) {
+    let mut pair = Pair::new(seed);
+    for _ in 0..5 {
+        pair.pull(1 << 16); // from here on it is kept
+        for _ in 0..pair.choices.below(300) {
+            pair.life.step();
+        }
+        pair.life.rig.disk.set_capacity(None);
+        if pair.life.rig.partition.log().read_only().is_some() {
+            return;
+        }
+        pair.catch_up();
+        pair.swap(seed, 400);
+        pair.pull(1 << 16);
+        pair.life.rig.disk.set_capacity(None);
+        if pair.life.rig.partition.log().read_only().is_none() {
+            pair.catch_up();
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_was_freed_by_what_is_cut_off_is_noticed() {
+    with_seeds(lives(10), parting);
+    assert!(is_noticed(Plant::R9Freed, 200, parting), "nothing noticed that it is missing");
 }
 
 #[test]

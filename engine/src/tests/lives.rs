@@ -285,6 +285,10 @@ impl Life {
         self.rig = Rig::start(disk, seed ^ self.choices.draw(), self.policy).unwrap();
         self.rig.partition.set_eviction(self.eviction);
         self.reader = self.rig.partition.reader();
+        let log = self.rig.partition.log();
+        let tail = log.without_header(log.tail());
+        self.history.retain(|(end, _)| *end <= tail);
+        self.rig.run_all(); // so that there is room for what has expired
         self.resumed(LogPosition(0));
     }
 

@@ -8,7 +8,7 @@ use emberkv_index::ScanCursor;
 use emberkv_log::disk::Disk;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
 use emberkv_log::{
-    DbId, Job, JobKind, LogPosition, Options, Origin, Progress, StartReport, SyncPolicy, Tally, Value, Whose,
+    CutOff, DbId, Job, JobKind, LogPosition, Options, Origin, Progress, StartReport, SyncPolicy, Tally, Value, Whose,
 };
 use emberkv_resp::schema::resolve;
 use emberkv_resp::{Args, Output, Protocol, Reply, Span};
@@ -58,6 +58,9 @@ pub struct Rig {
     pub unread: usize,
     /// Whether turns compact.
     pub compacts: bool,
+    /// Of a follower: what its start has cut off, and whether that has begun with nothing.
+    pub cut_off: Vec<CutOff>,
+    pub began_anew: bool,
     /// What segments may take, if turns are to see to that.
     pub budget: Option<u64>,
 }
@@ -122,6 +125,8 @@ impl Rig {
             from_checkpoint,
             unread,
             compacts: false,
+            cut_off: report.cut_off,
+            began_anew: report.begins_anew,
             budget: None,
         })
     }

@@ -96,7 +96,15 @@ impl<F> Checkpoints<F> {
 
     /// Whether it waits for the log to become safe.
     pub fn waits_for_sync(&self) -> bool {
-        self.saving.as_ref().is_some_and(|saving| matches!(saving.stage, Stage::Waits { .. }))
+        self.waits_until().is_some()
+    }
+
+    /// The tickets that it waits for are below this one.
+    pub fn waits_until(&self) -> Option<TxId> {
+        match self.saving.as_ref()?.stage {
+            Stage::Waits { until, .. } => Some(until),
+            _ => None,
+        }
     }
 }
 
@@ -207,7 +215,8 @@ impl<D: Disk> Log<D> {
                     PartHolds::Floor => needed.floors -= 1,
                 }
             }
-            let is_freed = matches!(segment.life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_));
+            let is_freed = matches!(segment.life, Life::FreePendingSafe(..) | Life::FreePendingManifest(_))
+                || self.following.as_ref().is_some_and(|following| following.is_freed(segment.sequence()));
             #[cfg(any(test, feature = "sim"))]
             let is_freed = is_freed && !crate::plant::is(crate::plant::Plant::T5Freed);
             SegmentMeta {

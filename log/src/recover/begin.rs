@@ -1,4 +1,4 @@
-//! A start of logs that follow others (R1): what is there goes on if it is theirs; else it makes room.
+//! A start of logs that follow others (R1): what is there goes on as far as it is theirs; if that is nothing, it makes room.
 
 use std::io;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, Section, SegmentEntry, m
 use crate::options::Options;
 use crate::recover::replay::Replay;
 use crate::recover::start::{Progress, StartError, StartReport, Started, io_error, start};
-use crate::ship::{Meeting, Origin, OriginLog};
+use crate::ship::{Origin, OriginLog};
 
 /// The file that is there while what was there when a sync was begun has not all come: what the other data set was then.
 pub(crate) const SYNCING: &str = "SYNCING";
 
-/// Opens logs that follow `options.follows`. What is in the directory goes on if all of it is common to both; else it is removed, and
-/// they begin with the first segment of each, empty. Returns whether they are whole: what the others were at some time. If not, segments
+/// Opens logs that follow `options.follows`. What is in the directory is cut to what is common to both, and goes on; if nothing is that
+/// can, it is removed, and they begin with the first segment of each, empty. Returns whether they are whole: what the others were at some time. If not, segments
 /// that were freed there are lacking, and what made up for them is yet to come.
 ///
 /// # Errors
@@ -37,18 +37,11 @@ pub fn start_follower<D: Disk, R: Replay>(
     let mut options = share();
     let Some(origin) = options.follows.clone() else { panic!("a follower follows") };
     let partitions = origin.logs.len() as u16;
+    let mut cut_off = Vec::new();
     let synced_to = read_syncing(disk.as_ref()).map_err(io_error(SYNCING))?;
     if let Some((_, horizon)) = facts(disk.as_ref()).filter(|(dataset, _)| *dataset == origin.dataset) {
-        // its own lives first, to see what is common
-        let (logs, report) = start(Arc::clone(&disk), share(), partitions, progress, &mut make)?;
-        #[allow(unused_mut)]
-        let mut met = meets(&logs, &origin);
-        #[cfg(any(test, feature = "sim"))]
-        if crate::plant::is(crate::plant::Plant::R1) {
-            met = Ok(());
-        }
-        match met {
-            Ok(()) => {
+        match start(Arc::clone(&disk), share(), partitions, progress, &mut make) {
+            Ok((logs, report)) => {
                 let has = |was: &Origin| {
                     let its = logs.iter().zip(&was.logs);
                     horizon >= was.horizon && its.into_iter().all(|((log, _), its)| log.followed() >= its.end())
@@ -61,7 +54,11 @@ pub fn start_follower<D: Disk, R: Replay>(
                 set_syncing(disk.as_ref(), (!is_whole).then_some(&*origin)).map_err(io_error(SYNCING))?;
                 return Ok((logs, report, is_whole));
             }
-            Err(reason) => tracing::warn!(reason, "the data here are not what is to be followed: they are removed"),
+            Err(StartError::Strange { reason, cut_off: its }) => {
+                tracing::warn!(reason, "the data here are not what is to be followed: they are removed");
+                cut_off = its;
+            }
+            Err(error) => return Err(error),
         }
     }
     // from the first byte on, what it has at any time is what the other one was
@@ -75,7 +72,8 @@ pub fn start_follower<D: Disk, R: Replay>(
         set_syncing(disk.as_ref(), None).map_err(io_error(SYNCING))?;
     }
     progress.reset();
-    let (logs, report) = start(disk, share(), partitions, progress, make)?;
+    let (logs, mut report) = start(disk, share(), partitions, progress, make)?;
+    (report.begins_anew, report.cut_off) = (true, cut_off);
     Ok((logs, report, is_whole))
 }
 
@@ -133,26 +131,6 @@ pub(crate) fn is_unfinished<D: Disk>(disk: &D, dataset: u64) -> Result<bool, Sta
 /// Forgets that something was being synced: what there is is to be served.
 pub(crate) fn give_up_syncing<D: Disk>(disk: &D) -> Result<(), StartError> {
     set_syncing(disk, None).map_err(io_error(SYNCING))
-}
-
-/// Whether what was opened is common to both; in words, why not.
-fn meets<D: Disk, R>(opened: &Started<D, R>, origin: &Origin) -> Result<(), String> {
-    if opened.len() != origin.logs.len() {
-        return Err("the number of partitions is another one".to_owned());
-    }
-    for ((log, _), its) in opened.iter().zip(&origin.logs) {
-        let segments: Vec<_> = log.segments.iter().map(crate::segment::Segment::facts).collect();
-        let partition = log.partition.0;
-        match its.meets(log.lives_before(), &segments, log.tail()) {
-            Meeting::Resumes => {}
-            Meeting::Diverged(upto) => {
-                let (upto, tail) = (upto.0, log.tail().0);
-                return Err(format!("partition {partition} has {tail} bytes, of which {upto} are common"));
-            }
-            Meeting::Strange => return Err(format!("partition {partition} has nothing that still exists there")),
-        }
-    }
-    Ok(())
 }
 
 /// Puts an empty data set with the origin's name into the directory. The manifest that has its name is the one that counts, whatever

@@ -67,8 +67,8 @@ impl<D: Disk> Log<D> {
         let next_sequence = next_sequence.max(SegmentSequence(head.sequence().0 + 1));
         let following = options.follows.as_ref().map(|origin| {
             let its = origin.logs.get(usize::from(partition.0)).map(|log| log.incarnations.clone());
-            let lives = std::mem::replace(&mut incarnations, its.unwrap_or_default());
-            Box::new(Following::new(lives))
+            incarnations = its.unwrap_or_default(); // what it had beside them was cut off
+            Box::new(Following::default())
         });
         let (dataset, hash_seed) = catalog.facts();
         Self {

@@ -17,7 +17,7 @@ use crate::record::{Entry, Kind, Record};
 use crate::recover::cold::{ColdReplay, Loaded};
 use crate::recover::scan::Scanned;
 use crate::recover::start::{Progress, StartError};
-use crate::recover::transactions::Outcomes;
+use crate::recover::transactions::{Note, Outcomes, What};
 use crate::table::SegmentTable;
 
 /// What a start hands the records of one partition to, in order.
@@ -263,16 +263,12 @@ fn replay_all<D: Disk>(
                         skipped = part.records + 1; // the part itself too, below
                         if !context.outcomes.is_aborted(part.txid) {
                             let (txid, participants) = (part.txid, part.participants().collect());
-                            taker.replayed.open.push(OpenPart { txid, participants, records: Vec::new() });
+                            let (start, records) = (base.plus(at), Vec::new());
+                            taker.replayed.open.push(OpenPart { txid, participants, start, records });
                             holds = skipped;
                         }
-                    } else {
-                        if begin.undecided.contains(&part.txid) {
-                            wanted = part.records + 1;
-                        }
-                        if context.follows && context.outcomes.is_recent(part.txid) {
-                            taker.replayed.ended.push((part.txid, part.participants().collect()));
-                        }
+                    } else if begin.undecided.contains(&part.txid) {
+                        wanted = part.records + 1;
                     }
                 }
                 if skipped == 0 && (wanted > 0 || base.plus(offset) >= begin.upto) {
@@ -296,8 +292,22 @@ fn replay_all<D: Disk>(
     }
     taker.replay.check().map_err(StartError::Replay)?;
     let Taker { table, cold, mut replayed, .. } = taker;
+    if context.follows {
+        replayed.ended = ended(scanned, context.outcomes); // also of what a checkpoint stands for
+    }
     replayed.loaded = cold.ended(table);
     Ok(replayed)
+}
+
+/// The parts of transactions that have happened and are not known to be settled.
+fn ended<F>(scanned: &[Scanned<F>], outcomes: &Outcomes) -> Vec<(TxId, Vec<PartitionId>)> {
+    let has_happened = |txid| outcomes.is_recent(txid) && outcomes.is_committed(txid);
+    let notes = scanned.iter().flat_map(|found| &found.notes).filter(|note| has_happened(note.txid));
+    let of = |note: &Note| match &note.what {
+        What::Part(participants) => Some((note.txid, participants.clone())),
+        What::Mark | What::Abort => None,
+    };
+    notes.filter_map(of).collect()
 }
 
 /// Hands records on, and notes what the table and the log have to know of them.

@@ -17,16 +17,16 @@ use crate::job::{is_leftover, segment_file, segment_name};
 use crate::log::Log;
 use crate::manifest::{Extent, MANIFEST_NAMES, Manifest, ManifestError, Section, SegmentEntry};
 use crate::options::Options;
+use crate::recover::aside::{Aside, CutOff};
 use crate::recover::begin::{SYNCING, give_up_syncing, is_unfinished};
-use crate::recover::cut::{cut_before, end_of};
-use crate::recover::decide::{Decision, decide};
+use crate::recover::ends::{Found, Place, judge, report_cut, settle_all};
 use crate::recover::load::load_manifest;
+use crate::recover::meet::{Common, look_again, meet, refuse_checkpoints};
 use crate::recover::opened::Remains;
 use crate::recover::opening::Opening;
 use crate::recover::replay::{Context, Replay, Replayed, replay_log};
-use crate::recover::salvage::salvage;
 use crate::recover::scan::{ScanError, Scanned, presume, scan};
-use crate::recover::transactions::{Note, Outcomes, Settled, What, settle};
+use crate::recover::transactions::{Outcomes, Settled};
 use crate::ship::Origin;
 use crate::table::SegmentTable;
 
@@ -77,6 +77,10 @@ pub struct StartReport {
     pub checkpoints: Vec<String>,
     /// Checkpoints that were not used, and why.
     pub refused: Vec<(String, String)>,
+    /// Of logs that follow others: what they had that those never had, and where it is kept.
+    pub cut_off: Vec<CutOff>,
+    /// Whether they have begun with nothing.
+    pub begins_anew: bool,
 }
 
 /// Why a start stopped. Nothing was changed.
@@ -133,6 +137,14 @@ pub enum StartError {
          primary again, or start with --salvage yes to go on with what there is"
     )]
     Syncing,
+    /// What is here has nothing that goes on in the logs that it is to follow. [`start_follower`](crate::start_follower) begins anew then.
+    #[error("what is here is not what is to be followed: {reason}")]
+    Strange {
+        /// In words.
+        reason: String,
+        /// What is known to be here alone, and where it is kept.
+        cut_off: Vec<CutOff>,
+    },
     /// The reader of the records can't go on.
     #[error("{0}")]
     Replay(String),
@@ -153,14 +165,6 @@ pub(crate) fn io_error(file: &str) -> impl FnOnce(io::Error) -> StartError {
 
 /// The logs that a start has opened, by partition, each with what its records went to.
 pub type Started<D, R> = Vec<(Log<D>, R)>;
-
-/// What was found of one partition, and where its log ends.
-struct Found<F> {
-    scanned: Vec<Scanned<F>>,
-    decision: Decision,
-    /// Whether it is what was left after damage.
-    is_salvaged: bool,
-}
 
 /// What is read of each log before it is served: all of it, or what lies behind a checkpoint (K8).
 struct Plan {
@@ -220,6 +224,10 @@ struct Read<F, R> {
     /// What a cut by X5 discards was known durable, and so has to be there until the manifest says otherwise.
     kept_files: BTreeSet<FileId>,
     settled: Settled,
+    /// What is settled, and was: less than the manifest says if something is cut off.
+    horizon: TxId,
+    /// Checkpoints that depend on what is cut off.
+    refused: Vec<Refused>,
     replayed: Vec<(SegmentTable, R)>,
     replays: Vec<Replayed>,
 }
@@ -233,8 +241,23 @@ struct Reading<'a, D: Disk> {
     salvage: bool,
     /// Whose logs these follow.
     follows: Option<&'a Origin>,
+    /// Whether what is here is not all that they had when it began to follow.
+    is_syncing: bool,
     progress: &'a Progress,
     plan: Plan,
+}
+
+/// Why nothing came of it.
+enum Unread {
+    Failed(StartError),
+    /// It is not what is to be followed.
+    Strange(String),
+}
+
+impl From<StartError> for Unread {
+    fn from(error: StartError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl<D: Disk> Reading<'_, D> {
@@ -243,7 +266,8 @@ impl<D: Disk> Reading<'_, D> {
         candidates: &mut [Vec<Candidate<D::File>>],
         make: &mut impl FnMut(PartitionId, u64) -> Result<R, String>,
         report: &mut StartReport,
-    ) -> Result<Read<D::File, R>, StartError> {
+        asides: &mut Vec<Aside>,
+    ) -> Result<Read<D::File, R>, Unread> {
         let Self { disk, manifest, plan, .. } = self;
         let mut found = Vec::new();
         for (p, (scanned, section)) in self.scan_all(report)?.into_iter().zip(&manifest.sections).enumerate() {
@@ -252,7 +276,15 @@ impl<D: Disk> Reading<'_, D> {
         }
         let kept_files = found.iter().flat_map(|found| &found.scanned).map(|scanned| scanned.entry.file).collect();
         report.salvaged = !report.lost.is_empty() || found.iter().any(|found| found.is_salvaged);
-        let settled = settle_all(&mut found, plan.horizon, report.salvaged, self.follows)?;
+        let mut common = Common { horizon: plan.horizon, goes_elsewhere: false };
+        if let Some(origin) = self.follows {
+            common = meet(&mut found, manifest, origin, self.is_syncing, asides).map_err(Unread::Strange)?;
+        }
+        let refused = if common.goes_elsewhere { refuse_checkpoints(candidates, common.horizon) } else { Vec::new() };
+        let settled = settle_all(&mut found, common.horizon, report.salvaged, self.follows)?;
+        if let Some(origin) = self.follows {
+            look_again(&found, origin, &manifest.sections).map_err(Unread::Strange)?;
+        }
         if report.salvaged {
             // what was lost may be what they refer to
             candidates.iter_mut().for_each(Vec::clear);
@@ -267,7 +299,7 @@ impl<D: Disk> Reading<'_, D> {
         report.records = replays.iter().map(|replayed| replayed.records).sum();
         report.checkpoints =
             replays.iter().filter_map(|replayed| Some(replayed.began_with.as_ref()?.0.clone())).collect();
-        Ok(Read { found, kept_files, settled, replayed, replays })
+        Ok(Read { found, kept_files, settled, horizon: common.horizon, refused, replayed, replays })
     }
 
     /// Hands all records on, several partitions at a time.
@@ -383,9 +415,10 @@ pub fn start<D: Disk, R: Replay>(
     let mut report = StartReport::default();
     let share = options.share();
     let mut options = share();
-    let (manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
+    let (mut manifest, files) = load_manifest(disk.as_ref(), &mut options, partitions, &mut report)?;
     let names = disk.list().map_err(io_error("the data directory"))?;
-    if options.follows.is_none() && !options.salvage && is_unfinished(disk.as_ref(), manifest.dataset)? {
+    let is_syncing = is_unfinished(disk.as_ref(), manifest.dataset)?;
+    if options.follows.is_none() && !options.salvage && is_syncing {
         return Err(StartError::Syncing);
     }
     let (mut candidates, refused) = candidates(disk.as_ref(), &names, &manifest);
@@ -393,36 +426,50 @@ pub fn start<D: Disk, R: Replay>(
     let (threads, salvage) = (options.load_threads, options.salvage);
     let origin = options.follows.clone();
     let follows = origin.as_deref();
+    let mut asides = Vec::new();
+    let disks = disk.as_ref();
     let mut read = None;
     if plan.is_worth_it() {
         let mut its_report = report.clone();
-        let reading = Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, follows, progress, plan };
-        match reading.read(&mut candidates, &mut make, &mut its_report) {
+        let reading =
+            Reading { disk: disks, manifest: &manifest, threads, salvage, follows, is_syncing, progress, plan };
+        match reading.read(&mut candidates, &mut make, &mut its_report, &mut asides) {
             Ok(found) => (read, report) = (Some(found), its_report),
             // whatever it is: who reads everything knows better
             Err(error) => {
-                tracing::warn!(%error, "the log is read as a whole before it is served");
+                if let Unread::Failed(error) = error {
+                    tracing::warn!(%error, "the log is read as a whole before it is served");
+                }
                 progress.reset();
             }
         }
     }
     let read = match read {
-        Some(read) => read,
+        Some(read) => Ok(read),
         None => {
+            asides.clear();
             let plan = Plan::nothing(&manifest);
             let reading =
-                Reading { disk: disk.as_ref(), manifest: &manifest, threads, salvage, follows, progress, plan };
-            reading.read(&mut candidates, &mut make, &mut report)?
+                Reading { disk: disks, manifest: &manifest, threads, salvage, follows, is_syncing, progress, plan };
+            reading.read(&mut candidates, &mut make, &mut report, &mut asides)
         }
     };
-    let Read { found, kept_files, settled, replayed, mut replays } = read;
+    // before anything of it goes, whatever comes of the rest
+    report.cut_off = keep_asides(disks, &asides, manifest.dataset)?;
+    let Read { found, kept_files, settled, horizon, refused: depending, replayed, mut replays } = match read {
+        Ok(read) => read,
+        Err(Unread::Strange(reason)) => return Err(StartError::Strange { reason, cut_off: report.cut_off }),
+        Err(Unread::Failed(error)) => return Err(error),
+    };
+    manifest.horizon = horizon;
 
     // from here on the disk is written to
     failpoint::pass(Point::StartDecided);
     if follows.is_none() && names.iter().any(|name| name == SYNCING) {
         give_up_syncing(disk.as_ref())?; // of another data set, or by salvage: what there is is all that there will be
     }
-    let refused = refused.into_iter().chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
+    let refused =
+        refused.into_iter().chain(depending).chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
     let kept = clear_checkpoints(disk.as_ref(), refused.collect(), &names, &candidates, &mut report)?;
     let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept_files)?;
     let claims: Result<Vec<_>, _> = found.iter().map(|found| opening.claim(&found.scanned)).collect();
@@ -474,99 +521,14 @@ pub fn start<D: Disk, R: Replay>(
     Ok((logs, report))
 }
 
-/// What the manifest says of a log.
-struct Place<'a> {
-    partition: PartitionId,
-    horizon: TxId,
-    section: &'a Section,
-}
-
-/// Where a partition's log ends, what lies beyond discarded; or why it must not be used (F2).
-fn judge<D: Disk>(
-    disk: &D,
-    place: &Place<'_>,
-    checkpoints: &[Candidate<D::File>],
-    mut scanned: Vec<Scanned<D::File>>,
-    may_salvage: bool,
-    report: &mut StartReport,
-) -> Result<Found<D::File>, StartError> {
-    let mut decision = decide(&scanned, place.section.durable);
-    // a checkpoint has its name only since the log was safe up to it (K1)
-    let durable = checkpoints.iter().filter_map(|candidate| candidate.proves_durable(place.section)).max();
-    decision.durable = decision.durable.max(durable.unwrap_or_default());
-    #[cfg(any(test, feature = "sim"))]
-    if crate::plant::is(crate::plant::Plant::F2) {
-        (decision.durable, decision.broken) = (decision.end.position, false);
-    }
-    let mut is_salvaged = false;
-    if decision.is_damage() {
-        if !may_salvage {
-            return Err(damaged(&scanned, &decision));
-        }
-        salvage(disk, place.partition, place.horizon, decision.durable, &mut scanned, &mut report.lost)
-            .map_err(io_error("salvage"))?;
-        is_salvaged = true;
-        decision = decide(&scanned, LogPosition(0));
-        decision.durable = LogPosition(0); // everything is written anew
-    }
-    discard_after(&mut scanned, &decision);
-    Ok(Found { scanned, decision, is_salvaged })
-}
-
-/// Decides on the transactions over several partitions, and cuts what must not be there without one that has not
-/// happened (X5).
-fn settle_all<F>(
-    found: &mut [Found<F>],
-    horizon: TxId,
-    is_salvaged: bool,
-    follows: Option<&Origin>,
-) -> Result<Settled, StartError> {
-    let notes_of = |found: &Found<F>| found.scanned.iter().flat_map(|scanned| scanned.notes.clone()).collect();
-    let notes: Vec<Vec<Note>> = found.iter().map(notes_of).collect();
-    let decided = follows.map(|origin| decided_by_going_on(found, origin));
-    let settled = settle(&notes, horizon, is_salvaged, decided.as_ref());
-    for (found, (notes, kept)) in found.iter_mut().zip(notes.iter().zip(&settled.kept)) {
-        let Some(note) = notes.get(*kept) else { continue };
-        let mut before = *kept;
-        let in_it = |scanned: &Scanned<F>| {
-            let here = before < scanned.notes.len();
-            before = before.saturating_sub(if here { 0 } else { scanned.notes.len() });
-            here
-        };
-        let Some(at) = found.scanned.iter().position(in_it) else { continue };
-        tracing::warn!(
-            ticket = note.txid.0,
-            "a power loss took a part of a transaction: what depends on it is cut off"
-        );
-        found.scanned.truncate(at + 1);
-        let last = &mut found.scanned[at];
-        let whole = Note { offset: 0, before: 0, ..note.clone() };
-        cut_before(last, if follows.is_some() { &whole } else { note })
-            .map_err(io_error(&segment_name(last.entry.file)))?;
-        found.decision.end = end_of(last);
-    }
-    Ok(settled)
-}
-
-/// Transactions that have no end in a log whose writer has gone on behind their part after a start of its own: that has ended what was
-/// open, but for what was settled, which has happened (X5).
-fn decided_by_going_on<F>(found: &[Found<F>], origin: &Origin) -> BTreeSet<TxId> {
-    let mut decided = BTreeSet::new();
-    for (found, its) in found.iter().zip(&origin.logs) {
-        let notes = || found.scanned.iter().flat_map(|scanned| scanned.notes.iter().map(move |note| (scanned, note)));
-        let ended: BTreeSet<_> =
-            notes().filter(|(_, note)| !matches!(note.what, What::Part(_))).map(|(_, note)| note.txid).collect();
-        for (scanned, note) in notes().filter(|(_, note)| !ended.contains(&note.txid)) {
-            let base = scanned.header.map_or(LogPosition(0), |header| header.base);
-            let next_life = its.incarnations.iter().find(|life| life.start > base.plus(note.frame));
-            let end = found.decision.end.position;
-            let goes_on = |start: LogPosition| start < end || start == end && its.end() <= start;
-            if next_life.is_some_and(|life| goes_on(life.start)) {
-                decided.insert(note.txid);
-            }
-        }
-    }
-    decided
+fn keep_asides<D: Disk>(disk: &D, asides: &[Aside], dataset: u64) -> Result<Vec<CutOff>, StartError> {
+    let keep = |aside: &Aside| {
+        let cut = aside.keep(disk, dataset).map_err(io_error("what is to be cut off a log"))?;
+        let (partition, from, to, file) = (cut.partition.0, cut.from.0, cut.to.0, cut.name());
+        tracing::warn!(partition, from, to, file, "the primary never had the end of this log: it is cut off, and kept");
+        Ok(cut)
+    };
+    asides.iter().map(keep).collect()
 }
 
 /// Removes, durably, the checkpoints that are of no use; the generations that each partition is left with.
@@ -594,30 +556,6 @@ fn clear_checkpoints<D: Disk>(
         found.iter().rev().filter(left).map(|candidate| candidate.meta.generation).collect()
     };
     Ok(candidates.iter().map(generations).collect())
-}
-
-fn report_cut<F>(found: &Found<F>, report: &mut StartReport) {
-    let end = found.decision.end;
-    if end.torn {
-        let last = end.segment.and_then(|s| found.scanned.iter().find(|found| found.entry.sequence == s));
-        let file = last.map_or_else(|| "the log".to_owned(), |last| segment_name(last.entry.file));
-        report.cut.push((file, end.offset));
-    }
-}
-
-fn damaged<F>(scanned: &[Scanned<F>], decision: &Decision) -> StartError {
-    let bytes = decision.durable.0.saturating_sub(decision.end.position.0);
-    let found = decision.end.segment.and_then(|s| scanned.iter().find(|found| found.entry.sequence == s));
-    match found {
-        Some(found) => StartError::Damaged { file: segment_name(found.entry.file), offset: decision.end.offset, bytes },
-        None => StartError::Damaged { file: "the log".into(), offset: 0, bytes },
-    }
-}
-
-/// Drops what lies after the end, and shortens the segment that it lies in.
-fn discard_after<F>(scanned: &mut Vec<Scanned<F>>, decision: &Decision) {
-    let end = decision.end;
-    scanned.retain(|found| end.segment.is_some_and(|last| found.entry.sequence <= last) && found.valid_end > 0);
 }
 
 /// Removes what no manifest names, but a spare file of ordinary size for each log's next segment: its blocks are written

@@ -43,7 +43,7 @@ pub(crate) enum Meeting {
     /// All that it has is common.
     Resumes,
     /// It has more than what is common, which ends there.
-    Diverged(#[allow(dead_code, reason = "what a cut would need")] LogPosition),
+    Diverged(LogPosition),
     /// Nothing is common that still exists, or what comes after it does not.
     Strange,
 }

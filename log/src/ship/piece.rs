@@ -62,7 +62,7 @@ pub struct Piece<'a> {
 
 impl<'a> Piece<'a> {
     /// The bytes before the frames.
-    pub(super) fn begin(segment: &SegmentFacts, offset: u64, out: &mut Vec<u8>) {
+    pub(crate) fn begin(segment: &SegmentFacts, offset: u64, out: &mut Vec<u8>) {
         segment.encode(out);
         out.extend_from_slice(&offset.to_le_bytes());
     }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crate::config::SavePoint;
 use crate::core::gather::{GatherId, SAVES_ALREADY, Told};
 use crate::core::message::{CoreId, Message};
-use crate::core::owned::Own;
 use crate::core::shard::{Data, Shard};
 use crate::core::turn::Core;
 use crate::driver::{Driver, Wait};
@@ -60,9 +59,7 @@ impl Shard {
     /// Has a checkpoint of each partition here taken; false if one of them is at it.
     pub fn begin_saving(&mut self) -> bool {
         let mut begins = true;
-        // a follower's log is its primary's, checkpoints and all
-        let is_own = |own: &&mut Own| !own.partition.is_follower();
-        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list).filter(is_own) {
+        for own in self.owned().into_iter().flat_map(|owned| &mut owned.list) {
             begins &= own.partition.begin_checkpoint();
         }
         begins
@@ -142,10 +139,13 @@ impl<D: Driver> Core<D> {
     /// Takes a last checkpoint of what has changed, so that the next start need not replay it.
     pub fn save_at_end(&mut self) -> io::Result<()> {
         let until = Instant::now() + AT_END;
-        let is_own = |own: &&mut Own| !own.partition.is_follower();
-        for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list).filter(is_own) {
+        for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
             let log = own.partition.log_mut();
-            let is_fresh = log.begin_fresh_head();
+            // a follower's log goes on where its primary's does, and nobody tells it any more what is settled there
+            let is_fresh = !log.is_follower() && log.begin_fresh_head();
+            if log.is_follower() && log.horizon().horizon() < log.horizon().next() {
+                continue;
+            }
             if (is_fresh || log.tail() > log.last_checkpoint()) && log.read_only().is_none() {
                 own.partition.begin_checkpoint();
             }
@@ -155,7 +155,7 @@ impl<D: Driver> Core<D> {
             let timeout = if is_woken { Duration::ZERO } else { Duration::from_millis(100) };
             let (mut under_way, mut more) = (false, false);
             for own in self.shard.owned().into_iter().flat_map(|owned| &mut owned.list) {
-                while !own.partition.is_follower() && Instant::now() < until && own.partition.sweep(1 << 12) {}
+                while Instant::now() < until && own.partition.sweep(1 << 12) {}
                 more |= own.partition.save_some(PAGES_AT_END);
                 under_way |= own.partition.is_saving();
                 own.partition.log_mut().end_turn();

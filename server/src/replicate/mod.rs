@@ -23,6 +23,7 @@ mod wire;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use emberkv_log::CutOff;
 pub(crate) use feed::{Feed, Now, Piece, Where};
 pub(crate) use link::{Link, Me, State, follow};
 pub(crate) use replicas::Replicas;
@@ -36,6 +37,19 @@ pub(crate) struct Replication {
     replicas: Mutex<Replicas>,
     /// How many replicas were heard of lately.
     good: AtomicUsize,
+    openings: Mutex<Openings>,
+}
+
+/// What has come of it when this server's data were opened as a replica's.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Openings {
+    /// How often it has begun with nothing, and how often it has gone on with what it had.
+    pub full: u64,
+    pub partial: u64,
+    /// It has begun with nothing, and will open all again when it has all.
+    is_unfinished: bool,
+    /// What was cut off the logs in this directory, whenever that was, as its primary never had it.
+    pub cut_off: Vec<CutOff>,
 }
 
 impl Replication {
@@ -61,6 +75,23 @@ impl Replication {
     /// How many of them count for `min-replicas-to-write`.
     pub fn good(&self) -> usize {
         self.good.load(Ordering::Relaxed)
+    }
+
+    /// What has come of it when the data were opened to follow.
+    pub fn openings(&self) -> Openings {
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The data were opened. `syncs`: as a replica's that has to open them again later; none: as a primary's.
+    pub fn note_opening(&self, begins_anew: bool, syncs: Option<bool>, cut_off: Vec<CutOff>) {
+        let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        openings.cut_off = cut_off;
+        let was_unfinished = std::mem::replace(&mut openings.is_unfinished, syncs == Some(true));
+        match syncs {
+            Some(_) if begins_anew => openings.full += 1,
+            Some(_) if !was_unfinished => openings.partial += 1,
+            _ => {}
+        }
     }
 
     /// So many do.

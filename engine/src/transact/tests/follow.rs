@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use emberkv_log::disk::sim::{Choices, SimDisk, SimFile};
 use emberkv_log::plant::Plant;
-use emberkv_log::{Job, LogPosition, Origin, Progress, ShipError};
+use emberkv_log::{Job, LogPosition, Origin, Progress, ShipError, StartReport};
 
 use super::crash::left;
 use super::lives::Life;
 use super::world::{World, options, start};
-use crate::tests::{START_MS, State, check_counts, contents, is_noticed, limits, lives, with_seeds};
+use crate::tests::{START_MS, State, bring_all, check_counts, contents, is_noticed, limits, lives, with_seeds};
 use crate::{Partition, open_follower};
 
 struct Replica {
@@ -40,19 +40,48 @@ fn load_all(world: &mut World, owner: usize) {
     panic!("a segment is never loaded");
 }
 
+/// What was seen in a life.
+#[derive(Default, Debug)]
+struct Seen {
+    promoted: u64,
+    cut: u64,
+    anew: u64,
+    /// Starts of the replica, and how many partitions began with a checkpoint in them.
+    starts: u64,
+    checkpoints: u64,
+}
+
 impl Replica {
     fn open(disk: SimDisk, world: &mut World, seed: u64) -> Self {
+        Self::open_and_see(disk, world, seed).0
+    }
+
+    fn open_and_see(mut disk: SimDisk, world: &mut World, seed: u64) -> (Self, StartReport) {
         let (origin, policy) = (origin(world), world.policy);
-        let disks = Arc::new(disk.clone());
-        let progress = Progress::default();
-        let opened = open_follower(disks, options(seed, policy), limits(usize::MAX), &origin, &progress);
-        let mut partitions = opened.unwrap().0;
+        let (progress, mut choices) = (Progress::default(), Choices::new(seed));
+        let (mut partitions, report) = loop {
+            if choices.one_in(3) {
+                disk.crash_after(choices.below(24));
+            }
+            let (disks, options) = (Arc::new(disk.clone()), options(choices.draw(), policy));
+            match open_follower(disks, options, limits(usize::MAX), &origin, &progress) {
+                Ok(opened) => {
+                    disk.crash_after(u64::MAX >> 1); // not any more
+                    break opened;
+                }
+                Err(_) if disk.crashed() => {
+                    let power = choices.one_in(2);
+                    disk = if power { disk.after_power_loss(&mut choices) } else { disk.after_kill() };
+                }
+                Err(error) => panic!("a legal crash stopped the start: {error}"),
+            }
+        };
         partitions.iter_mut().for_each(|partition| partition.begin_turn(START_MS));
         for (its, one) in partitions.iter().zip(&world.partitions) {
             one.log().shipping().retain(1, its.received());
         }
         let jobs = partitions.iter().map(|_| Vec::new()).collect();
-        Self { disk, partitions, jobs }
+        (Self { disk, partitions, jobs }, report)
     }
 
     fn pull(&mut self, world: &mut World, p: usize, most: usize) -> bool {
@@ -108,6 +137,10 @@ impl Replica {
             _ if choices.one_in(3) => self.partitions[p].log_mut().tick(),
             _ => drop(self.partitions[p].sweep(50)),
         }
+        if choices.one_in(6) {
+            self.partitions[p].begin_checkpoint();
+            self.partitions[p].save_some(1 + choices.below(3) as usize);
+        }
     }
 
     /// Gets all that there is to be had.
@@ -139,6 +172,21 @@ impl Replica {
         }
     }
 
+    /// Comes to what its primary is; nothing is under way there.
+    fn made_equal(mut self, life: &mut Life, choices: &mut Choices) -> Self {
+        self.catch_up(&mut life.world);
+        if self.partitions.iter().all(Partition::has_synced) {
+            self = Self::open(self.disk.after_kill(), &mut life.world, choices.draw());
+            self.catch_up(&mut life.world);
+        }
+        let (found, expected) = (self.contents(), &life.world.model.state);
+        let differs = |key: &&crate::tests::Name| found.get(*key) != expected.get(*key);
+        let wrong: Vec<_> = found.keys().chain(expected.keys()).filter(differs).collect();
+        assert!(wrong.is_empty(), "the replica has other {wrong:?}");
+        self.partitions.iter().for_each(check_counts);
+        self
+    }
+
     fn contents(&self) -> State {
         self.partitions.iter().flat_map(contents).collect()
     }
@@ -146,7 +194,8 @@ impl Replica {
     /// What it would be if it took its primary's place now.
     fn promoted(&self, seed: u64, world: &World) -> State {
         let disk = self.disk.after_kill();
-        let opened = start(&disk, self.partitions.len() as u16, seed, world.policy).unwrap();
+        let mut opened = start(&disk, self.partitions.len() as u16, seed, world.policy).unwrap();
+        opened.iter_mut().for_each(|partition| bring_all(partition, &mut Vec::new(), &disk));
         opened.iter().for_each(check_counts);
         opened.iter().flat_map(contents).collect()
     }
@@ -156,7 +205,34 @@ impl Replica {
     }
 }
 
-fn live(seed: u64, promotions: &mut u64) {
+/// The replica takes the place of its primary, which follows from now on, and has had what the replica has not.
+fn swap(life: &mut Life, replica: &Replica, choices: &mut Choices, seen: &mut Seen) -> Replica {
+    let old = &life.world.disk;
+    let old = if choices.one_in(2) { old.after_power_loss(choices) } else { old.after_kill() };
+    let disk = replica.disk.after_kill();
+    let mut opened = start(&disk, replica.partitions.len() as u16, choices.draw(), life.world.policy).unwrap();
+    let mut jobs: Vec<_> = opened.iter().map(|_| Vec::new()).collect();
+    for (partition, jobs) in opened.iter_mut().zip(&mut jobs) {
+        bring_all(partition, jobs, &disk);
+    }
+    life.base = opened.iter().flat_map(contents).collect();
+    life.world.model.state = life.base.clone();
+    life.world.disk = disk;
+    life.world.restarted(opened);
+    life.world.jobs = jobs;
+    for owner in 0..life.world.partitions.len() {
+        load_all(&mut life.world, owner);
+    }
+    for _ in 0..choices.below(200) {
+        life.step();
+    }
+    let (replica, report) = Replica::open_and_see(old, &mut life.world, choices.draw());
+    seen.cut += u64::from(!report.begins_anew && !report.cut_off.is_empty());
+    seen.anew += u64::from(report.begins_anew);
+    replica
+}
+
+fn live(seed: u64, seen: &mut Seen) {
     let mut life = Life::new(seed);
     life.is_resident = true;
     let mut choices = Choices::new(seed ^ 0xf0110);
@@ -172,7 +248,9 @@ fn live(seed: u64, promotions: &mut u64) {
                 let power = choices.one_in(2);
                 let disk = &replica.disk;
                 let disk = if power { disk.after_power_loss(&mut choices) } else { disk.after_kill() };
-                replica = Replica::open(disk, &mut life.world, choices.draw());
+                let (opened, report) = Replica::open_and_see(disk, &mut life.world, choices.draw());
+                replica = opened;
+                (seen.starts, seen.checkpoints) = (seen.starts + 1, seen.checkpoints + report.checkpoints.len() as u64);
             }
         }
         life.world.disk.set_capacity(None);
@@ -185,22 +263,15 @@ fn live(seed: u64, promotions: &mut u64) {
                 let expected = left(&life.world, &life.base, &replica.written());
                 let differs: Vec<_> = expected.iter().filter(|(key, held)| promoted.get(*key) != Some(*held)).collect();
                 assert!(promoted == expected, "it would have other {differs:?}");
-                *promotions += 1;
+                seen.promoted += 1;
+                replica = swap(&mut life, &replica, &mut choices, seen);
+                continue;
             }
         } else {
             life.check();
             let is_well = life.world.partitions.iter().all(|partition| partition.log().read_only().is_none());
             if is_well && !life.world.disk.crashed() {
-                replica.catch_up(&mut life.world);
-                if replica.partitions.iter().all(Partition::has_synced) {
-                    replica = Replica::open(replica.disk.after_kill(), &mut life.world, choices.draw());
-                    replica.catch_up(&mut life.world);
-                }
-                let (found, expected) = (replica.contents(), &life.world.model.state);
-                let differs = |key: &&crate::tests::Name| found.get(*key) != expected.get(*key);
-                let wrong: Vec<_> = found.keys().chain(expected.keys()).filter(differs).collect();
-                assert!(wrong.is_empty(), "the replica has other {wrong:?}");
-                replica.partitions.iter().for_each(check_counts);
+                replica = replica.made_equal(&mut life, &mut choices);
             }
         }
         super::crash::crash(&mut life.world, &mut life.base, seed, &mut life.choices);
@@ -211,16 +282,65 @@ fn live(seed: u64, promotions: &mut u64) {
     }
 }
 
+/// They change places again and again, and are equal after each time.
+fn changing_places(seed: u64, seen: &mut Seen) {
+    let mut life = Life::new(seed);
+    life.is_resident = true;
+    let mut choices = Choices::new(seed ^ 0xc4a9e);
+    let mut replica = Replica::open(SimDisk::new(), &mut life.world, seed);
+    for _ in 0..6 {
+        for _ in 0..choices.below(250) {
+            life.step();
+            for _ in 0..choices.below(4) {
+                replica.step(&mut life.world, &mut choices);
+            }
+        }
+        life.world.disk.set_capacity(None);
+        if replica.partitions.iter().any(Partition::is_syncing) {
+            replica = Replica::open(replica.disk.after_kill(), &mut life.world, choices.draw());
+            continue;
+        }
+        seen.promoted += 1;
+        replica = swap(&mut life, &replica, &mut choices, seen);
+        life.check();
+        let is_well = life.world.partitions.iter().all(|partition| partition.log().read_only().is_none());
+        if !is_well || life.world.disk.crashed() {
+            return;
+        }
+        replica = replica.made_equal(&mut life, &mut choices);
+    }
+}
+
+#[test]
+fn an_old_primary_follows_the_new_one_and_is_equal() {
+    let mut seen = Seen::default();
+    with_seeds(lives(40), |seed| changing_places(seed, &mut seen));
+    eprintln!("{seen:?}");
+    assert!(seen.cut > 2 * seen.anew, "hardly ever does an old primary go on: {seen:?}");
+}
+
+#[test]
+fn changing_places_notices_each_rule_that_is_missing() {
+    let live = |seed| changing_places(seed, &mut Seen::default());
+    for plant in [Plant::R7, Plant::R9Horizon] {
+        assert!(is_noticed(plant, 600, live), "nothing noticed that {plant:?} is missing");
+    }
+}
+
 #[test]
 fn a_follower_has_of_each_command_all_or_nothing() {
-    let mut promotions = 0;
-    with_seeds(lives(60), |seed| live(seed, &mut promotions));
-    assert!(promotions > 5, "hardly ever is one looked at in the middle");
+    let mut seen = Seen::default();
+    with_seeds(lives(60), |seed| live(seed, &mut seen));
+    eprintln!("{seen:?}");
+    assert!(seen.promoted > 5, "hardly ever is one promoted in the middle: {seen:?}");
+    assert!(seen.cut > seen.anew, "hardly ever does an old primary go on: {seen:?}");
+    assert!(seen.checkpoints > seen.starts / 4, "checkpoints are hardly ever used: {seen:?}");
 }
 
 #[test]
 fn a_follower_over_partitions_notices_each_rule_that_is_missing() {
-    for plant in [Plant::R3, Plant::R6, Plant::R7] {
-        assert!(is_noticed(plant, 600, |seed| live(seed, &mut 0)), "nothing noticed that {plant:?} is missing");
+    for plant in [Plant::R3, Plant::R6, Plant::R10] {
+        let live = |seed| live(seed, &mut Seen::default());
+        assert!(is_noticed(plant, 600, live), "nothing noticed that {plant:?} is missing");
     }
 }

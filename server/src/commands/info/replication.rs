@@ -13,6 +13,16 @@ pub(super) fn write(text: &mut String, shard: &Shard, _: &[Snapshot]) {
             lines! { text, "role": "master" }
         }
     }
+    let cut_off = shard.peers.replication.openings().cut_off;
+    if !cut_off.is_empty() {
+        lines! { text, "repl_cut_off_files": cut_off.len() }
+    }
+    for (i, cut) in cut_off.iter().enumerate() {
+        let (partition, from, to, file) = (cut.partition.0, cut.from.0, cut.to.0, shard.config.dir.join(cut.name()));
+        let file = file.display();
+        // writing to a string does not fail
+        let _ = write!(text, "repl_cut_off_{i}:partition={partition},from={from},to={to},file={file}\r\n");
+    }
     let now_ms = shard.up_ms;
     let replicas: Vec<_> = shard.peers.replication.replicas().connected().cloned().collect();
     lines! { text, "connected_slaves": replicas.len() }
@@ -65,6 +75,7 @@ pub(super) fn write(text: &mut String, shard: &Shard, _: &[Snapshot]) {
 fn write_replica(text: &mut String, shard: &Shard, link: &Link) {
     let offset = shard.replication_offset();
     let is_up = link.is_up();
+    let openings = shard.peers.replication.openings();
     lines! { text,
         "role": "slave",
         "master_host": link.primary.host,
@@ -75,6 +86,8 @@ fn write_replica(text: &mut String, shard: &Shard, link: &Link) {
         "slave_read_repl_offset": offset,
         "slave_repl_offset": offset,
         "master_total_sync_attempts": link.attempts(),
+        "master_full_syncs": openings.full,
+        "master_partial_syncs": openings.partial,
     }
     if !is_up {
         lines! { text, "master_link_down_since_seconds": link.down_s() }
