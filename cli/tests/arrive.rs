@@ -1,0 +1,413 @@
+//! Arriving from redis and valkey, and leaving: RDB files in, replication streams followed, RDB files out, and what
+//! compares.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod arriving;
+mod common;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arriving::{Running, assert_same, client, ends_with, fill, source, sources, tool, uri};
+use common::{eventually, is_ember, must, number, text};
+use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value};
+
+fn target() -> (Server, TempDir) {
+    common::start("arrive", &["--cores", "2"])
+}
+
+fn size(server: &Server) -> i64 {
+    must(&mut client(server), "DBSIZE").integer().unwrap()
+}
+
+/// A number of INFO.
+fn info(client: &mut Client, name: &str) -> i64 {
+    let all = text(&must(client, "INFO"));
+    all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok()).unwrap_or(-1)
+}
+
+fn load_functions(client: &mut Client) {
+    let code = "#!lua name=mylib\nredis.register_function('f', function() return 1 end)";
+    assert!(!client.command(&["FUNCTION", "LOAD", "REPLACE", code]).unwrap().is_error("ERR"));
+}
+
+#[test]
+fn an_rdb_file_of_each_server_is_imported() {
+    if !is_ember() {
+        return;
+    }
+    for (name, program) in sources() {
+        let (from, dir) = source(&program, &[]);
+        let mut writer = client(&from);
+        fill(&mut writer, number("EMBERKV_RANDOM_SEED", 1));
+        must(&mut writer, "SET brief x PX 700");
+        must(&mut writer, "SAVE");
+        let file = dir.path().join("dump.rdb");
+        let (to, _dir) = target();
+        eventually("it expires", || writer.ask("EXISTS brief").unwrap() == Value::Integer(0));
+        let said = ends_with(0, &["import", file.to_str().unwrap(), "--to", &uri(&to)]);
+        assert!(said.contains("1 left out that had expired"), "{name}: {said}");
+        assert_same(&from, &to);
+        // once more: the same again
+        ends_with(0, &["import", file.to_str().unwrap(), "--to", &uri(&to)]);
+        // functions are none of ours, and not passed over
+        load_functions(&mut writer);
+        must(&mut writer, "SAVE");
+        let said = ends_with(1, &["import", file.to_str().unwrap(), "--to", &uri(&to)]);
+        assert!(said.contains("the functions mylib"), "{said}");
+        assert_same(&from, &to);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_refused_before_anything_is_sent() {
+    if !is_ember() {
+        return;
+    }
+    let (from, dir) = source(&sources()[1].1, &[]);
+    let mut writer = client(&from);
+    for nth in 0..200 {
+        must(&mut writer, &format!("RPUSH list:{nth} a b {nth}"));
+    }
+    must(&mut writer, "SAVE");
+    let whole = fs::read(dir.path().join("dump.rdb")).unwrap();
+    let file = dir.path().join("damaged.rdb");
+    let (to, _dir) = target();
+    for nth in 0..12 {
+        let at = nth * whole.len() / 12;
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        for bytes in [&damaged[..], &whole[..at]] {
+            fs::write(&file, bytes).unwrap();
+            let said = ends_with(2, &["import", file.to_str().unwrap(), "--to", &uri(&to)]);
+            assert!(said.contains("at byte "), "{said}");
+        }
+    }
+    assert_eq!(size(&to), 0);
+}
+
+#[test]
+fn an_import_of_a_file_goes_on_where_it_stopped() {
+    if !is_ember() {
+        return;
+    }
+    let (from, dir) = source(&sources()[0].1, &[]);
+    let mut writer = client(&from);
+    fill(&mut writer, 2);
+    must(&mut writer, "SAVE");
+    let (file, state) = (dir.path().join("dump.rdb"), dir.path().join("state"));
+    let (to, _dir) = target();
+    let args = ["import", file.to_str().unwrap(), "--to", &uri(&to), "--resume", state.to_str().unwrap()];
+    ends_with(0, &args);
+    assert!(!state.exists(), "nothing is left to go on with");
+    // an earlier run has sent the first half
+    let bytes = fs::read(&file).unwrap();
+    let end: String = bytes[bytes.len() - 8..].iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&state, format!("rdb of {} bytes that ends with {end}\n{}\n", bytes.len(), bytes.len() / 2)).unwrap();
+    let before = contents_size(&to);
+    must(&mut client(&to), "FLUSHALL");
+    ends_with(0, &args);
+    let after = contents_size(&to);
+    assert!(after > 0 && after < before, "{after} of {before}");
+    fs::write(&state, "rdb of 7 bytes that ends with 00\n1\n").unwrap();
+    let said = ends_with(2, &args);
+    assert!(said.contains("of another file"), "{said}");
+}
+
+fn contents_size(server: &Server) -> usize {
+    arriving::contents(&mut client(server)).len()
+}
+
+#[test]
+fn values_that_are_too_large_for_one_command_come_in_slices() {
+    if !is_ember() {
+        return;
+    }
+    let (from, dir) = source(&sources()[0].1, &["--rdbcompression", "no"]);
+    let mut writer = client(&from);
+    let piece = vec![b'x'; 1 << 20];
+    for nth in 0..36 {
+        let name = format!("{nth}");
+        assert!(writer.command(&[&b"APPEND"[..], b"string", &piece]).unwrap().integer().is_some());
+        assert!(writer.command(&[&b"HSET"[..], b"hash", name.as_bytes(), &piece]).unwrap().integer().is_some());
+    }
+    must(&mut writer, "PEXPIREAT hash 4102444800000");
+    must(&mut writer, "SET small x");
+    must(&mut writer, "SAVE");
+    let (to, _dir) = target();
+    let file = dir.path().join("dump.rdb");
+    let said = ends_with(0, &["import", file.to_str().unwrap(), "--to", &uri(&to)]);
+    assert!(said.contains("3 carried (2 of them as commands)"), "{said}");
+    ends_with(0, &["compare", &uri(&from), &uri(&to)]);
+}
+
+/// Writes as long as it is told to, and returns how often each of ten counters was raised.
+fn write(server: &Server, until: &AtomicBool) -> i64 {
+    let mut client = client(server);
+    let mut rounds = 0;
+    while !until.load(Ordering::Relaxed) {
+        let (nth, db) = (rounds % 50, if rounds % 20 < 10 { 0 } else { 3 });
+        if rounds % 10 == 0 {
+            client.select(db).unwrap();
+        }
+        for words in [
+            format!("INCR counter:{}", rounds % 10),
+            format!("LPUSH list:{nth} {rounds}"),
+            format!("LTRIM list:{nth} 0 30"),
+            format!("SADD set:{nth} {rounds} {}", rounds + 1),
+            format!("SPOP set:{nth}"),
+            "MULTI".into(),
+            "DECRBY account:a 3".into(),
+            "INCRBY account:b 3".into(),
+            "EXEC".into(),
+            format!("XADD stream:{nth} MAXLEN ~ 100 * f {rounds}"),
+            format!("SET brief:{nth} {rounds} PX {}", 1 + rounds % 40),
+            format!("INCRBYFLOAT float:{nth} 0.1"),
+            format!("DEL text:{nth}"),
+        ] {
+            must(&mut client, &words);
+        }
+        rounds += 1;
+    }
+    rounds
+}
+
+#[test]
+fn a_server_is_followed_through_breaks_and_kills() {
+    if !is_ember() {
+        return;
+    }
+    for (name, program) in sources() {
+        let (from, _from_dir) = source(&program, &["--repl-backlog-size", "64mb"]);
+        let mut asker = client(&from);
+        fill(&mut asker, 3);
+        let (to, _to_dir) = target();
+        let (a, b) = (uri(&from), uri(&to));
+        let args = ["import", &a, "--to", &b, "--follow"];
+        let until = AtomicBool::new(false);
+        let (rounds, ended) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write(&from, &until));
+            let follows = |count: i64| {
+                let mut target = client(&to);
+                let mut counted = || {
+                    target
+                        .ask("GET counter:1")
+                        .unwrap()
+                        .text()
+                        .map_or(0, |_| text(&target.ask("GET counter:1").unwrap()).parse().unwrap_or(0))
+                };
+                let begin: i64 = counted();
+                eventually("it follows", || counted() >= begin + count);
+            };
+            let first = Running::start(&args);
+            follows(5);
+            // the link breaks
+            must(&mut asker, "CLIENT KILL TYPE replica");
+            follows(5);
+            must(&mut asker, "CLIENT KILL TYPE replica");
+            follows(2);
+            first.kill9();
+            std::thread::sleep(Duration::from_millis(300));
+            for _ in 0..5 {
+                let next = Running::start(&args);
+                follows(3);
+                next.kill9();
+            }
+            let last = Running::start(&args);
+            follows(5);
+            until.store(true, Ordering::Relaxed);
+            let rounds = writer.join().unwrap();
+            (rounds, last.interrupt())
+        });
+        assert_eq!(ended.0, 0, "{name}: {}", ended.1);
+        assert!(ended.1.contains("cut over at offset "), "{}", ended.1);
+        assert_eq!(info(&mut asker, "sync_full"), 1, "{name}: it went on each time");
+        let mut there = client(&to);
+        assert_eq!(text(&must(&mut there, "CONFIG GET import-mode").items().unwrap()[1]), "no");
+        assert_eq!(must(&mut there, "EXISTS emberkv:import"), Value::Integer(0));
+        // keys that expire do so on both
+        eventually("all that is brief has gone", || {
+            (0..50).all(|nth| must(&mut there, &format!("EXISTS brief:{nth}")) == Value::Integer(0))
+        });
+        let sum = |client: &mut Client| -> i64 {
+            let mut sum = 0;
+            for db in [0, 3] {
+                client.select(db).unwrap();
+                sum += (0..10)
+                    .map(|nth| text(&client.ask(&format!("GET counter:{nth}")).unwrap()).parse().unwrap_or(0))
+                    .sum::<i64>();
+            }
+            client.select(0).unwrap();
+            sum
+        };
+        assert_eq!((sum(&mut asker), sum(&mut there)), (rounds, rounds), "{name}");
+        assert_same(&from, &to);
+    }
+}
+
+#[test]
+fn it_begins_anew_when_the_source_has_forgotten() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = source(&sources()[1].1, &["--repl-backlog-size", "16kb", "--requirepass", "secret"]);
+    let mut writer = client(&from);
+    must(&mut writer, "AUTH secret");
+    must(&mut writer, "SET old 1");
+    let (to, _to_dir) = target();
+    let a = format!("redis://:secret@127.0.0.1:{}", from.port());
+    let b = uri(&to);
+    let args = ["import", &a, "--to", &b, "--follow"];
+    let first = Running::start(&args);
+    let mut there = client(&to);
+    eventually("it is there", || text(&there.ask("GET old").unwrap()) == "1");
+    eventually("it follows", || text(&there.ask("GET emberkv:import").unwrap()).starts_with("following"));
+    first.kill9();
+    must(&mut writer, "DEL old");
+    for nth in 0..3000 {
+        must(&mut writer, &format!("SET key:{nth} {nth}"));
+    }
+    let said = ends_with(0, &["import", &a, "--to", &b, "--follow", "--until-caught-up"]);
+    assert!(said.contains("copied: keys: 3000 carried"), "{said}");
+    assert_eq!((size(&to), must(&mut there, "EXISTS old")), (3000, Value::Integer(0)));
+    assert_eq!(info(&mut writer, "sync_full"), 2);
+    // what has other data is left alone
+    let said = ends_with(2, &args);
+    assert!(said.contains("the target is not empty"), "{said}");
+    assert_eq!(size(&to), 3000);
+    let (code, said) = tool(&["import", &uri(&from), "--to", &b, "--follow"]);
+    assert!(code == 2 && said.contains("NOAUTH"), "{said}");
+}
+
+#[test]
+fn keys_live_as_long_as_the_source_says() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = source(&sources()[0].1, &[]);
+    let mut writer = client(&from);
+    must(&mut writer, "SET session x PX 3000");
+    must(&mut writer, "SET other x PX 3000");
+    let (to, _to_dir) = target();
+    let (a, b) = (uri(&from), uri(&to));
+    let args = ["import", &a, "--to", &b, "--follow"];
+    let first = Running::start(&args);
+    let mut there = client(&to);
+    eventually("it follows", || text(&there.ask("GET emberkv:import").unwrap()).starts_with("following"));
+    first.kill9();
+    // nobody tells the target
+    let is_longer = writer.ask("PEXPIRE session 10000000").unwrap() == Value::Integer(1);
+    std::thread::sleep(Duration::from_millis(3500));
+    let last = Running::start(&args);
+    must(&mut writer, "SET end 1");
+    eventually("it follows", || text(&there.ask("GET end").unwrap()) == "1");
+    assert_eq!(must(&mut there, "EXISTS session"), Value::Integer(i64::from(is_longer)));
+    let (code, said) = last.interrupt();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(must(&mut there, "EXISTS session other"), Value::Integer(i64::from(is_longer)));
+}
+
+#[test]
+fn what_the_target_does_not_take_is_named() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = source(&sources()[1].1, &[]);
+    let mut writer = client(&from);
+    let (to, _to_dir) = target();
+    let (a, b) = (uri(&from), uri(&to));
+    let args = ["import", &a, "--to", &b, "--follow"];
+    let first = Running::start(&args);
+    let mut there = client(&to);
+    eventually("it follows", || text(&there.ask("GET emberkv:import").unwrap()).starts_with("following"));
+    must(&mut writer, "SET before 1");
+    load_functions(&mut writer);
+    must(&mut writer, "SWAPDB 0 1");
+    must(&mut writer, "SET after 1");
+    let (code, said) = first.wait();
+    assert!(code == 2 && said.contains("the target refused the command FUNCTION LOAD"), "{said}");
+    assert_eq!(must(&mut there, "EXISTS after"), Value::Integer(0));
+    let said = ends_with(1, &[&args[..], &["--skip-errors", "--until-caught-up"]].concat());
+    assert!(said.contains("not carried: 1"), "{said}");
+    assert_same(&from, &to);
+}
+
+#[test]
+fn what_leaves_is_loaded_by_redis() {
+    if !is_ember() {
+        return;
+    }
+    for (name, program) in sources() {
+        let (from, _from_dir) = source(&program, &[]);
+        fill(&mut client(&from), 4);
+        let (ember, _dir) = target();
+        ends_with(0, &["import", &uri(&from), "--to", &uri(&ember)]);
+        for (server, way) in [(&ember, "from emberkv"), (&from, "from itself")] {
+            let dir = common::dir("arrive-leave");
+            let file = dir.path().join("dump.rdb");
+            let said = ends_with(0, &["dump", file.to_str().unwrap(), "--from", &uri(server)]);
+            eprintln!("{name}, {way}: {said}");
+            // what 7.0 has is read by all; valkey reads fields that expire only of its own
+            let loader =
+                if name == "valkey 9.1" && way == "from emberkv" { sources()[1].1.clone() } else { program.clone() };
+            let back = Server::start(&ServerSpec::new(loader, dir.path()).args(["--dbfilename", "dump.rdb"])).unwrap();
+            assert_same(server, &back);
+        }
+    }
+}
+
+#[test]
+fn every_difference_is_found() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = source(&sources()[1].1, &[]);
+    fill(&mut client(&from), 5);
+    let (to, _dir) = target();
+    ends_with(0, &["import", &uri(&from), "--to", &uri(&to)]);
+    let mut there = client(&to);
+    for (change, back, named) in [
+        ("SET extra 1", "DEL extra", "key extra of database 0: only in the second"),
+        ("RENAME hll gone", "RENAME gone hll", "key hll of database 0: missing from the second"),
+        ("APPEND large y", "SETRANGE large 0 x", "key large"),
+        ("LSET list:3:700 699 other", "", "key list:3:700"),
+        ("LSET list:1:5 0 other", "", "key list:1:5"),
+        ("SADD set:2:60 other", "SREM set:2:60 other", "key set:2:60"),
+        ("ZADD zset:3:700 77.5 other", "ZREM zset:3:700 other", "key zset:3:700"),
+        ("HSET hash:3:700 other 1", "HDEL hash:3:700 other", "key hash:3:700"),
+        ("PERSIST hash:1:5", "", "key hash:1:5 of database 0: different: only on the first it expires"),
+        ("PEXPIREAT list:0:1 4102444900000", "PERSIST list:0:1", "only on the second it expires"),
+        ("XACK stream:3:650 g 1000-0", "", "key stream:3:650"),
+        ("XGROUP SETID stream:2:40 other 5", "", "key stream:2:40 of database 0: different: its groups"),
+        ("XADD stream:1:3 * a b", "", "key stream:1:3"),
+    ] {
+        must(&mut there, change);
+        let said = ends_with(1, &["compare", &uri(&from), &uri(&to), "--names", "50"]);
+        assert!(said.contains(named), "{change}\n{said}");
+        if !back.is_empty() {
+            must(&mut there, back);
+        }
+    }
+    // the same size, and another member
+    must(&mut there, "FLUSHALL");
+    ends_with(0, &["import", &uri(&from), "--to", &uri(&to)]);
+    for (key, remove, add) in [
+        ("set:3:700", "SPOP set:3:700", "SADD set:3:700 other"),
+        ("ints:2:60", "SREM ints:2:60 97", "SADD ints:2:60 98"),
+        ("zset:2:60", "ZREMRANGEBYRANK zset:2:60 30 30", "ZADD zset:2:60 77.5 other"),
+    ] {
+        must(&mut there, remove);
+        must(&mut there, add);
+        let said = ends_with(1, &["compare", &uri(&from), &uri(&to)]);
+        assert!(said.contains(&format!("key {key} of database 0: different")), "{key}\n{said}");
+    }
+    for key in ["timed:3:700", "timed:2:60"] {
+        let fields = must(&mut there, &format!("HKEYS {key}"));
+        let field = fields.items().unwrap()[0].text().unwrap().to_vec();
+        let words = [&b"HPEXPIREAT"[..], key.as_bytes(), b"4102444800000000", b"FIELDS", b"1", &field];
+        there.command(&words).unwrap();
+        let said = ends_with(1, &["compare", &uri(&from), &uri(&to)]);
+        assert!(said.contains(&format!("key {key} of database 0: different: when the field")), "{said}");
+    }
+}
