@@ -77,13 +77,16 @@ fn write(from: &Target, path: &Path, version: u32, interrupt: &Interrupt) -> Res
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(&failed)?;
     let mut writer = Writer::new(BufWriter::with_capacity(1 << 20, file), version).map_err(&failed)?;
     let (mut report, mut seen, mut progress) = (Report::default(), Seen::default(), Progress::new());
+    // servers before redis 7.0 say only how long is left
+    let probe = connection.call(&["PEXPIRETIME", "emberkv:no:such:key"], |_| {}).map_err(of("source"))?;
+    let (time, is_left) = if probe.is_error() { ("PTTL", true) } else { ("PEXPIRETIME", false) };
     for db in databases(&mut connection, "source")? {
         connection.must(&["SELECT", &db.to_string()]).map_err(of("source"))?;
         let mut cursor = b"0".to_vec();
         loop {
             let (next, mut keys) = scan(&mut connection, &cursor, "source")?;
             keys.retain(|key| seen.insert(db, key));
-            let commands: Vec<_> = keys.iter().flat_map(|key| [words("PTTL", &[key]), words("DUMP", &[key])]).collect();
+            let commands: Vec<_> = keys.iter().flat_map(|key| [words(time, &[key]), words("DUMP", &[key])]).collect();
             send_all(&mut connection, &commands, "source")?;
             for key in &keys {
                 let mut replies = read_all(&mut connection, 2, "source")?.into_iter();
@@ -97,7 +100,10 @@ fn write(from: &Target, path: &Path, version: u32, interrupt: &Interrupt) -> Res
                         continue;
                     }
                 };
-                let expires_at_ms = if let Value::Integer(ms @ 0..) = ttl { Some(now_ms() + ms as u64) } else { None };
+                let expires_at_ms = match ttl {
+                    Value::Integer(ms @ 0..) => Some(ms as u64 + if is_left { now_ms() } else { 0 }),
+                    _ => None,
+                };
                 match payload {
                     Ok(payload) => {
                         writer.key(db, key, &payload, expires_at_ms).map_err(&failed)?;
