@@ -5,7 +5,7 @@ use emberkv_console::{Connection, encode};
 use crate::error::{Error, Result, of};
 use crate::link::Point;
 use crate::report::{Report, shown};
-use crate::servers::words;
+use crate::servers::{longest_word, words};
 use crate::state::{KEY, State};
 
 /// So many commands, or bytes, make a transaction, if the source has sent them already.
@@ -31,6 +31,8 @@ pub(crate) struct Applier {
     batch: Vec<Command>,
     bytes: usize,
     skips_errors: bool,
+    /// Longer words would cost us the connection.
+    longest_word: usize,
 }
 
 /// What was asked for with a command.
@@ -44,10 +46,22 @@ pub(crate) enum Asked {
 
 impl Applier {
     /// The target has all up to this point, and database 0 is selected.
-    pub fn new(target: Connection, point: Point, skips_errors: bool) -> Self {
-        let (applied, read) = (point.clone(), point);
-        let (batch, bytes) = (Vec::new(), 0);
-        Self { target, selected: 0, applied, read, in_transaction: false, batch, bytes, skips_errors }
+    ///
+    /// # Errors
+    /// When the target has gone.
+    pub fn new(mut target: Connection, point: Point, skips_errors: bool) -> Result<Self> {
+        let longest_word = longest_word(&mut target, "target")?;
+        Ok(Self {
+            target,
+            selected: 0,
+            applied: point.clone(),
+            read: point,
+            in_transaction: false,
+            batch: Vec::new(),
+            bytes: 0,
+            skips_errors,
+            longest_word,
+        })
     }
 
     /// How much the target has.
@@ -133,8 +147,19 @@ impl Applier {
         Ok(())
     }
 
+    /// Those that the target could not even read.
+    fn too_long(&self) -> Vec<(usize, String)> {
+        let is_long = |command: &Command| command.words.iter().any(|word| word.len() > self.longest_word);
+        let long = self.batch.iter().enumerate().filter(|(_, command)| is_long(command));
+        long.map(|(at, _)| (at, "it is longer than the target's proto-max-bulk-len".to_owned())).collect()
+    }
+
     /// Applies what was taken. Returns those that were refused before it came to that.
     fn transaction(&mut self, report: &mut Report) -> Result<Vec<(usize, String)>> {
+        let long = self.too_long();
+        if !long.is_empty() {
+            return Ok(long);
+        }
         let mut out = Vec::new();
         // of each reply, which command it is to
         let mut commands: Vec<Option<usize>> = Vec::new();

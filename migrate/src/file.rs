@@ -96,7 +96,7 @@ pub(crate) fn import(path: &Path, to: &Target, resume: Option<&Path>, interrupt:
     check(&mut BufReader::with_capacity(1 << 20, &file), interrupt)?;
     file.seek(SeekFrom::Start(0)).map_err(error::file(path))?;
     let mut reader = Reader::new(BufReader::with_capacity(1 << 20, file), WHOLE_BYTES)?;
-    let mut sink = Sink::new(connect(to, "target")?, Report::default());
+    let mut sink = Sink::new(connect(to, "target")?, Report::default())?;
     let mut progress = Progress::new();
     let policy = Policy { from_position, leaves_out_expired: true };
     load(&mut reader, &mut sink, policy, |sink, position| {

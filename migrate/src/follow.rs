@@ -123,7 +123,7 @@ impl Run<'_> {
                 return Err(Error::Usage("the source goes on with a history that it was not asked for".into()));
             }
         };
-        self.follow(&mut link, Applier::new(target, point, self.job.skip_errors))
+        self.follow(&mut link, Applier::new(target, point, self.job.skip_errors)?)
     }
 
     /// Keys expire by the source's word: by their own time some would go that the source gives more time in what we have
@@ -169,7 +169,7 @@ impl Run<'_> {
 
     fn copy(&mut self, link: &mut Link, target: Connection, leaves_out_expired: bool) -> Result<Connection> {
         // a copy that is begun anew has nothing of the one before
-        let mut sink = Sink::new(target, Report::default());
+        let mut sink = Sink::new(target, Report::default())?;
         let mut progress = Progress::new();
         let interrupt = self.interrupt;
         let copied = link.rdb(|bytes| {

@@ -50,6 +50,16 @@ pub(crate) fn info(
     Ok(lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned())))
 }
 
+/// How long a word of a command may be.
+pub(crate) fn longest_word(connection: &mut Connection, who: &'static str) -> Result<usize> {
+    /// Redis's default.
+    const USUAL: usize = 512 << 20;
+    let reply = connection.call(&["CONFIG", "GET", "proto-max-bulk-len"], |_| {}).map_err(of(who))?;
+    let Value::Array(pair) = reply else { return Ok(USUAL) };
+    let text = pair.get(1).and_then(|value| std::str::from_utf8(value.text()?).ok());
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or(USUAL))
+}
+
 /// The databases that have keys.
 pub(crate) fn databases(connection: &mut Connection, who: &'static str) -> Result<Vec<u64>> {
     let reply = connection.must(&["INFO", "keyspace"]).map_err(of(who))?;

@@ -9,9 +9,12 @@ use crate::error::{Error, Result, of};
 use crate::rdb::{Body, Element, Entry, Source, decode, is_restored};
 use crate::report::{Report, shown};
 use crate::rewrite::Rewrite;
+use crate::servers::longest_word;
 
 /// The version of payloads: all servers since redis 7.0 take it, whatever type is in it.
 const PAYLOAD_VERSION: u16 = 10;
+/// Its type, its version and its checksum.
+const PAYLOAD_ENDS: usize = 11;
 /// So much is put together before it is sent.
 const SEND_BYTES: usize = 256 * 1024;
 /// So many replies may be outstanding, and so many bytes of what would have to be sent in another way.
@@ -39,6 +42,8 @@ pub(crate) struct Sink {
     sent: usize,
     kept_bytes: usize,
     db: u64,
+    /// Longer words would cost us the connection.
+    longest_word: usize,
     /// Those that RESTORE did not take and that are to be sent as commands.
     again: Vec<Entry>,
     pub report: Report,
@@ -46,8 +51,13 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// The connection has database 0 selected.
-    pub fn new(connection: Connection, report: Report) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn new(mut connection: Connection, report: Report) -> Result<Self> {
+        let longest_word = longest_word(&mut connection, "target")?;
+        Ok(Self {
+            longest_word,
             connection,
             out: Vec::new(),
             waiting: VecDeque::new(),
@@ -56,7 +66,7 @@ impl Sink {
             db: 0,
             again: Vec::new(),
             report,
-        }
+        })
     }
 
     /// The connection, with database 0 selected again and nothing outstanding, and what was not taken.
@@ -107,17 +117,20 @@ impl Sink {
                     Some(reply) => drop(self.report.fail(entry.db, &entry.key, &reply)),
                 }
             }
-            (Waiting::Part(db, key), Some(reply)) => {
-                if self.report.fail(db, &key, &reply) {
-                    (self.report.carried, self.report.in_pieces) = (self.report.carried - 1, self.report.in_pieces - 1);
-                }
-            }
+            (Waiting::Part(db, key), Some(reply)) => self.fail_part(db, &key, &reply),
             (Waiting::Functions(name), Some(reply)) => {
                 self.report.fail_other(format!("the functions {name}: {reply}"));
             }
             (Waiting::Select(_) | Waiting::Part(..) | Waiting::Functions(_), None) => {}
         }
         Ok(())
+    }
+
+    /// A part of a value that is sent in pieces was not taken.
+    fn fail_part(&mut self, db: u64, key: &[u8], why: &str) {
+        if self.report.fail(db, key, why) {
+            (self.report.carried, self.report.in_pieces) = (self.report.carried - 1, self.report.in_pieces - 1);
+        }
     }
 
     /// Sends what is put together and takes all replies.
@@ -165,7 +178,7 @@ impl Sink {
                 self.report.fail(entry.db, &entry.key, &why);
                 Ok(())
             }
-            Body::Whole(body) if is_restored(entry.kind) => {
+            Body::Whole(body) if is_restored(entry.kind) && body.len() + PAYLOAD_ENDS <= self.longest_word => {
                 self.select(entry.db)?;
                 let payload = payload(entry.kind, body);
                 // 0 would be never
@@ -203,7 +216,17 @@ impl Sink {
         self.report.carried += 1;
         self.report.in_pieces += 1;
         let (db, key) = (entry.db, &entry.key);
-        let mut emit = |words: Vec<Vec<u8>>| self.push(&words, Waiting::Part(db, key.clone()));
+        let mut emit = |words: Vec<Vec<u8>>| {
+            if let Some(long) = words.iter().map(Vec::len).find(|len| *len > self.longest_word) {
+                self.fail_part(
+                    db,
+                    key,
+                    &format!("{long} bytes in one piece are more than the target's proto-max-bulk-len"),
+                );
+                return Ok(());
+            }
+            self.push(&words, Waiting::Part(db, key.clone()))
+        };
         let mut rewrite = Rewrite::new(key, &mut emit)?;
         walk(&mut |element| rewrite.element(element))?;
         rewrite.finish(entry.expires_at_ms)
@@ -216,7 +239,7 @@ fn size(entry: &Entry) -> usize {
 
 /// What RESTORE takes.
 fn payload(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(body.len() + 11);
+    let mut payload = Vec::with_capacity(body.len() + PAYLOAD_ENDS);
     payload.push(kind);
     payload.extend_from_slice(body);
     payload.extend_from_slice(&PAYLOAD_VERSION.to_le_bytes());

@@ -13,6 +13,11 @@ const COUNT: &[u8] = b"512";
 /// How many bytes a slice of a string has.
 const SLICE_BYTES: i64 = 1 << 20;
 
+/// What is compared of a stream and of its groups, if both servers say it: some came with redis 7.0.
+const STREAM_FACTS: [&[u8]; 5] =
+    [b"length", b"last-generated-id", b"max-deleted-entry-id", b"entries-added", b"groups"];
+const GROUP_FACTS: [&[u8]; 5] = [b"name", b"consumers", b"pending", b"last-delivered-id", b"entries-read"];
+
 impl Pair {
     /// Compares a value of which both have the same size.
     pub(super) fn large(&mut self, kind: &str, key: &[u8], size: i64) -> Result<Verdict> {
@@ -125,31 +130,26 @@ impl Pair {
     /// What a stream says of itself, and its groups with what is pending in them. Since when consumers are idle is left out.
     pub(super) fn stream_facts(&mut self, key: &[u8]) -> Result<Option<String>> {
         let [a, b] = self.ask_one(words("XINFO STREAM", &[key]))?;
-        let facts = |reply: &Value| -> Vec<Value> {
-            let Value::Array(flat) = reply else { return vec![reply.clone()] };
-            let is_own = |name: &Value| {
-                let name = name.text().unwrap_or_default();
-                [&b"length"[..], b"last-generated-id", b"max-deleted-entry-id", b"entries-added", b"groups"]
-                    .contains(&name)
-            };
-            flat.chunks(2).filter(|pair| is_own(&pair[0])).flatten().cloned().collect()
-        };
-        if facts(&a) != facts(&b) {
-            return Ok(Some("what the stream says of itself".into()));
+        let differs = |name: &&&[u8]| matches!((fact(&a, name), fact(&b, name)), (Some(a), Some(b)) if a != b);
+        if let Some(name) = STREAM_FACTS.iter().find(differs) {
+            return Ok(Some(format!("its {}", shown(name))));
         }
         let [a, b] = self.ask_one(words("XINFO GROUPS", &[key]))?;
         let (Value::Array(groups), Value::Array(others)) = (&a, &b) else { return Ok(None) };
-        let facts = |groups: &[Value]| {
-            let mut all: Vec<Vec<Value>> = groups.iter().map(group_facts).collect();
-            all.sort_by_key(|facts| facts.first().and_then(|name| name.text().map(<[u8]>::to_vec)));
+        let sorted = |groups: &[Value]| {
+            let mut all = groups.to_vec();
+            all.sort_by_key(|group| fact(group, b"name").and_then(|name| name.text().map(<[u8]>::to_vec)));
             all
         };
-        let (groups, others) = (facts(groups), facts(others));
-        if groups != others {
+        let (groups, others) = (sorted(groups), sorted(others));
+        let differ = |(a, b): (&Value, &Value)| {
+            GROUP_FACTS.iter().any(|name| matches!((fact(a, name), fact(b, name)), (Some(a), Some(b)) if a != b))
+        };
+        if groups.len() != others.len() || groups.iter().zip(&others).any(differ) {
             return Ok(Some("its groups".into()));
         }
-        for facts in &groups {
-            let Some(name) = facts.first().and_then(Value::text) else { continue };
+        for group in &groups {
+            let Some(name) = fact(group, b"name").and_then(Value::text) else { continue };
             let mut from = b"-".to_vec();
             loop {
                 let [a, b] = self.ask_one(words("XPENDING", &[key, name, &from, b"+", COUNT]))?;
@@ -165,15 +165,10 @@ impl Pair {
     }
 }
 
-/// A group's name, consumers, how many are pending, and how far it is.
-fn group_facts(group: &Value) -> Vec<Value> {
-    let Value::Array(flat) = group else { return Vec::new() };
-    let fact = |wanted: &[u8]| {
-        let pair = flat.chunks(2).find(|pair| pair[0].text() == Some(wanted))?;
-        pair.get(1).cloned()
-    };
-    let wanted: [&[u8]; 5] = [b"name", b"consumers", b"pending", b"last-delivered-id", b"entries-read"];
-    wanted.into_iter().map(|wanted| fact(wanted).unwrap_or(Value::Nil)).collect()
+/// What XINFO says by a name.
+fn fact<'a>(reply: &'a Value, name: &[u8]) -> Option<&'a Value> {
+    let Value::Array(flat) = reply else { return None };
+    flat.chunks(2).find(|pair| pair[0].text() == Some(name))?.get(1)
 }
 
 /// Ids, consumers and deliveries, without since when.
