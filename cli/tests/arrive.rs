@@ -173,13 +173,27 @@ fn write(server: &Server, until: &AtomicBool) -> i64 {
     rounds
 }
 
+/// What all counters have together.
+fn counters(client: &mut Client) -> i64 {
+    let mut sum = 0;
+    for db in [0, 3] {
+        client.select(db).unwrap();
+        let mut count = |nth: i64| text(&client.ask(&format!("GET counter:{nth}")).unwrap()).parse().unwrap_or(0);
+        sum += (0..10).map(&mut count).sum::<i64>();
+    }
+    client.select(0).unwrap();
+    sum
+}
+
 #[test]
 fn a_server_is_followed_through_breaks_and_kills() {
     if !is_ember() {
         return;
     }
     for (name, program) in sources() {
-        let (from, _from_dir) = source(&program, &["--repl-backlog-size", "64mb"]);
+        // one that sends its rdb from a file, and two that send it as they make it
+        let diskless = if name == "redis 7.0" { "no" } else { "yes" };
+        let (from, _from_dir) = source(&program, &["--repl-backlog-size", "64mb", "--repl-diskless-sync", diskless]);
         let mut asker = client(&from);
         fill(&mut asker, 3);
         let (to, _to_dir) = target();
@@ -201,6 +215,9 @@ fn a_server_is_followed_through_breaks_and_kills() {
                 eventually("it follows", || counted() >= begin + count);
             };
             let first = Running::start(&args);
+            let mut target = client(&to);
+            // counters come with the copy too
+            eventually("it is copied", || text(&target.ask("GET emberkv:import").unwrap()).starts_with("following"));
             follows(5);
             // the link breaks
             must(&mut asker, "CLIENT KILL TYPE replica");
@@ -230,18 +247,7 @@ fn a_server_is_followed_through_breaks_and_kills() {
         eventually("all that is brief has gone", || {
             (0..50).all(|nth| must(&mut there, &format!("EXISTS brief:{nth}")) == Value::Integer(0))
         });
-        let sum = |client: &mut Client| -> i64 {
-            let mut sum = 0;
-            for db in [0, 3] {
-                client.select(db).unwrap();
-                sum += (0..10)
-                    .map(|nth| text(&client.ask(&format!("GET counter:{nth}")).unwrap()).parse().unwrap_or(0))
-                    .sum::<i64>();
-            }
-            client.select(0).unwrap();
-            sum
-        };
-        assert_eq!((sum(&mut asker), sum(&mut there)), (rounds, rounds), "{name}");
+        assert_eq!((counters(&mut asker), counters(&mut there)), (rounds, rounds), "{name}");
         assert_same(&from, &to);
     }
 }
@@ -410,4 +416,170 @@ fn every_difference_is_found() {
         let said = ends_with(1, &["compare", &uri(&from), &uri(&to)]);
         assert!(said.contains(&format!("key {key} of database 0: different: when the field")), "{said}");
     }
+}
+
+#[test]
+fn the_target_may_die_while_it_is_filled() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = source(&sources()[1].1, &["--repl-backlog-size", "64mb"]);
+    fill(&mut client(&from), 6);
+    let dir = common::dir("arrive");
+    let spec = common::spec(dir.path(), &["--cores", "2"]);
+    let mut to = Server::start(&spec).unwrap();
+    let (spec, b) = (spec.port(to.port()), uri(&to));
+    let a = uri(&from);
+    let args = ["import", &a, "--to", &b, "--follow"];
+    let until = AtomicBool::new(false);
+    let (rounds, ended) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&from, &until));
+        let running = Running::start(&args);
+        let mut target = client(&to);
+        eventually("it is copied", || text(&target.ask("GET emberkv:import").unwrap()).starts_with("following"));
+        let mut last = 0;
+        for _ in 0..4 {
+            let mut there = client(&to);
+            let counted = |there: &mut Client| text(&there.ask("GET counter:1").unwrap()).parse().unwrap_or(0);
+            eventually("it follows", || counted(&mut there) > last + 3);
+            last = counted(&mut there);
+            to.kill9().unwrap();
+            to = Server::start(&spec).unwrap();
+        }
+        until.store(true, Ordering::Relaxed);
+        let rounds = writer.join().unwrap();
+        let mut there = client(&to);
+        eventually("it follows again", || {
+            text(&must(&mut there, "CONFIG GET import-mode").items().unwrap()[1]) == "yes"
+        });
+        (rounds, running.interrupt())
+    });
+    assert_eq!(ended.0, 0, "{}", ended.1);
+    let (mut here, mut there) = (client(&from), client(&to));
+    assert_eq!(info(&mut here, "sync_full"), 1);
+    assert_eq!((counters(&mut here), counters(&mut there)), (rounds, rounds));
+    eventually("all that is brief has gone", || {
+        (0..50).all(|nth| must(&mut there, &format!("EXISTS brief:{nth}")) == Value::Integer(0))
+    });
+    assert_same(&from, &to);
+}
+
+#[test]
+fn what_another_server_can_not_restore_goes_as_commands() {
+    if !is_ember() {
+        return;
+    }
+    let [seven, eight, valkey] = sources().map(|(_, program)| program);
+    let (from, dir) = source(&eight, &[]);
+    let mut writer = client(&from);
+    fill(&mut writer, 7);
+    // by the way of emberkv to valkey, which reads no fields that expire but its own
+    let (ember, _dir) = target();
+    ends_with(0, &["import", &uri(&from), "--to", &uri(&ember)]);
+    let file = dir.path().join("ember.rdb");
+    let file = file.to_str().unwrap();
+    let said = ends_with(0, &["dump", file, "--from", &uri(&ember)]);
+    assert!(said.contains("REDIS0012"), "{said}");
+    let (to, _to_dir) = source(&valkey, &[]);
+    let said = ends_with(0, &["import", file, "--to", &uri(&to)]);
+    assert!(said.contains("of them as commands"), "{said}");
+    assert_same(&ember, &to);
+    // redis 7.0 has no fields that expire, and no sets in listpacks
+    let (old, _old_dir) = source(&seven, &[]);
+    let said = ends_with(1, &["import", &uri(&from), "--to", &uri(&old)]);
+    assert!(said.contains("not carried: 12"), "{said}");
+    assert!(said.lines().filter(|line| line.starts_with("  key ")).all(|line| line.contains("timed:")), "{said}");
+    for server in [&from, &old] {
+        let mut client = client(server);
+        for db in [0, 3, 15] {
+            client.select(db).unwrap();
+            for count in ["0:1", "1:5", "2:60", "3:700"] {
+                must(&mut client, &format!("DEL timed:{count}"));
+            }
+        }
+    }
+    assert_same(&from, &old);
+}
+
+#[test]
+fn files_of_older_servers_are_imported() {
+    if !is_ember() {
+        return;
+    }
+    // element after element, without the lengths of those before, which only matter to who reads backwards
+    let ziplist = |elements: &[&[u8]]| {
+        let body: Vec<u8> = elements.iter().flat_map(|element| [&[0], *element].concat()).collect();
+        let (total, count) = ((body.len() + 11) as u32, elements.len() as u16);
+        let bytes = [&total.to_le_bytes()[..], &[0; 4], &count.to_le_bytes(), &body, &[0xff]].concat();
+        [&[bytes.len() as u8][..], &bytes].concat()
+    };
+    let words = ziplist(&[b"\x01a", b"\xf8", b"\x01b", b"\xfe\xff"]);
+    let key = |kind: u8, key: &[u8], value: &[u8]| [&[kind, key.len() as u8], key, value].concat();
+    let file = [
+        &b"REDIS0009\xfe\x00"[..],
+        &key(10, b"list", &words),
+        &key(13, b"hash", &words),
+        &key(12, b"zset", &words),
+        &key(14, b"quick", &[&[2][..], &words, &words].concat()),
+        &key(3, b"text", b"\x02\x01m\x031.5\x01n\xfe"),
+        &key(
+            9,
+            b"map",
+            b"\x0c\x01\x01f\x01\x00v\xff"
+                .get(1..)
+                .map(|map| [&[map.len() as u8][..], map].concat())
+                .unwrap()
+                .as_slice(),
+        ),
+        &[0xff, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let dir = common::dir("arrive-old");
+    let path = dir.path().join("old.rdb");
+    fs::write(&path, file).unwrap();
+    let (to, _dir) = target();
+    let said = ends_with(0, &["import", path.to_str().unwrap(), "--to", &uri(&to)]);
+    assert!(said.contains("6 carried (6 of them as commands)"), "{said}");
+    let mut there = client(&to);
+    let mut ask = |words: &str| {
+        let reply = must(&mut there, words);
+        reply.items().unwrap().iter().map(text).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ask("LRANGE list 0 -1"), "a 7 b -1");
+    assert_eq!(ask("LRANGE quick 0 -1"), "a 7 b -1 a 7 b -1");
+    assert_eq!(ask("HMGET hash a b"), "7 -1");
+    assert_eq!(ask("ZRANGE zset 0 -1 WITHSCORES"), "b -1 a 7");
+    assert_eq!(ask("ZRANGE text 0 -1 WITHSCORES"), "m 1.5 n inf");
+    assert_eq!(ask("HGETALL map"), "f v");
+}
+
+#[test]
+fn what_is_too_long_for_the_target_is_sliced_or_named() {
+    if !is_ember() {
+        return;
+    }
+    let (from, _from_dir) = source(&sources()[1].1, &["--repl-backlog-size", "64mb"]);
+    let mut writer = client(&from);
+    let long = vec![b'x'; 3 << 20];
+    assert!(writer.command(&[&b"SET"[..], b"string", &long[..900_000]]).unwrap().is_ok());
+    for nth in 0..4 {
+        writer.command(&[&b"RPUSH"[..], b"list", &long[..900_000], nth.to_string().as_bytes()]).unwrap();
+    }
+    writer.command(&[&b"RPUSH"[..], b"longer", b"a", &long]).unwrap();
+    let (to, _to_dir) = common::start("arrive", &["--cores", "2", "--proto-max-bulk-len", "1mb"]);
+    let (a, b) = (uri(&from), uri(&to));
+    let said = ends_with(1, &["import", &a, "--to", &b]);
+    assert!(said.contains("key longer of database 0: 3145728 bytes in one piece are more"), "{said}");
+    must(&mut writer, "DEL longer");
+    must(&mut client(&to), "FLUSHALL");
+    let running = Running::start(&["import", &a, "--to", &b, "--follow"]);
+    let mut there = client(&to);
+    eventually("it follows", || text(&there.ask("GET emberkv:import").unwrap()).starts_with("following"));
+    writer.command(&[&b"RPUSH"[..], b"longer", b"a", &long]).unwrap();
+    let (code, said) = running.wait();
+    assert!(code == 2 && said.contains("RPUSH longer of database 0"), "{said}");
+    must(&mut writer, "DEL longer");
+    let said = ends_with(1, &["import", &a, "--to", &b, "--follow", "--until-caught-up", "--skip-errors"]);
+    assert!(said.contains("not carried: 1"), "{said}");
+    assert_same(&from, &to);
 }

@@ -181,3 +181,99 @@ impl<R: Read> Reader<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::*;
+    use super::*;
+
+    /// A key of each type; nobody looks at the checksum.
+    fn file() -> Vec<u8> {
+        let listpack = b"\x0c\x0c\0\0\0\x02\0\x81a\x02\x07\x01\xff";
+        let ziplist = b"\x11\x11\0\0\0\0\0\0\0\x02\0\x00\x01a\x03\xfe\x07\xff";
+        let id = [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0];
+        let entries =
+            b"\x1d\x1d\0\0\0\x0a\0\x01\x01\0\x01\x01\x01\x81f\x02\0\x01\x02\x01\0\x01\0\x01\x81v\x02\x04\x01\xff";
+        let group =
+            [&b"\x01\x01g\x05\0\x01\x01"[..], &id, &[7, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, b'c'], &[0; 16], &[1], &id];
+        let stream = [&[1, 16][..], &id, entries, b"\x01\x05\0\x05\0\0\0\x01", &group.concat()].concat();
+        let values: [(u8, &[u8]); 16] = [
+            (STRING, b"\x03abc"),
+            (STRING, b"\xc3\x05\x0a\x00a\xe0\x00\x00"),
+            (LIST, b"\x02\x01a\xc0\x07"),
+            (SET, b"\x01\x01a"),
+            (HASH, b"\x01\x01f\x01v"),
+            (ZSET, b"\x01\x01m\0\0\0\0\0\0\xf0\x3f"),
+            (ZSET_TEXT, b"\x02\x01m\x031.5\x01n\xff"),
+            (SET_INTSET, b"\x0a\x02\0\0\0\x01\0\0\0\x07\0"),
+            (HASH_LISTPACK, listpack),
+            (ZSET_LISTPACK, listpack),
+            (SET_LISTPACK, listpack),
+            (LIST_ZIPLIST, ziplist),
+            (HASH_EXPIRING, b"\x09\0\0\0\0\0\0\0\x01\x03\x01f\x01v"),
+            (HASH_EXPIRING_EARLY, b"\x01\x03\x01f\x01v"),
+            (STREAM_3, &stream),
+            (MODULE, b"\x81\0\0\0\0\0\0\0\0\x05\x01a\0"),
+        ];
+        let mut file =
+            b"REDIS0012\xfa\x01a\x01b\xf5\x03abc\xf7\x01\x02\x02\0\xfe\x03\xfb\x07\x01\xf4\x01\x01\x01".to_vec();
+        for (kind, value) in values {
+            file.extend_from_slice(&[&b"\xfc\x01\0\0\0\0\0\0\0\xf8\x07"[..], &[kind], b"\x01k", value].concat());
+        }
+        file.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
+        file
+    }
+
+    /// Reads all, each value in pieces too; how many keys there are.
+    fn read(file: &[u8], limit: usize) -> Result<usize> {
+        let mut reader = Reader::new(file, limit)?;
+        let (mut keys, mut shown) = (0, 0);
+        loop {
+            match reader.next()? {
+                Item::End => return Ok(keys),
+                Item::Key(Entry { kind, body, .. }) => {
+                    keys += 1;
+                    let mut show = |_| {
+                        shown += 1;
+                        Ok(())
+                    };
+                    match body {
+                        Body::Whole(body) => decode(kind, &mut Source::new(&body[..]), &mut show)?,
+                        Body::Large => reader.elements(kind, &mut show)?,
+                        Body::Module(_) => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_read_whole_and_in_pieces() {
+        assert_eq!(read(&file(), 1 << 20).unwrap(), 16);
+        assert_eq!(read(&file(), 2).unwrap(), 16);
+    }
+
+    #[test]
+    fn no_end_and_no_bit_makes_it_panic() {
+        let whole = file();
+        for at in 0..whole.len() {
+            assert!(read(&whole[..at], 1 << 20).is_err(), "it ends at {at}");
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << bit;
+                let _ = (read(&damaged, 1 << 20), read(&damaged, 2));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..26) {
+            let file = [&b"REDIS0012"[..], &[kind, 1, b'k'], &bytes].concat();
+            let _ = (read(&file, 1 << 20), read(&file, 2));
+        }
+    }
+}
