@@ -173,6 +173,15 @@ fn write(server: &Server, until: &AtomicBool) -> i64 {
     rounds
 }
 
+/// Ends the writing, also when the test fails: its end waits for all threads.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What all counters have together.
 fn counters(client: &mut Client) -> i64 {
     let mut sum = 0;
@@ -202,6 +211,7 @@ fn a_server_is_followed_through_breaks_and_kills() {
         let until = AtomicBool::new(false);
         let (rounds, ended) = std::thread::scope(|scope| {
             let writer = scope.spawn(|| write(&from, &until));
+            let stop = Stop(&until);
             let follows = |count: i64| {
                 let mut target = client(&to);
                 let mut counted = || {
@@ -233,7 +243,7 @@ fn a_server_is_followed_through_breaks_and_kills() {
             }
             let last = Running::start(&args);
             follows(5);
-            until.store(true, Ordering::Relaxed);
+            drop(stop);
             let rounds = writer.join().unwrap();
             (rounds, last.interrupt())
         });
@@ -434,6 +444,7 @@ fn the_target_may_die_while_it_is_filled() {
     let until = AtomicBool::new(false);
     let (rounds, ended) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(&from, &until));
+        let stop = Stop(&until);
         let running = Running::start(&args);
         let mut target = client(&to);
         eventually("it is copied", || text(&target.ask("GET emberkv:import").unwrap()).starts_with("following"));
@@ -446,7 +457,7 @@ fn the_target_may_die_while_it_is_filled() {
             to.kill9().unwrap();
             to = Server::start(&spec).unwrap();
         }
-        until.store(true, Ordering::Relaxed);
+        drop(stop);
         let rounds = writer.join().unwrap();
         let mut there = client(&to);
         eventually("it follows again", || {
