@@ -325,6 +325,27 @@ fn keys_live_as_long_as_the_source_says() {
 }
 
 #[test]
+fn the_source_may_be_gone_at_the_cut_over() {
+    if !is_ember() {
+        return;
+    }
+    let (mut from, _from_dir) = source(&sources()[2].1, &[]);
+    let mut writer = client(&from);
+    let (to, _to_dir) = target();
+    let (a, b) = (uri(&from), uri(&to));
+    let running = Running::start(&["import", &a, "--to", &b, "--follow"]);
+    let mut there = client(&to);
+    eventually("it follows", || text(&there.ask("GET emberkv:import").unwrap()).starts_with("following"));
+    must(&mut writer, "SET last 1");
+    eventually("it has come", || text(&there.ask("GET last").unwrap()) == "1");
+    from.kill9().unwrap();
+    let (code, said) = running.interrupt();
+    assert!(code == 0 && said.contains("cut over at offset "), "{said}");
+    assert_eq!(text(&must(&mut there, "CONFIG GET import-mode").items().unwrap()[1]), "no");
+    assert_eq!(must(&mut there, "DBSIZE"), Value::Integer(1));
+}
+
+#[test]
 fn what_the_target_does_not_take_is_named() {
     if !is_ember() {
         return;

@@ -52,7 +52,7 @@ pub(crate) fn run(job: &Job, interrupt: &Interrupt) -> Result<Report> {
     loop {
         match run.session() {
             Ok(()) => return Ok(run.report),
-            Err(_) if interrupt.load(Ordering::Relaxed) => return Err(Error::Interrupted),
+            Err(_) if interrupt.load(Ordering::Relaxed) => return run.cut_over_alone(),
             Err(error) if error.is_passing() && run.has_begun => {
                 eprintln!("{error}; trying again");
                 std::thread::sleep(PAUSE);
@@ -142,6 +142,19 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The source is not there at the cut-over: what the target has is all there will be.
+    fn cut_over_alone(self) -> Result<Report> {
+        let mut target = connect(&self.job.target, "target")?;
+        match State::read(&mut target)? {
+            Some(State::Following(point)) if self.has_begun => {
+                eprintln!("warning: the source can't be reached: what it has not sent is not here");
+                cut_over(&mut target, &point)?;
+                Ok(self.report)
+            }
+            _ => Err(Error::Interrupted),
+        }
+    }
+
     /// A copy of all into a target that has nothing else.
     fn begin_anew(
         &mut self,
@@ -208,7 +221,9 @@ impl Run<'_> {
             info(asker, "replication", "master_repl_offset", "source").ok()??.parse::<u64>().ok()
         };
         if self.job.until_caught_up {
-            goal = end().map(|offset| (offset, None));
+            let offset =
+                end().ok_or_else(|| Error::Usage("the source does not say how far it is (INFO replication)".into()))?;
+            goal = Some((offset, None));
         }
         loop {
             if self.is_interrupted() && !matches!(goal, Some((_, Some(_)))) {
@@ -252,9 +267,10 @@ impl Run<'_> {
 
 /// The target is a server like any other from here on.
 fn cut_over(target: &mut Connection, point: &Point) -> Result<()> {
-    must(target, &words("DEL", &[KEY]))?;
     // where there is no import-mode it was not set either
     target.call(&["CONFIG", "SET", "import-mode", "no"], |_| {}).map_err(of("target"))?;
+    // last: as long as it is there, the same command line cuts over once more
+    must(target, &words("DEL", &[KEY]))?;
     println!("cut over at offset {} of {}", point.offset, point.id);
     Ok(())
 }
