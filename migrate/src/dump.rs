@@ -13,7 +13,7 @@ use emberkv_console::{Connection, Interrupt, Target, Value};
 use crate::error::{self, Error, Result, of};
 use crate::load::now_ms;
 use crate::rdb::{Payload, Writer};
-use crate::report::{Report, shown};
+use crate::report::{Report, say, shown};
 use crate::servers::{Progress, connect, databases, pipeline, read_all, send_all, words};
 
 /// How many keys a SCAN looks at.
@@ -131,6 +131,6 @@ fn write(from: &Target, path: &Path, version: u32, interrupt: &Interrupt) -> Res
     }
     let (file, header) = writer.finish().map_err(&failed)?;
     file.sync_all().map_err(&failed)?;
-    println!("{header}: {} keys", report.carried);
+    say(format_args!("{header}: {} keys", report.carried));
     Ok(report)
 }

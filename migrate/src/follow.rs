@@ -10,7 +10,7 @@ use crate::error::{Error, Result, of};
 use crate::link::{Link, Point, Start};
 use crate::load::{Policy, WHOLE_BYTES, load};
 use crate::rdb::Reader;
-use crate::report::Report;
+use crate::report::{Report, say};
 use crate::servers::{Progress, connect, databases, info, words};
 use crate::sink::Sink;
 use crate::state::{KEY, State, must};
@@ -83,7 +83,7 @@ impl Run<'_> {
             return Err(Error::Usage("the source goes on with a history that it was not asked for".into()));
         };
         self.copy(&mut link, target, true)?;
-        println!("the target has what the source had at offset {} of {}", point.offset, point.id);
+        say(format_args!("the target has what the source had at offset {} of {}", point.offset, point.id));
         Ok(self.report)
     }
 
@@ -271,6 +271,6 @@ fn cut_over(target: &mut Connection, point: &Point) -> Result<()> {
     target.call(&["CONFIG", "SET", "import-mode", "no"], |_| {}).map_err(of("target"))?;
     // last: as long as it is there, the same command line cuts over once more
     must(target, &words("DEL", &[KEY]))?;
-    println!("cut over at offset {} of {}", point.offset, point.id);
+    say(format_args!("cut over at offset {} of {}", point.offset, point.id));
     Ok(())
 }

@@ -24,7 +24,7 @@ use clap::ArgMatches;
 pub use options::commands;
 
 use error::Result;
-use report::Report;
+use report::{Report, say};
 
 /// `compare`: they are not equal. `import` and `dump`: not all was carried.
 const NOT_WHOLE: u8 = 1;
@@ -65,9 +65,9 @@ fn told(report: &Report) -> ExitCode {
 
 fn compare(job: &compare::Job) -> Result<ExitCode> {
     let outcome = compare::compare(job, &servers::interrupts()?)?;
-    outcome.named.iter().for_each(|line| println!("{line}"));
+    outcome.named.iter().for_each(say);
     let compare::Outcome { compared, missing, extra, different, .. } = outcome;
-    println!("{compared} keys compared: {missing} missing, {extra} extra, {different} different");
+    say(format_args!("{compared} keys compared: {missing} missing, {extra} extra, {different} different"));
     Ok(if outcome.is_equal() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::Write as _;
 
 /// So many are named; the others are counted.
 const MOST_NAMED: usize = 20;
@@ -11,6 +12,11 @@ pub(crate) fn shown(text: &[u8]) -> String {
     const MOST: usize = 120;
     let end = if text.len() > MOST { "..." } else { "" };
     format!("{}{end}", text[..text.len().min(MOST)].escape_ascii())
+}
+
+/// Says something on standard output; whoever reads that may have gone.
+pub(crate) fn say(text: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// See the module.

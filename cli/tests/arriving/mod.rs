@@ -1,4 +1,5 @@
 //! What the tests of arriving and leaving share: servers, what fills them, and what says that two have the same.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use emberkv_torture::rng::Rng;
 use emberkv_torture::value::escape;
 use emberkv_torture::{Client, Server, ServerSpec, TempDir, Value, peers};
 
-use crate::common::{PATIENCE, binary, dir, must};
+use crate::common::{PATIENCE, binary, dir, must, start};
 
 /// The servers that data come from.
 pub fn sources() -> [(&'static str, PathBuf); 3] {
@@ -25,6 +26,11 @@ pub fn source(program: &PathBuf, args: &[&str]) -> (Server, TempDir) {
     let fast = ["--repl-diskless-sync-delay", "0"];
     let spec = ServerSpec::new(program, dir.path()).args(fast).args(args.iter().copied());
     (Server::start(&spec).unwrap(), dir)
+}
+
+/// An emberkv with nothing in it.
+pub fn target() -> (Server, TempDir) {
+    start("arrive", &["--cores", "2"])
 }
 
 pub fn client(server: &Server) -> Client {
