@@ -59,9 +59,12 @@ impl Error {
     /// Whether trying again may help: the other side has gone, or does not answer now.
     pub(crate) fn is_passing(&self) -> bool {
         use emberkv_console::Error as Console;
+        // a server that has just started
+        let is_moment = |reply: &str| ["LOADING", "MASTERDOWN", "TRYAGAIN"].iter().any(|code| reply.starts_with(code));
         match self {
-            Self::Server { source, .. } => {
-                matches!(source, Console::Connect { .. } | Console::Closed | Console::Io { .. })
+            Self::Server { source: Console::Connect { .. } | Console::Closed | Console::Io { .. }, .. } => true,
+            Self::Server { source: Console::Refused { reply, .. }, .. } | Self::Refused { reply, .. } => {
+                is_moment(reply)
             }
             _ => false,
         }
@@ -79,4 +82,20 @@ pub(crate) fn of(who: &'static str) -> impl Fn(emberkv_console::Error) -> Error 
 /// Turns a failure of a file into an [`Error`].
 pub(crate) fn file(path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::File { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_starts_is_waited_for() {
+        let refused = |reply: &str| {
+            let source = emberkv_console::Error::Refused { what: "PING".into(), reply: reply.into() };
+            of("target")(source).is_passing()
+        };
+        assert!(refused("LOADING data set is being loaded") && !refused("NOAUTH Authentication required."));
+        assert!(of("target")(emberkv_console::Error::Closed).is_passing());
+        assert!(!Error::Refused { what: "INCR k".into(), reply: "ERR value is not an integer".into() }.is_passing());
+    }
 }

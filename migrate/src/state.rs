@@ -58,6 +58,10 @@ impl State {
         match target.call(&words("GET", &[KEY]), |_| {}).map_err(of("target"))? {
             Value::Nil => Ok(None),
             Value::Text(text) if let Some(state) = Self::parse(&String::from_utf8_lossy(&text)) => Ok(Some(state)),
+            Value::Error(reply) => {
+                let reply = String::from_utf8_lossy(&reply).into_owned();
+                Err(Error::Refused { what: "GET".into(), reply })
+            }
             _ => Err(Error::Usage(format!("the target has a key {} that is none of ours", KEY.escape_ascii()))),
         }
     }

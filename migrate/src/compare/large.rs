@@ -7,11 +7,9 @@ use crate::error::Result;
 use crate::report::shown;
 use crate::servers::words;
 
-/// How many elements a slice has.
-const SLICE: i64 = 512;
+/// How many elements a slice has at most.
+const MOST: i64 = 512;
 const COUNT: &[u8] = b"512";
-/// How many bytes a slice of a string has.
-const SLICE_BYTES: i64 = 1 << 20;
 
 /// What is compared of a stream and of its groups, if both servers say it: some came with redis 7.0.
 const STREAM_FACTS: [&[u8]; 5] =
@@ -19,24 +17,23 @@ const STREAM_FACTS: [&[u8]; 5] =
 const GROUP_FACTS: [&[u8]; 5] = [b"name", b"consumers", b"pending", b"last-delivered-id", b"entries-read"];
 
 impl Pair {
-    /// Compares a value of which both have the same size.
-    pub(super) fn large(&mut self, kind: &str, key: &[u8], size: i64) -> Result<Verdict> {
+    /// Compares a value of which both have the same size, so many elements (of a string: bytes) at a time.
+    pub(super) fn large(&mut self, kind: &str, key: &[u8], size: i64, slice: i64) -> Result<Verdict> {
+        let few = slice.clamp(1, MOST);
         let what = match kind {
-            "list" => self.ranges(key, size, SLICE, |key, from, to| words("LRANGE", &[key, from, to]))?,
+            "list" => self.ranges(key, size, few, |key, from, to| words("LRANGE", &[key, from, to]))?,
             // there is one order only, by score and member
-            "zset" => {
-                self.ranges(key, size, SLICE, |key, from, to| words("ZRANGE", &[key, from, to, b"WITHSCORES"]))?
-            }
-            "set" => self.scanned(key, "SSCAN", |_, key, slice| words_of("SMISMEMBER", key, slice))?,
-            "hash" => self.scanned(key, "HSCAN", |_, key, slice| {
+            "zset" => self.ranges(key, size, few, |key, from, to| words("ZRANGE", &[key, from, to, b"WITHSCORES"]))?,
+            "set" => self.scanned(key, "SSCAN", few, |_, key, slice| words_of("SMISMEMBER", key, slice))?,
+            "hash" => self.scanned(key, "HSCAN", few, |_, key, slice| {
                 let fields: Vec<&[u8]> = slice.iter().step_by(2).copied().collect();
                 words_of("HMGET", key, &fields)
             })?,
-            "stream" => match self.entries(key)? {
+            "stream" => match self.entries(key, few)? {
                 None => self.stream_facts(key)?,
                 what => what,
             },
-            _ => self.ranges(key, size, SLICE_BYTES, |key, from, to| words("GETRANGE", &[key, from, to]))?,
+            _ => self.ranges(key, size, slice, |key, from, to| words("GETRANGE", &[key, from, to]))?,
         };
         Ok(what.map_or(Verdict::Equal, Verdict::Different))
     }
@@ -66,11 +63,12 @@ impl Pair {
         &mut self,
         key: &[u8],
         scan: &str,
+        count: i64,
         look_up: impl Fn(&Self, &[u8], &[&[u8]]) -> Vec<Vec<u8>>,
     ) -> Result<Option<String>> {
         let mut cursor = b"0".to_vec();
         loop {
-            let [reply, _] = self.ask_first(words(scan, &[key, &cursor, b"COUNT", COUNT]))?;
+            let [reply, _] = self.ask_first(words(scan, &[key, &cursor, b"COUNT", count.to_string().as_bytes()]))?;
             let Value::Array(parts) = reply else { return Ok(Some(format!("{scan} failed"))) };
             let [Value::Text(next), Value::Array(slice)] = &parts[..] else {
                 return Ok(Some(format!("{scan} failed")));
@@ -113,10 +111,10 @@ impl Pair {
     }
 
     /// The entries of a stream.
-    fn entries(&mut self, key: &[u8]) -> Result<Option<String>> {
+    fn entries(&mut self, key: &[u8], count: i64) -> Result<Option<String>> {
         let mut from = b"-".to_vec();
         loop {
-            let [a, b] = self.ask_one(words("XRANGE", &[key, &from, b"+", b"COUNT", COUNT]))?;
+            let [a, b] = self.ask_one(words("XRANGE", &[key, &from, b"+", b"COUNT", count.to_string().as_bytes()]))?;
             if a != b {
                 return Ok(Some(format!("its entries from {} on", shown(&from))));
             }

@@ -16,11 +16,13 @@ use emberkv_console::{Connection, Interrupt, Target, Value};
 use crate::dump::scan;
 use crate::error::{Error, Result};
 use crate::report::shown;
-use crate::servers::{Progress, connect, databases, read_all, send_all, words};
+use crate::servers::{Progress, connect, databases, pipeline, read_all, send_all, words};
 
-/// A value with more elements, or a string with more bytes, is compared in slices.
+/// A value with more elements, or with more bytes, is compared in slices.
 const SMALL_ELEMENTS: i64 = 512;
-const SMALL_BYTES: i64 = 64 * 1024;
+const SMALL_BYTES: i64 = 256 * 1024;
+/// So many bytes a slice has, more or less.
+const SLICE_BYTES: i64 = 1 << 20;
 
 const WHO: [&str; 2] = ["the first", "the second"];
 
@@ -222,15 +224,24 @@ impl Pair {
             (0..keys.len()).filter(|at| verdicts[*at] == Verdict::Equal && a[*at].kind != "none").collect();
         let sizes: Vec<_> = open.iter().map(|at| words(size_command(&a[*at].kind), &[&keys[*at]])).collect();
         let [left, right] = self.ask(&sizes)?;
+        let bytes = self.bytes(open.iter().map(|at| &keys[*at]))?;
         let mut small: HashMap<usize, i64> = HashMap::new();
-        for ((at, left), right) in open.into_iter().zip(left).zip(right) {
+        for (((at, left), right), bytes) in open.into_iter().zip(left).zip(right).zip(bytes) {
             let (kind, key) = (a[at].kind.as_str(), &keys[at]);
             match (left, right) {
                 (Value::Integer(left), Value::Integer(right)) if left != right => {
                     verdicts[at] = Verdict::Different(format!("a {kind} of {left} and {right}"));
                 }
-                (Value::Integer(size), Value::Integer(_)) if is_small(kind, size) => drop(small.insert(at, size)),
-                (Value::Integer(size), Value::Integer(_)) => verdicts[at] = self.large(kind, key, size)?,
+                (Value::Integer(size), Value::Integer(_)) => {
+                    let (elements, bytes) = if kind == "string" { (1, size) } else { (size, bytes) };
+                    if elements <= SMALL_ELEMENTS && bytes <= SMALL_BYTES {
+                        small.insert(at, elements + bytes / 1024);
+                    } else {
+                        // those of a string are its bytes
+                        let slice = SLICE_BYTES / (bytes / size.max(1)).max(1);
+                        verdicts[at] = self.large(kind, key, size, slice)?;
+                    }
+                }
                 (left, right) => {
                     let error = left.error().or(right.error()).unwrap_or_default();
                     verdicts[at] = Verdict::Different(format!("a {kind} that can't be compared: {error}"));
@@ -239,6 +250,14 @@ impl Pair {
         }
         self.small(keys, &a, small, &mut verdicts)?;
         Ok(verdicts)
+    }
+
+    /// What each key takes on the first, as it says; 0 if it does not.
+    fn bytes<'a>(&mut self, keys: impl Iterator<Item = &'a Vec<u8>>) -> Result<Vec<i64>> {
+        let commands: Vec<_> = keys.map(|key| words("MEMORY USAGE", &[key])).collect();
+        let replies = pipeline(&mut self.connections[0], &commands, WHO[0])?;
+        let of = |reply: &Value| if let Value::Integer(bytes) = reply { *bytes } else { 0 };
+        Ok(replies.iter().map(of).collect())
     }
 
     fn verdict_of_facts(&self, a: &Facts, b: &Facts) -> Verdict {
@@ -270,8 +289,4 @@ fn size_command(kind: &str) -> &'static str {
         // a module's: TYPE is refused as a size, and the key is named
         _ => "STRLEN",
     }
-}
-
-fn is_small(kind: &str, size: i64) -> bool {
-    size <= if kind == "string" { SMALL_BYTES } else { SMALL_ELEMENTS }
 }

@@ -8,11 +8,11 @@ use super::{Facts, Pair, Verdict};
 use crate::error::Result;
 use crate::servers::words;
 
-/// So many elements, or kilobytes of strings, are fetched at a time.
+/// So many elements and kilobytes, added up, are fetched at a time.
 const MOST: i64 = 8192;
 
 impl Pair {
-    /// Compares those of the keys that are small; each with its size.
+    /// Compares those of the keys that are small; each with its elements and kilobytes, added up.
     pub(super) fn small(
         &mut self,
         keys: &[Vec<u8>],
@@ -25,8 +25,8 @@ impl Pair {
         let mut rest = &sizes[..];
         while !rest.is_empty() {
             let mut sum = 0;
-            let fits = |(at, size): &&(usize, i64)| {
-                sum += if facts[*at].kind == "string" { size / 1024 + 1 } else { size + 1 };
+            let fits = |(_, size): &&(usize, i64)| {
+                sum += size + 1;
                 sum <= MOST
             };
             let count = rest.iter().take_while(fits).count().max(1);
