@@ -383,14 +383,17 @@ fn the_target_may_die_while_it_is_filled() {
     let (rounds, ended) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(&from, &until));
         let stop = Stop(&until);
-        let running = Running::start(&args);
+        let mut running = Running::start(&args);
         let mut target = client(&to);
         eventually("it is copied", || text(&target.ask("GET emberkv:import").unwrap()).starts_with("following"));
         let mut last = 0;
         for _ in 0..4 {
             let mut there = client(&to);
             let counted = |there: &mut Client| text(&there.ask("GET counter:1").unwrap()).parse().unwrap_or(0);
-            eventually("it follows", || counted(&mut there) > last + 3);
+            eventually("it follows", || {
+                running.must_run();
+                counted(&mut there) > last + 3
+            });
             last = counted(&mut there);
             to.kill9().unwrap();
             to = Server::start(&spec).unwrap();

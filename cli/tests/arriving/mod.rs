@@ -77,6 +77,15 @@ impl Running {
         Self(command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Panics with what it said if it has ended.
+    pub fn must_run(&mut self) {
+        if let Some(status) = self.0.try_wait().unwrap() {
+            let mut text = String::new();
+            std::io::Read::read_to_string(self.0.stderr.as_mut().unwrap(), &mut text).unwrap();
+            panic!("it has ended with {status}: {text}");
+        }
+    }
+
     pub fn kill9(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
