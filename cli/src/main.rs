@@ -23,6 +23,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(server::command())
         .subcommands(emberkv_console::commands())
+        .subcommands(emberkv_migrate::commands())
         .subcommand(doctor::command())
         .subcommands(generate::commands())
 }
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Some(("server", matches)) => server::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
         Some((name, matches)) => emberkv_console::run(name, matches)
+            .or_else(|| emberkv_migrate::run(name, matches))
             .or_else(|| generate::run(name, matches, command()))
             .unwrap_or_else(|| unreachable!("clap knows the subcommands")),
         None => unreachable!("a subcommand is required"),

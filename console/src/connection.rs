@@ -1,6 +1,6 @@
 //! One connection: requests out, replies in.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ use crate::tls::TlsArgs;
 use crate::value::Value;
 
 /// Set by ctrl-c, where that ends a wait and not the process.
-pub(crate) type Interrupt = Arc<AtomicBool>;
+pub type Interrupt = Arc<AtomicBool>;
 
 /// How often a wait looks whether ctrl-c was pressed, should the signal have come just before it began.
 const LOOK: Duration = Duration::from_millis(200);
@@ -108,6 +108,17 @@ impl Connection {
         }
     }
 
+    /// What comes, as it is: for what is no reply.
+    pub fn reader(&mut self) -> &mut impl BufRead {
+        &mut self.stream
+    }
+
+    /// Whether something has come that was not read yet, as far as is known without asking the system.
+    #[must_use]
+    pub fn has_read_ahead(&self) -> bool {
+        !self.stream.buffer().is_empty()
+    }
+
     /// Whether something has come, or comes within `patience`; also when the connection has ended.
     ///
     /// # Errors
@@ -127,7 +138,7 @@ impl Connection {
             return true;
         }
         // it is readable, so this does not wait: a push, or the end. With TLS it may be neither.
-        let is_closed = match io::BufRead::fill_buf(&mut self.stream) {
+        let is_closed = match self.stream.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         };
@@ -159,7 +170,7 @@ fn readable(fd: &impl AsFd, patience: Duration) -> io::Result<bool> {
 }
 
 /// Appends a command to `out`.
-pub(crate) fn encode<W: AsRef<[u8]>>(words: &[W], out: &mut Vec<u8>) {
+pub fn encode<W: AsRef<[u8]>>(words: &[W], out: &mut Vec<u8>) {
     // writing into memory does not fail.
     let _ = write!(out, "*{}\r\n", words.len());
     for word in words {

@@ -1,5 +1,5 @@
 //! The terminal client, `emberkv cli` (one command, a script or a prompt), and `emberkv bench`; for any server that speaks
-//! redis's protocol.
+//! redis's protocol. What talks to servers besides (`emberkv import` and its like) uses its connections.
 
 #[cfg(target_os = "linux")]
 mod bench;
@@ -23,8 +23,14 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+pub use connection::{Connection, Interrupt, encode};
+pub use error::Error;
+pub use target::{Place, Target};
+pub use tls::TlsArgs;
+pub use value::Value;
+
 use console::Console;
-use error::{Error, Result};
+use error::Result;
 use options::Options;
 
 /// The subcommands.

@@ -39,7 +39,7 @@ pub struct Target {
     /// Whether RESP3 is asked for.
     pub resp3: bool,
     /// Whether TLS is spoken, and how.
-    pub(crate) tls: TlsArgs,
+    pub tls: TlsArgs,
 }
 
 impl Default for Target {

@@ -24,7 +24,7 @@ const SYSTEM_FILES: &[&str] = &[
 /// The options about it, with redis-cli's names.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
 #[command(next_help_heading = "TLS")]
-pub(crate) struct TlsArgs {
+pub struct TlsArgs {
     /// Speak TLS; rediss:// in a uri says so too
     #[arg(long)]
     pub tls: bool,

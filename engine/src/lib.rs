@@ -49,6 +49,11 @@ mod waiting;
 mod watch;
 mod write;
 
+/// What redis's payloads and files are made of, for those who read its files.
+pub mod payload {
+    pub use crate::dump::{crc64_from, intset_members, listpack_elements, lzf_unpack};
+}
+
 pub use checkpoint::CheckpointStats;
 pub use collections::{Compact, CompactSet, End as ListEnd, ListFill};
 pub use commands::{Direct, may_wait, sort_refusal, timeout_of};

@@ -1,7 +1,7 @@
 //! The time of a turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock now, in ms since 1970.
@@ -63,12 +63,22 @@ pub(crate) struct Time {
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     latest_ms: Arc<AtomicU64>,
+    stands_still: Arc<AtomicBool>,
     started: Instant,
 }
 
 impl Clock {
     pub fn new() -> Self {
-        Self { latest_ms: Arc::new(AtomicU64::new(wall_clock_ms())), started: Instant::now() }
+        Self {
+            latest_ms: Arc::new(AtomicU64::new(wall_clock_ms())),
+            stands_still: Arc::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Stops the wall clock, or lets it go on: as long as it stands still nothing expires, on any core (`import-mode`).
+    pub fn stand_still(&self, stands_still: bool) {
+        self.stands_still.store(stands_still, Ordering::Relaxed);
     }
 
     /// Reads the clocks, once a turn.
@@ -76,7 +86,9 @@ impl Clock {
         // loaded first: what another core stores while this one is not running is no step back of the clock
         let latest_ms = self.latest_ms.load(Ordering::Acquire);
         let up_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Time { wall_ms: self.follow(latest_ms, wall_clock_ms()), up_ms }
+        let stands_still = self.stands_still.load(Ordering::Relaxed);
+        let wall_ms = if stands_still { latest_ms } else { self.follow(latest_ms, wall_clock_ms()) };
+        Time { wall_ms, up_ms }
     }
 
     fn follow(&self, latest_ms: u64, wall_ms: u64) -> u64 {
@@ -100,10 +112,19 @@ mod tests {
 
     #[test]
     fn small_steps_back_are_not_followed() {
-        let clock = Clock { latest_ms: Arc::new(AtomicU64::new(10_000)), started: Instant::now() };
+        let clock = Clock { latest_ms: Arc::new(AtomicU64::new(10_000)), ..Clock::new() };
         assert_eq!(clock.follow(10_000, 10_500), 10_500);
         assert_eq!(clock.follow(10_500, 9_600), 10_500);
         assert_eq!(clock.clone().follow(10_500, 9_500), 9_500);
         assert_eq!(clock.follow(9_500, 9_501), 9_501);
+    }
+
+    #[test]
+    fn it_stands_still_for_all_and_goes_on() {
+        let clock = Clock { latest_ms: Arc::new(AtomicU64::new(10_000)), ..Clock::new() };
+        clock.stand_still(true);
+        assert_eq!((clock.read().wall_ms, clock.clone().read().wall_ms), (10_000, 10_000));
+        clock.clone().stand_still(false);
+        assert!(clock.read().wall_ms > 1_000_000_000_000);
     }
 }

@@ -30,8 +30,13 @@ const fn tables() -> [[u64; 256]; 8] {
 }
 
 pub(super) fn crc64(bytes: &[u8]) -> u64 {
+    crc64_from(0, bytes)
+}
+
+/// The checksum of what has `crc`, and these bytes behind it.
+#[must_use]
+pub fn crc64_from(mut crc: u64, bytes: &[u8]) -> u64 {
     let (chunks, rest) = bytes.as_chunks::<8>();
-    let mut crc = 0u64;
     for chunk in chunks {
         let word = (crc ^ u64::from_le_bytes(*chunk)).to_le_bytes();
         crc = word.iter().enumerate().fold(0, |crc, (i, byte)| crc ^ TABLES[7 - i][usize::from(*byte)]);
@@ -58,6 +63,8 @@ mod tests {
         fn eight_bytes_at_a_time_make_the_same(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let one = |crc: u64, byte: &u8| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)];
             prop_assert_eq!(crc64(&bytes), bytes.iter().fold(0, one));
+            let (some, rest) = bytes.split_at(bytes.len() / 3);
+            prop_assert_eq!(crc64_from(crc64(some), rest), crc64(&bytes));
         }
     }
 }

@@ -9,7 +9,8 @@
 use emberkv_resp::format;
 
 /// The members of an intset, as text; `None` if it is none.
-pub(super) fn members(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+#[must_use]
+pub fn members(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (width, rest) = bytes.split_first_chunk::<4>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let width = usize::try_from(u32::from_le_bytes(*width)).ok().filter(|width| matches!(width, 2 | 4 | 8))?;

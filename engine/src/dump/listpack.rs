@@ -119,7 +119,8 @@ impl Listpack {
 }
 
 /// The elements of a listpack, as text; `None` if it is none.
-pub(super) fn elements(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+#[must_use]
+pub fn elements(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
     let count = u16::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
     if usize::try_from(total).ok()? != bytes.len() {

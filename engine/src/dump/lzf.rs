@@ -7,7 +7,8 @@
 //! ```
 
 /// What a stream means, if that is `len` bytes exactly.
-pub(super) fn unpack(mut packed: &[u8], len: usize) -> Option<Vec<u8>> {
+#[must_use]
+pub fn unpack(mut packed: &[u8], len: usize) -> Option<Vec<u8>> {
     // what it may become at most is said by the stream, not by who has written the length
     let mut text = Vec::with_capacity(len.min(packed.len().saturating_mul(132)));
     while let Some((&control, rest)) = packed.split_first() {

@@ -36,7 +36,11 @@ mod listpack;
 mod lzf;
 mod stream;
 
+pub use crc64::crc64_from;
+pub use intset::members as intset_members;
+pub use listpack::elements as listpack_elements;
 pub(crate) use listpack::{LISTPACK_ENDS, listpack_len};
+pub use lzf::unpack as lzf_unpack;
 pub(crate) use stream::dump_stream;
 
 use std::collections::HashSet;

@@ -40,7 +40,7 @@ impl Shard {
         };
         let timeout = format::parse_integer(args.at(2)).ok_or("ERR timeout is not an integer or out of range")?;
         let timeout_ms = u64::try_from(timeout).map_err(|_| "ERR timeout is negative")?;
-        let until_ms = self.now_ms.checked_add(timeout_ms).filter(|until| i64::try_from(*until).is_ok());
+        let until_ms = self.up_ms.checked_add(timeout_ms).filter(|until| i64::try_from(*until).is_ok());
         let until_ms = until_ms.ok_or("ERR timeout is out of range")?;
         self.ask_all(conn, Question::Pause(Some(Pause { writes_only, until_ms })));
         Ok(())

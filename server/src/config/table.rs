@@ -255,6 +255,8 @@ directives! {
         HllSparseMaxBytes hll_sparse_max_bytes: u64 = 3000, "hll-sparse-max-bytes", Runtime,
             Memory::new(0, LONG),
             "up to how many bytes a HyperLogLog keeps its registers as runs; from there on it takes 12,304 bytes";
+        ImportMode import_mode: bool = false, "import-mode", Runtime, YesNo,
+            "let the wall clock stand still, so that no key expires: for who fills this server from one that says what expires";
         Salvage salvage: bool = false, "salvage", Start, YesNo,
             "start in spite of damage in the log, without the data that is lost";
     }

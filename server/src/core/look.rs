@@ -191,7 +191,7 @@ impl Shard {
 
     /// Ends a pause whose time is over.
     pub fn check_pause(&mut self) {
-        if self.pause.is_some_and(|pause| pause.until_ms <= self.now_ms) {
+        if self.pause.is_some_and(|pause| pause.until_ms <= self.up_ms) {
             self.unpause_clients();
         }
     }

@@ -237,6 +237,7 @@ impl Shard {
 
     /// Takes over what the configuration says of requests.
     pub fn apply_limits(&mut self) {
+        self.clock.stand_still(self.config.import_mode);
         self.limits.max_bulk_len = max_bulk_len(&self.config);
         let limits = emberkv_engine::Limits {
             databases: self.config.databases as usize,
