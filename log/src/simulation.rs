@@ -177,7 +177,7 @@ impl Life {
         let disk = SimDisk::new();
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
         // in some lives segments differ in size
-        let segment_size = if seed % 3 == 0 { 1 << 18 } else { 1 << 16 };
+        let segment_size = if seed.is_multiple_of(3) { 1 << 18 } else { 1 << 16 };
         let (log, index, _) = open_with(&disk, Options { segment_size, ..options(seed, policy) }).unwrap();
         let (history, jobs, cold_choices) = (Vec::new(), Vec::new(), Choices::new(seed ^ 0xc01d));
         Self { disk, choices, cold_choices, policy, log, index, history, jobs, large: None, larges: 0 }
