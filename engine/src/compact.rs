@@ -191,6 +191,7 @@ impl<D: Disk> Partition<D> {
         let (seen, seen_ms) = std::mem::replace(&mut self.compaction.seen, (tail, now_ms));
         let appended = tail.0.saturating_sub(seen.0);
         self.compaction.rest.note(appended, now_ms);
+        self.log.set_resting(self.compaction.rest.is_at_rest);
         if self.compaction.victim.is_none() && !self.choose_victim() {
             self.compaction.budget = 0;
             return false;
@@ -325,6 +326,10 @@ impl<D: Disk> Partition<D> {
         let debt = self.log.debt();
         let allowed = self.allowed_bytes(debt.live_bytes);
         let excess = debt.log_bytes.checked_sub(allowed).filter(|excess| *excess > 0)?;
+        if self.is_resting() && self.log.has_large_head() {
+            self.log.leave_large_head();
+            return None; // copies go into small segments, and this one is soon a candidate
+        }
         // two bytes for one at first: what a victim that is half dead costs. up to ten when the log is twice what it may be
         self.compaction.rate = 8 + (32 * excess / allowed).min(32);
         let worth = candidates.iter().filter(|c| c.gain() * MIN_GAIN >= c.bytes);
@@ -335,9 +340,6 @@ impl<D: Disk> Partition<D> {
         });
         if let Some(best) = best {
             return Some(best.sequence);
-        }
-        if self.is_resting() && self.log.leave_large_head() {
-            return None; // it is a candidate soon
         }
         // what is left to gain are tombstones and floors, which go when all older segments have gone
         candidates.first().filter(|oldest| oldest.is_oldest && self.log.any_hides()).map(|oldest| oldest.sequence)

@@ -117,6 +117,8 @@ pub struct Log<D: Disk> {
     pub(crate) spare_files: Vec<(FileId, u64)>,
     /// Sizes of segments.
     pub(crate) sizes: Sizes,
+    /// Little is appended.
+    pub(crate) is_resting: bool,
     /// A segment of this size holds the copies of any sealed one: what is needed in those only becomes less.
     pub(crate) most_sealed: u64,
     /// Memory of freed segments for those after the next.

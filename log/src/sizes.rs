@@ -59,7 +59,14 @@ impl Sizes {
 impl<D: Disk> Log<D> {
     /// The bytes of the next segment, if it is begun now. At most [`Log::segment_size`].
     pub fn fitting_size(&self) -> u64 {
-        self.sizes.fitting(self.table.live_bytes())
+        if self.is_resting { self.sizes.fitting(self.table.live_bytes()) } else { self.segment_size() }
+    }
+
+    /// Says whether little is appended. While there is much, small segments would be full before those after them are made.
+    pub fn set_resting(&mut self, is_resting: bool) {
+        if std::mem::replace(&mut self.is_resting, is_resting) != is_resting && is_resting {
+            self.refit();
+        }
     }
 
     /// The size of a segment that holds the copies of the head, as it is.
@@ -98,15 +105,17 @@ impl<D: Disk> Log<D> {
         self.update_limits();
     }
 
-    /// Ends a head that is larger than the next one would be and of which most is dead, so that it can be compacted. Whether it did.
-    pub fn leave_large_head(&mut self) -> bool {
-        let (at, size, needed) = (self.writer.at(), self.head().size, self.needed_in_head());
-        let is_smaller = matches!(&self.next, Next::Ready(next) if next.size < size && at > next.size);
-        let does = is_smaller && needed < at / 2 && self.is_free_to_roll();
-        if does {
+    /// Whether the head is larger than a segment that is begun now.
+    pub fn has_large_head(&self) -> bool {
+        self.head().size > self.fitting_size()
+    }
+
+    /// Ends the head if the next one is smaller, so that it can be compacted.
+    pub fn leave_large_head(&mut self) {
+        let is_smaller = matches!(&self.next, Next::Ready(next) if next.size < self.head().size);
+        if is_smaller && self.is_free_to_roll() {
             self.roll();
         }
-        does
     }
 }
 

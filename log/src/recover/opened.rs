@@ -101,6 +101,7 @@ impl<D: Disk> Log<D> {
             refused_size: None,
             spare_files: Vec::new(),
             sizes,
+            is_resting: true,
             most_sealed,
             spare_memory: Vec::new(),
             most_spares: SPARE_MEMORY,
