@@ -328,7 +328,9 @@ impl<D: Disk> Partition<D> {
         let excess = debt.log_bytes.checked_sub(allowed).filter(|excess| *excess > 0)?;
         if self.is_resting() && self.log.has_large_head() {
             self.log.leave_large_head();
-            return None; // copies go into small segments, and this one is soon a candidate
+            if debt.log_bytes <= self.usually_allowed(debt.live_bytes) {
+                return None; // copies go into small segments, and this one is soon a candidate
+            }
         }
         // two bytes for one at first: what a victim that is half dead costs. up to ten when the log is twice what it may be
         self.compaction.rate = 8 + (32 * excess / allowed).min(32);
@@ -352,11 +354,17 @@ impl<D: Disk> Partition<D> {
 
     /// How many bytes the log may have that so many live in.
     fn allowed_bytes(&self, live_bytes: u64) -> u64 {
-        let dead = live_bytes / 100 * (self.compaction.amplification_percent - 100);
         if self.is_resting() {
+            let dead = live_bytes / 100 * (self.compaction.amplification_percent - 100);
             return live_bytes + (dead / REST_FRACTION).max(self.log.fitting_size() / 2);
         }
-        (live_bytes + dead).max(FLOOR_SEGMENTS * self.log.segment_size())
+        self.usually_allowed(live_bytes)
+    }
+
+    /// The same while clients write much.
+    fn usually_allowed(&self, live_bytes: u64) -> u64 {
+        let allowed = live_bytes / 100 * self.compaction.amplification_percent;
+        allowed.max(FLOOR_SEGMENTS * self.log.segment_size())
     }
 
     /// What gives back most for its cost among those that fit into the room that is left.
