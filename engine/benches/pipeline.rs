@@ -23,6 +23,7 @@ fn options() -> Options {
     Options {
         policy: SyncPolicy::EverySec,
         segment_size: 64 << 20,
+        least_segment_size: 64 << 20,
         salvage: false,
         slow_write: None,
         load_threads: 1,

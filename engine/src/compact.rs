@@ -3,7 +3,8 @@
 //!
 //! It is paid for in bytes of segments that are gone through. What clients append earns some, the more the larger the debt is; time
 //! earns a little, and a turn in which nothing else happens a slice. Nothing is earned while the log is less than
-//! `amplification_percent` of what lives in it.
+//! `amplification_percent` of what lives in it, or takes three segments. Where little lives that may be many times as much: it is
+//! what writes are spared for. So when few come, a small log is compacted further ([`Rest`], decision 0061).
 
 use emberkv_index::Fingerprint;
 use emberkv_log::disk::Disk;
@@ -34,8 +35,16 @@ const MAX_BUDGET: u64 = 1 << 20;
 /// What a millisecond earns, so that a debt is paid off under a load of reads too.
 const EARNED_PER_MS: u64 = 16 << 10;
 
-/// How many segments a log may have whatever lives in it.
+/// How many segments of the data set's size a log may take whatever lives in it.
 const FLOOR_SEGMENTS: u64 = 3;
+
+/// A log is at rest when clients append no more than this in so long. With all that is copied for them then that is some megabytes
+/// a second: little work, for memory that nobody else could use.
+const REST_BYTES: u64 = 512 << 10;
+const REST_MS: u64 = 500;
+
+/// At rest a small log may have this part of the dead bytes that it may have otherwise.
+const REST_FRACTION: u64 = 4;
 
 /// A segment is worth emptying if it gives back one part in so many.
 const MIN_GAIN: u64 = 16;
@@ -70,9 +79,33 @@ pub(crate) struct Compaction {
     rate: u64,
     /// Where the tail was at the end of the last call, and when that was.
     seen: (LogPosition, u64),
+    rest: Rest,
     /// When and behind which head nothing was found to do.
     found_nothing: Option<(u64, SegmentSequence)>,
     stats: CompactionStats,
+}
+
+/// Whether clients append so little that there is time for what is not worth it otherwise.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    since_ms: u64,
+    appended: u64,
+    is_at_rest: bool,
+}
+
+impl Rest {
+    fn new(now_ms: u64) -> Self {
+        Self { since_ms: now_ms, appended: 0, is_at_rest: false }
+    }
+
+    fn note(&mut self, appended: u64, now_ms: u64) {
+        self.appended += appended;
+        if self.appended > REST_BYTES {
+            *self = Self::new(now_ms);
+        } else if now_ms.saturating_sub(self.since_ms) >= REST_MS {
+            *self = Self { is_at_rest: true, ..Self::new(now_ms) };
+        }
+    }
 }
 
 /// What copies of so many bytes take, with the frames that they are in: one for the slices of a turn.
@@ -114,6 +147,7 @@ impl Compaction {
             budget: 0,
             rate: 0,
             seen: (tail, now_ms),
+            rest: Rest::new(now_ms),
             found_nothing: None,
             stats: CompactionStats::default(),
         }
@@ -155,11 +189,13 @@ impl<D: Disk> Partition<D> {
         }
         let (tail, now_ms) = (self.log.tail(), self.now_ms);
         let (seen, seen_ms) = std::mem::replace(&mut self.compaction.seen, (tail, now_ms));
+        let appended = tail.0.saturating_sub(seen.0);
+        self.compaction.rest.note(appended, now_ms);
+        self.log.set_resting(self.compaction.rest.is_at_rest);
         if self.compaction.victim.is_none() && !self.choose_victim() {
             self.compaction.budget = 0;
             return false;
         }
-        let appended = tail.0.saturating_sub(seen.0);
         let earned = appended * self.compaction.rate / 4 + now_ms.saturating_sub(seen_ms).min(16) * EARNED_PER_MS;
         let is_full = self.log.is_full() || self.eviction.shortage == Shortage::Now;
         let earned = match (is_full, is_idle) {
@@ -246,6 +282,9 @@ impl<D: Disk> Partition<D> {
             }
         }
         let nothing = chosen.is_none();
+        if nothing && self.is_resting() {
+            self.log.discard_spare_memory();
+        }
         self.compaction.found_nothing = if nothing { Some((now_ms, head)) } else { None };
         if self.compaction.victim.is_some() {
             failpoint::pass(Point::CompactChosen);
@@ -285,9 +324,14 @@ impl<D: Disk> Partition<D> {
             tracing::info!("full compaction has ended");
         }
         let debt = self.log.debt();
-        let allowed = debt.live_bytes / 100 * self.compaction.amplification_percent;
-        let allowed = allowed.max(FLOOR_SEGMENTS * self.log.segment_size());
+        let allowed = self.allowed_bytes(debt.live_bytes);
         let excess = debt.log_bytes.checked_sub(allowed).filter(|excess| *excess > 0)?;
+        if self.is_resting() && self.log.has_large_head() {
+            self.log.leave_large_head();
+            if debt.log_bytes <= self.usually_allowed(debt.live_bytes) {
+                return None; // copies go into small segments, and this one is soon a candidate
+            }
+        }
         // two bytes for one at first: what a victim that is half dead costs. up to ten when the log is twice what it may be
         self.compaction.rate = 8 + (32 * excess / allowed).min(32);
         let worth = candidates.iter().filter(|c| c.gain() * MIN_GAIN >= c.bytes);
@@ -301,6 +345,26 @@ impl<D: Disk> Partition<D> {
         }
         // what is left to gain are tombstones and floors, which go when all older segments have gone
         candidates.first().filter(|oldest| oldest.is_oldest && self.log.any_hides()).map(|oldest| oldest.sequence)
+    }
+
+    /// Whether the log is small, and there is time to make it smaller.
+    fn is_resting(&self) -> bool {
+        self.compaction.rest.is_at_rest && self.log.fitting_size() < self.log.segment_size()
+    }
+
+    /// How many bytes the log may have that so many live in.
+    fn allowed_bytes(&self, live_bytes: u64) -> u64 {
+        if self.is_resting() {
+            let dead = live_bytes / 100 * (self.compaction.amplification_percent - 100);
+            return live_bytes + (dead / REST_FRACTION).max(self.log.fitting_size() / 2);
+        }
+        self.usually_allowed(live_bytes)
+    }
+
+    /// The same while clients write much.
+    fn usually_allowed(&self, live_bytes: u64) -> u64 {
+        let allowed = live_bytes / 100 * self.compaction.amplification_percent;
+        allowed.max(FLOOR_SEGMENTS * self.log.segment_size())
     }
 
     /// What gives back most for its cost among those that fit into the room that is left.

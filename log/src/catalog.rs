@@ -52,6 +52,11 @@ impl<F: Clone> Catalog<F> {
         &self.horizon
     }
 
+    /// How many logs there are.
+    pub(crate) fn partitions(&self) -> usize {
+        self.lock().manifest.sections.len()
+    }
+
     /// The data set's name and its hash seed.
     pub(crate) fn facts(&self) -> (u64, u64) {
         let state = self.lock();

@@ -11,12 +11,12 @@ use crate::record::Entry;
 use crate::room::Purpose;
 use crate::segment::{Generation, Life, Next};
 
-/// Segments are freed in bursts, as a sync and a manifest edit come between: the memory of so many of one is kept at most for
-/// what is written until the next.
-pub(crate) const SPARE_MEMORY: usize = 4;
+/// Segments are freed in bursts, as a sync and a manifest edit come between: the memory of some of one is kept for
+/// what is written until the next, as much as so many of the data set's size have at most.
+pub(crate) const SPARE_MEMORY: u64 = 4;
 
-/// It is kept of one segment for so many that there are, and of one at least.
-const SEGMENTS_PER_SPARE: usize = 8;
+/// It is one part in so many of all that there is, and that of one segment at least.
+const SEGMENTS_PER_SPARE: u64 = 8;
 
 /// After so many seconds without a new head nobody waits for memory. Chosen, not measured.
 const SPARE_MEMORY_TICKS: u8 = 10;
@@ -105,7 +105,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Where memory has a bound, that of one segment is kept at most: it takes the place of data.
+    /// Where memory has a bound, that of one segment of the data set's size is kept at most: it takes the place of data.
     pub fn set_memory_bounded(&mut self, is_bounded: bool) {
         self.most_spares = if is_bounded { 1 } else { SPARE_MEMORY };
     }
@@ -125,8 +125,11 @@ impl<D: Disk> Log<D> {
                 Err(shared) => memory = shared,
             }
         }
-        let wanted = (self.segments.len() / SEGMENTS_PER_SPARE).clamp(1, self.most_spares);
-        if self.spare_memory.len() >= wanted || memory.size() != self.table.split().segment_size() {
+        let size = memory.size();
+        let of_all = self.segments().1 / SEGMENTS_PER_SPARE;
+        let wanted = of_all.min(self.most_spares * self.segment_size()).max(size);
+        let kept = self.spare_memory.iter().map(|memory| memory.size()).sum::<u64>();
+        if kept + size > wanted || size != self.fitting_size() {
             return Some(memory);
         }
         self.spare_memory.push(memory);
@@ -142,7 +145,15 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// The same at once.
+    /// Lets go of memory that is kept for those after the next.
+    pub fn discard_spare_memory(&mut self) {
+        let memory = std::mem::take(&mut self.spare_memory);
+        if !memory.is_empty() {
+            self.discard(Job::Discard { files: Vec::new(), memory, cached: Vec::new() });
+        }
+    }
+
+    /// Lets go of all memory that is kept, at once.
     pub fn discard_kept_memory(&mut self) {
         let mut memory = std::mem::take(&mut self.spare_memory);
         if let Some(next) = self.next.prepared_mut()
@@ -161,9 +172,9 @@ impl<D: Disk> Log<D> {
         let segment = &self.segments[at];
         // what transactions hold has to fit into the head
         self.held == 0
-            && segment.size > self.table.split().segment_size()
             && self.table.needed(segment.slot).live_bytes == 0
-            && matches!(self.next, Next::Ready(_))
+            && matches!(&self.next, Next::Ready(next) if next.size < segment.size)
+            && (segment.size > self.segment_size() || self.keeps_one())
     }
 
     /// Lets go of the segments that the manifest edit `durable`, which is durable now, has left out.

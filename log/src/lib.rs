@@ -41,6 +41,7 @@ mod segment;
 mod ship;
 #[cfg(test)]
 mod simulation;
+mod sizes;
 mod table;
 mod table_reader;
 mod tally;

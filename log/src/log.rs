@@ -24,6 +24,7 @@ use crate::options::{Options, SyncPolicy};
 use crate::record::{Entry, SEAL_BYTES};
 use crate::segment::{Generation, Next, Segment};
 use crate::ship::Shipping;
+use crate::sizes::Sizes;
 use crate::table::SegmentTable;
 use crate::tally::Shape;
 
@@ -112,12 +113,18 @@ pub struct Log<D: Disk> {
     pub(crate) wanted_size: u64,
     /// A segment of this size could not be made, for this reason; tried again after the next tick.
     pub(crate) refused_size: Option<(u64, String)>,
-    /// Files with their blocks allocated, of ordinary size, named by no manifest.
-    pub(crate) spare_files: Vec<FileId>,
+    /// Files with their blocks allocated, named by no manifest, and their sizes.
+    pub(crate) spare_files: Vec<(FileId, u64)>,
+    /// Sizes of segments.
+    pub(crate) sizes: Sizes,
+    /// Little is appended.
+    pub(crate) is_resting: bool,
+    /// A segment of this size holds the copies of any sealed one: what is needed in those only becomes less.
+    pub(crate) most_sealed: u64,
     /// Memory of freed segments for those after the next.
     pub(crate) spare_memory: Vec<Arc<SegmentMemory>>,
     /// Of so many at most.
-    pub(crate) most_spares: usize,
+    pub(crate) most_spares: u64,
     /// Ticks since the start.
     pub(crate) ticks: u32,
     /// Writes wait until parts elsewhere are synced (X7).
@@ -125,7 +132,7 @@ pub struct Log<D: Disk> {
     /// For how many seconds the head is the head.
     pub(crate) ticks_in_head: u8,
     /// A file that will be one of them is being made.
-    pub(crate) preparing_spare: Option<FileId>,
+    pub(crate) preparing_spare: Option<(FileId, u64)>,
     /// None can be made, for this reason; tried again at the next tick.
     pub(crate) no_spare: Option<String>,
     /// What all files may take.

@@ -14,7 +14,7 @@ const INCARNATION_BYTES: usize = 24;
 const SEGMENT_BYTES: usize = 56;
 const UNKNOWN: u64 = u64::MAX;
 /// No segment is smaller.
-const LEAST_SEGMENT: u64 = 1 << 16;
+pub(crate) const LEAST_SEGMENT: u64 = 1 << 16;
 /// No log becomes so long: what is added to a position below does not overflow.
 const MAX_POSITION: u64 = 1 << 62;
 

@@ -23,6 +23,8 @@ pub struct Options {
     pub policy: SyncPolicy,
     /// Bytes of a segment, for a data set that is created: a power of two.
     pub segment_size: u64,
+    /// Of a segment where little lives: a power of two; no more than the data set's counts.
+    pub least_segment_size: u64,
     /// Start in spite of damage, without what is lost by it.
     pub salvage: bool,
     /// An inline write that takes longer than this makes the log write by jobs until they are fast again
@@ -53,14 +55,35 @@ impl fmt::Debug for Options {
 impl Options {
     /// The same for each of several logs; they share the source of random numbers.
     pub(crate) fn share(self) -> impl Fn() -> Self {
-        let Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, follows, now_ms, random } =
-            self;
+        let Self {
+            policy,
+            segment_size,
+            least_segment_size,
+            salvage,
+            slow_write,
+            load_threads,
+            opens_cold,
+            follows,
+            now_ms,
+            random,
+        } = self;
         let random = Arc::new(Mutex::new(random));
         move || {
             let random = Arc::clone(&random);
             let random = Box::new(move || random.lock().unwrap_or_else(PoisonError::into_inner)());
             let follows = follows.clone();
-            Self { policy, segment_size, salvage, slow_write, load_threads, opens_cold, follows, now_ms, random }
+            Self {
+                policy,
+                segment_size,
+                least_segment_size,
+                salvage,
+                slow_write,
+                load_threads,
+                opens_cold,
+                follows,
+                now_ms,
+                random,
+            }
         }
     }
 }

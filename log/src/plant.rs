@@ -106,6 +106,8 @@ plants! {
     E1Read,
     /// No segment is kept for compaction on a full disk.
     E3,
+    /// What is kept for compaction has the next segment's size, whatever lives in others.
+    E3Size,
     /// A checkpoint is published before the log is safe up to where it was taken.
     K1,
     /// A start takes nothing from before a checkpoint, though there were transactions that were not decided.

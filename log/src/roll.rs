@@ -39,14 +39,18 @@ impl<D: Disk> Log<D> {
     /// Goes on in a fresh segment if one is ready and the head is worth a file of its own: at an orderly end, so that the next
     /// start has little to read behind the checkpoint that is taken then. Whether it did.
     pub fn begin_fresh_head(&mut self) -> bool {
-        let is_ready = matches!(self.next, Next::Ready(_)) && self.keeps_one();
-        let is_worth_it = is_worth_a_file(self.writer.at(), self.segment_size());
-        let does = is_ready && self.health == Health::Good && self.held == 0 && is_worth_it && !self.is_follower();
+        let does = is_worth_a_file(self.writer.at(), self.head().size) && self.is_free_to_roll();
         if does {
             self.roll();
             failpoint::pass(Point::CloseFresh);
         }
         does
+    }
+
+    /// Whether the head may be ended though there is room in it.
+    pub(crate) fn is_free_to_roll(&self) -> bool {
+        let is_ready = matches!(self.next, Next::Ready(_)) && self.keeps_one();
+        is_ready && self.health == Health::Good && self.held == 0 && !self.is_follower()
     }
 
     /// Ends the head; the position where the next one begins.
@@ -72,6 +76,7 @@ impl<D: Disk> Log<D> {
     pub(crate) fn rolled(&mut self) {
         failpoint::pass(Point::HeadInstalled);
         self.wanted_size = 0;
+        self.most_sealed = self.sizes.holding_any(&self.table);
         self.sync_soon = true;
         self.prepare_next();
         self.update_limits();

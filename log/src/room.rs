@@ -153,10 +153,10 @@ impl<D: Disk> Log<D> {
                 }
             }
             // without one more segment behind it, a fresh head has to keep its reserve too
-            Next::Ready(next) if needed + self.reserve_bytes(purpose, needed) <= next.size => Ok(()),
+            Next::Ready(next) if needed + self.reserve_bytes(purpose, needed, next.size) <= next.size => Ok(()),
             Next::Ready(_) => {
-                // a record larger than a segment: the next one has to be made to measure
-                let size = needed + self.reserve_bytes(purpose, needed);
+                // a record larger than it: the next one has to be made to measure
+                let size = self.size_for(purpose, needed);
                 if let Some((refused, reason)) = &self.refused_size
                     && *refused <= size
                 {
@@ -186,7 +186,16 @@ impl<D: Disk> Log<D> {
         if crate::plant::is(crate::plant::Plant::E3) {
             return true;
         }
-        self.segments.len() < 2 || !self.spare_files.is_empty()
+        self.segments.len() < 2 || self.has_spare(self.holding_head())
+    }
+
+    /// Whether a spare file holds the copies of any segment, the head's if that is of this size.
+    fn has_spare(&self, head: u64) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        if crate::plant::is(crate::plant::Plant::E3Size) {
+            return !self.spare_files.is_empty();
+        }
+        self.spare_files.iter().any(|(_, size)| *size >= self.most_sealed.max(head))
     }
 
     /// Whether no more segments can be made, so that only compaction or a flush makes room.
@@ -209,7 +218,11 @@ impl<D: Disk> Log<D> {
                 .saturating_sub(SEGMENT_HEADER_BYTES + FRAME_SPACE + self.held + SEAL_SPACE + COMPACTION_LEAVES),
             _ => 0,
         };
-        here + next
+        // when that is full too, the next one is the one that is kept
+        let kept = self.spare_files.iter().map(|(_, size)| *size).max();
+        let kept =
+            kept.map_or(0, |size| size.saturating_sub(SEGMENT_HEADER_BYTES + FRAME_SPACE + self.held + SEAL_SPACE));
+        here + next + kept
     }
 
     /// What [`Log::claim`] keeps.
@@ -227,12 +240,21 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn reserve_bytes(&self, purpose: Purpose, needed: u64) -> u64 {
-        let segment = self.table.split().segment_size();
-        let reserve = segment / RESERVE_FRACTION;
+    fn reserve_bytes(&self, purpose: Purpose, needed: u64, size: u64) -> u64 {
+        let most = self.segment_size();
         // a record that fills a segment of its own is followed by a roll: there it needs no reserve
         let is_kept = matches!(purpose, Purpose::Grow | Purpose::Keep);
-        if !is_kept || needed + reserve > segment { 0 } else { reserve }
+        if !is_kept || needed + most / RESERVE_FRACTION > most { 0 } else { size.min(most) / RESERVE_FRACTION }
+    }
+
+    /// The size of a segment that `needed` bytes fit into as the first ones.
+    fn size_for(&self, purpose: Purpose, needed: u64) -> u64 {
+        let size = needed.next_power_of_two();
+        let reserve = self.reserve_bytes(purpose, needed, size);
+        match (needed + reserve).next_power_of_two() {
+            size if size <= self.segment_size() => size,
+            _ => needed + reserve,
+        }
     }
 
     /// Works out how far the head may be filled, after anything that this depends on has changed.
@@ -242,6 +264,7 @@ impl<D: Disk> Log<D> {
             (self.shrink_limit, self.compact_limit, self.free_limit) = (0, 0, 0);
             return;
         }
+        let usual = self.head().size.min(self.segment_size());
         let limit = self.head().size - SEAL_SPACE;
         debug_assert!(self.writer.at() + self.held <= limit, "what is held is there");
         let held = self.held.min(limit);
@@ -249,13 +272,14 @@ impl<D: Disk> Log<D> {
         let held = if crate::plant::is(crate::plant::Plant::X2) { 0 } else { held };
         let limit = limit - held;
         let reserve = match self.next {
-            Next::Ready(_) if self.keeps_one() => 0,
-            _ => (self.table.split().segment_size() / RESERVE_FRACTION).min(limit),
+            // also when all of the head is needed; if the spare holds what is needed as it is, that is seen at the reserve
+            Next::Ready(_) if self.keeps_one() && (self.segments.len() < 2 || self.has_spare(usual)) => 0,
+            _ => (usual / RESERVE_FRACTION).min(limit),
         };
         let last = match reserve {
             0 => 0,
             _ if self.segments.len() < 2 => FREE_SPACE,
-            _ => FREE_SPACE.max(self.table.split().segment_size() / COMPACTION_FRACTION),
+            _ => FREE_SPACE.max(usual / COMPACTION_FRACTION),
         };
         self.keep_limit = limit.saturating_sub(reserve.max(last + self.claim));
         // the slow way asks again

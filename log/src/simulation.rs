@@ -10,6 +10,7 @@ mod incarnations;
 mod large;
 mod memory;
 mod settling;
+mod sizes;
 mod transactions;
 
 use std::collections::BTreeMap;
@@ -103,6 +104,7 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
     Options {
         policy,
         segment_size: 1 << 16,
+        least_segment_size: 1 << 16,
         salvage: false,
         slow_write: None,
         load_threads: 1,
@@ -174,7 +176,9 @@ impl Life {
         let mut choices = Choices::new(seed);
         let disk = SimDisk::new();
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
-        let (log, index) = open(&disk, seed, policy).unwrap();
+        // in some lives segments differ in size
+        let segment_size = if seed.is_multiple_of(3) { 1 << 18 } else { 1 << 16 };
+        let (log, index, _) = open_with(&disk, Options { segment_size, ..options(seed, policy) }).unwrap();
         let (history, jobs, cold_choices) = (Vec::new(), Vec::new(), Choices::new(seed ^ 0xc01d));
         Self { disk, choices, cold_choices, policy, log, index, history, jobs, large: None, larges: 0 }
     }

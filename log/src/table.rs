@@ -56,6 +56,11 @@ impl Needed {
     pub fn hides(&self) -> bool {
         self.tombstone_bytes > 0 || self.floors > 0
     }
+
+    /// What is copied at most when the segment is emptied.
+    pub fn bytes(&self) -> u64 {
+        self.live_bytes + self.tombstone_bytes
+    }
 }
 
 /// See the module.
@@ -198,6 +203,7 @@ impl SegmentTable {
     /// If the index still refers to it.
     pub(crate) fn uninstall(&mut self, first: SegmentSlot) {
         assert_eq!(self.needed[first.0 as usize].live_bytes, 0, "a live segment is not freed");
+        self.needed[first.0 as usize] = Needed::default();
         let mut end = first.0;
         let mut memory = None;
         for slot in &mut self.slots[first.0 as usize..] {
@@ -560,6 +566,11 @@ impl SegmentTable {
     /// Bytes that the index refers to, over all segments.
     pub fn live_bytes(&self) -> u64 {
         self.needed.iter().map(|needed| needed.live_bytes).sum()
+    }
+
+    /// The bytes that each segment has, and those that would be copied of it.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.sizes.iter().copied().zip(self.needed.iter().map(Needed::bytes))
     }
 }
 

@@ -68,6 +68,7 @@ impl<D: Disk> Log<D> {
         self.refused_size = None;
         self.no_spare = None;
         self.prepare_spare();
+        self.refit();
         self.discard_unwanted_memory();
         self.drop_abandoned();
         self.tick_cold();
@@ -290,8 +291,11 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn recycle_file(&mut self, file: crate::FileId, size: u64) {
-        if size == self.table.split().segment_size() && self.spare_files.len() < SPARE_FILES {
-            self.spare_files.push(file);
+        let fitting = self.fitting_size();
+        // where no more can be made it may be larger
+        let fits = size == fitting || size >= self.most_sealed && size <= self.segment_size() && self.is_full();
+        if fits && self.spare_files.len() < SPARE_FILES {
+            self.spare_files.push((file, size));
             failpoint::pass(Point::Recycled);
         } else {
             self.discard_file(file);

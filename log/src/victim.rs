@@ -192,7 +192,7 @@ impl<D: Disk> Log<D> {
         oldest.filter(|oldest| *oldest != self.head_sequence())
     }
 
-    /// The bytes of an ordinary segment.
+    /// The bytes of a segment where much lives: the data set's size.
     pub fn segment_size(&self) -> u64 {
         self.table.split().segment_size()
     }
@@ -217,7 +217,7 @@ impl<D: Disk> Log<D> {
             // floors and aborts are not moved: they wait until they are the oldest. a record that is larger than a segment
             // is not copied: it goes with its segment. and what needs nothing goes by itself
             let may_go = needed.floors == 0 || is_oldest;
-            let is_movable = segment.size == ordinary || cost <= ordinary / 2;
+            let is_movable = segment.size <= ordinary || cost <= ordinary / 2;
             let is_empty = needed.live_bytes == 0 && (is_oldest || !needed.hides());
             let readable = segment.residence != Residence::Unreadable;
             (safe && may_go && !is_empty && readable).then(|| Candidate {

@@ -262,6 +262,7 @@ fn start<D: Disk>(disk: Arc<D>, salvage: bool) -> Result<Opened<D>, emberkv_engi
     let options = Options {
         policy: SyncPolicy::EverySec,
         segment_size: 64 << 20, // nothing is created
+        least_segment_size: 64 << 20,
         salvage,
         slow_write: None,
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),

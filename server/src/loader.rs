@@ -112,6 +112,7 @@ fn log_options(config: &Config, partitions: u16) -> Options {
     Options {
         policy: sync_policy(config.appendfsync),
         segment_size: budget::new_segment_size(config.segment_size, config.maxmemory, partitions),
+        least_segment_size: budget::LEAST_SEGMENT_BYTES,
         salvage: config.salvage,
         slow_write: Some(SLOW_WRITE),
         load_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),

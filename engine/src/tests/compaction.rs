@@ -16,6 +16,35 @@ fn compacting(policy: SyncPolicy) -> Rig {
     rig
 }
 
+#[test]
+fn a_small_log_is_compacted_further_when_clients_write_little() {
+    let mut rig = Rig::sized(1, SyncPolicy::EverySec, 1 << 21);
+    rig.compacts = true;
+    let value = "x".repeat(90);
+    for n in 0..30_000_u64 {
+        // something lives in each segment, so that none goes by itself
+        let key = if n.is_multiple_of(10) { n } else { n % 9 };
+        assert_eq!(rig.ask(0, &format!("SET key{key} {value}")), "+OK\r\n");
+        if n.is_multiple_of(100) {
+            rig.run_all(); // no time has passed: that is a lot in a short time
+        }
+    }
+    let debt = rig.partition.log().debt();
+    assert!(debt.log_bytes > 6 * debt.live_bytes, "writes are spared: {debt:?}");
+    for n in 0..300 {
+        rig.pass(10);
+        rig.run_all();
+        if n % 100 == 0 {
+            rig.partition.log_mut().tick();
+        }
+    }
+    let debt = rig.partition.log().debt();
+    assert!(debt.log_bytes < debt.live_bytes * 9 / 8 + 2 * SEGMENT, "{debt:?}");
+    assert_eq!(rig.partition.log().fitting_size(), SEGMENT);
+    assert_eq!(rig.ask(0, "DBSIZE"), ":3008\r\n");
+    assert_eq!(rig.ask(0, "GET key20"), bulk(&value));
+}
+
 /// Ends the turn; now and then a second has passed.
 fn turn(rig: &mut Rig, n: u64) {
     rig.pass(1);

@@ -50,7 +50,8 @@ impl Life {
     pub fn new(seed: u64) -> Self {
         let mut choices = Choices::new(seed);
         let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][choices.below(3) as usize];
-        let mut rig = Rig::new(seed, policy);
+        // in some lives segments differ in size
+        let mut rig = Rig::sized(seed, policy, if seed % 4 == 1 { 1 << 18 } else { 1 << 16 });
         rig.pack_in_some(seed);
         let reader = rig.partition.reader();
         let model = Model { now_ms: rig.now_ms(), ..Model::default() };

@@ -70,6 +70,7 @@ fn options(seed: u64, policy: SyncPolicy) -> Options {
     Options {
         policy,
         segment_size: 1 << 16,
+        least_segment_size: 1 << 16,
         salvage: false,
         slow_write: None,
         load_threads: 1,
@@ -90,8 +91,16 @@ pub struct Outcome {
 impl Rig {
     /// A new data set, on its first day.
     pub fn new(seed: u64, policy: SyncPolicy) -> Self {
+        Self::sized(seed, policy, 1 << 16)
+    }
+
+    /// The same, with segments of up to so many bytes.
+    pub fn sized(seed: u64, policy: SyncPolicy, segment_size: u64) -> Self {
         NOW_MS.set(START_MS);
-        Self::start(SimDisk::new(), seed, policy).unwrap()
+        let disk = SimDisk::new();
+        let options = Options { segment_size, ..options(seed, policy) };
+        let opened = open(Arc::new(disk.clone()), options, limits(usize::MAX), 1, &Progress::default());
+        Self::opened(disk, policy, opened).unwrap()
     }
 
     /// What a start finds on `disk`; `Err` says why it stops.

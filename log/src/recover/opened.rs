@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::record::Entry;
 use crate::recover::start::{StartError, io_error};
 use crate::segment::{Life, Next, Segment};
+use crate::sizes::Sizes;
 use crate::table::SegmentTable;
 
 /// What is left of a partition's log, all of it durable in its files.
@@ -71,6 +72,8 @@ impl<D: Disk> Log<D> {
             Box::new(Following::default())
         });
         let (dataset, hash_seed) = catalog.facts();
+        let sizes = Sizes::new(options.least_segment_size, table.split(), catalog.partitions());
+        let most_sealed = sizes.holding_any(&table);
         Self {
             disk,
             options,
@@ -97,6 +100,9 @@ impl<D: Disk> Log<D> {
             wanted_size: 0,
             refused_size: None,
             spare_files: Vec::new(),
+            sizes,
+            is_resting: true,
+            most_sealed,
             spare_memory: Vec::new(),
             most_spares: SPARE_MEMORY,
             ticks: 0,

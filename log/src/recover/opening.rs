@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::horizon::TxId;
 use crate::job::{WRITE_BLOCK, create_segment, segment_file, segment_name};
-use crate::manifest::{Extent, Manifest};
+use crate::manifest::{Extent, LEAST_SEGMENT, Manifest};
 use crate::memory::SegmentWriter;
 use crate::options::{Options, SyncPolicy};
 use crate::recover::decide::Decision;
@@ -18,6 +18,7 @@ use crate::recover::start::{StartError, io_error};
 use crate::refill::{renonced, write_anew};
 use crate::roll::is_worth_a_file;
 use crate::segment::{Life, Residence, Segment};
+use crate::sizes::Sizes;
 use crate::table::SegmentTable;
 
 /// So many slots are left for what comes later when a head is ended though there is room in it.
@@ -28,6 +29,7 @@ pub(crate) struct Opening<'a, D: Disk> {
     disk: &'a D,
     options: &'a mut Options,
     split: AddressSplit,
+    sizes: Sizes,
     pub last_file: u32,
     /// Files that hold nothing of the log, and their sizes: written over before new ones are made, as a sync of
     /// blocks that were written before is cheaper, and a full disk has no room for new ones.
@@ -62,12 +64,13 @@ impl<'a, D: Disk> Opening<'a, D> {
         manifest: &Manifest,
         kept: &BTreeSet<FileId>,
     ) -> Result<Self, StartError> {
-        let mut opening = Self { disk, options, split: manifest.split, last_file: 0, spare_files: Vec::new() };
+        let sizes = Sizes::new(options.least_segment_size, manifest.split, manifest.sections.len());
+        let mut opening = Self { disk, options, split: manifest.split, sizes, last_file: 0, spare_files: Vec::new() };
         for file in disk.list().map_err(io_error("the data directory"))?.iter().filter_map(|name| segment_file(name)) {
             opening.last_file = opening.last_file.max(file.0);
             let size = disk.open(&segment_name(file)).and_then(|file| disk.size(&file));
             if let Ok(size) = size
-                && size >= opening.split.segment_size()
+                && size >= LEAST_SEGMENT
                 && !kept.contains(&file)
             {
                 opening.spare_files.push((file, size));
@@ -78,17 +81,18 @@ impl<'a, D: Disk> Opening<'a, D> {
         Ok(opening)
     }
 
-    /// Takes the file that the log of these segments can't do without.
-    pub fn claim(&mut self, scanned: &[Scanned<D::File>]) -> Result<Claim<D::File>, StartError> {
+    /// Takes the file that the log of these segments, of which `table` says what is needed, can't do without.
+    pub fn claim(&mut self, scanned: &[Scanned<D::File>], table: &SegmentTable) -> Result<Claim<D::File>, StartError> {
         let follows = self.options.follows.is_some();
-        let Some(last) = scanned.last().filter(|last| goes_on(last) || follows) else { return self.head_file() };
+        let size = self.sizes.fitting(table.live_bytes());
+        let Some(last) = scanned.last().filter(|last| goes_on(last) || follows) else { return self.head_file(size) };
         if !last.is_cut && follows {
             return Ok(Claim::Nothing); // what comes next is not for this node to say
         }
         if !last.is_cut {
             // what there is of a long one would take long to write anew: it ends where it is
-            let ends = is_worth_a_file(last.valid_end, self.split.segment_size()) && self.has_slots(scanned);
-            return Ok(if ends { self.head_file().unwrap_or(Claim::Nothing) } else { Claim::Nothing });
+            let ends = is_worth_a_file(last.valid_end, last.entry.size) && self.has_slots(scanned);
+            return Ok(if ends { self.head_file(size).unwrap_or(Claim::Nothing) } else { Claim::Nothing });
         }
         let file = self.take_file(last.entry.size)?;
         let name = segment_name(file);
@@ -242,25 +246,20 @@ impl<'a, D: Disk> Opening<'a, D> {
     }
 
     /// The file of a new head.
-    fn head_file(&mut self) -> Result<Claim<D::File>, StartError> {
-        let ordinary = self.split.segment_size();
-        let created = self.take_file(ordinary).and_then(|file| {
+    fn head_file(&mut self, size: u64) -> Result<Claim<D::File>, StartError> {
+        let created = self.take_file(size).and_then(|file| {
             let name = segment_name(file);
-            Ok((file, create_segment(self.disk, file, ordinary, false).map_err(io_error(&name))?))
+            Ok((file, create_segment(self.disk, file, size, false).map_err(io_error(&name))?))
         });
-        match (created, self.spare_files.pop()) {
-            (Ok((file_id, file)), None) => Ok(Claim::NewHead(file_id, file, ordinary)),
-            (Ok((file_id, file)), Some(spare)) => {
-                self.spare_files.push(spare);
-                Ok(Claim::NewHead(file_id, file, ordinary))
-            }
-            // a full disk: an oversized one will do
-            (Err(_), Some((file_id, size))) => {
-                let name = segment_name(file_id);
-                Ok(Claim::NewHead(file_id, self.disk.open(&name).map_err(io_error(&name))?, size))
-            }
-            (Err(error), None) => Err(error),
-        }
+        let error = match created {
+            Ok((file_id, file)) => return Ok(Claim::NewHead(file_id, file, size)),
+            Err(error) => error,
+        };
+        // a full disk: the largest that there is will do
+        let Some(at) = (0..self.spare_files.len()).max_by_key(|at| self.spare_files[*at].1) else { return Err(error) };
+        let (file_id, size) = self.spare_files.swap_remove(at);
+        let name = segment_name(file_id);
+        Ok(Claim::NewHead(file_id, self.disk.open(&name).map_err(io_error(&name))?, size))
     }
 
     fn new_head(

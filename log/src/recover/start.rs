@@ -472,7 +472,8 @@ pub fn start<D: Disk, R: Replay>(
         refused.into_iter().chain(depending).chain(replays.iter_mut().flat_map(|replayed| replayed.refused.drain(..)));
     let kept = clear_checkpoints(disk.as_ref(), refused.collect(), &names, &candidates, &mut report)?;
     let mut opening = Opening::new(disk.as_ref(), &mut options, &manifest, &kept_files)?;
-    let claims: Result<Vec<_>, _> = found.iter().map(|found| opening.claim(&found.scanned)).collect();
+    let claims: Result<Vec<_>, _> =
+        found.iter().zip(&replayed).map(|(found, (table, _))| opening.claim(&found.scanned, table)).collect();
     let mut remains = Vec::new();
     for (p, ((found, claim), (mut table, replay))) in found.into_iter().zip(claims?).zip(replayed).enumerate() {
         report_cut(&found, &mut report);
@@ -558,11 +559,13 @@ fn clear_checkpoints<D: Disk>(
     Ok(candidates.iter().map(generations).collect())
 }
 
-/// Removes what no manifest names, but a spare file of ordinary size for each log's next segment: its blocks are written
+/// Removes what no manifest names, but a spare file of the right size for each log's next segment: its blocks are written
 /// already.
 fn clear_away<D: Disk, R>(disk: &D, logs: &mut [(Log<D>, R)]) -> Result<(), StartError> {
     let named: BTreeSet<FileId> = (logs.iter())
-        .flat_map(|(log, _)| log.segments.iter().map(|segment| segment.file_id).chain(log.spare_files.iter().copied()))
+        .flat_map(|(log, _)| {
+            log.segments.iter().map(|segment| segment.file_id).chain(log.spare_files.iter().map(|spare| spare.0))
+        })
         .collect();
     for name in disk.list().map_err(io_error("the data directory"))? {
         let Some(file) = segment_file(&name).filter(|file| !named.contains(file)) else {
@@ -572,11 +575,10 @@ fn clear_away<D: Disk, R>(disk: &D, logs: &mut [(Log<D>, R)]) -> Result<(), Star
             continue;
         };
         let size = disk.open(&name).and_then(|file| disk.size(&file));
-        let wants = |log: &Log<D>| {
-            log.spare_files.is_empty() && size.as_ref().is_ok_and(|size| *size == log.table.split().segment_size())
-        };
+        let wants =
+            |log: &Log<D>| log.spare_files.is_empty() && size.as_ref().is_ok_and(|size| *size == log.fitting_size());
         match logs.iter_mut().find(|(log, _)| wants(log)) {
-            Some((log, _)) => log.spare_files.push(file),
+            Some((log, _)) => log.spare_files.push((file, log.fitting_size())),
             None => disk.remove(&name).map_err(io_error(&name))?,
         }
     }

@@ -9,6 +9,9 @@ use crate::core::shard::{Data, Shard};
 /// What a new data set's segments have, if nobody says otherwise.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
+/// And the least that they have while little lives in a log.
+pub(crate) const LEAST_SEGMENT_BYTES: u64 = 4 << 20;
+
 /// Smaller ones are not chosen: each has its file, and its entry in the manifest.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 

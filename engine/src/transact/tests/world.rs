@@ -131,6 +131,7 @@ pub fn options(seed: u64, policy: SyncPolicy) -> Options {
     Options {
         policy,
         segment_size: 1 << 16,
+        least_segment_size: 1 << 16,
         salvage: false,
         slow_write: None,
         load_threads: 1,
