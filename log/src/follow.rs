@@ -400,19 +400,22 @@ impl<D: Disk> Log<D> {
         if following.freed.is_empty() || self.health != Health::Good {
             return;
         }
-        for (sequence, (position, until)) in std::mem::take(&mut following.freed) {
-            let Some(at) = self.segments.iter().position(|segment| segment.sequence() == sequence) else {
-                continue; // it was gone before this log began to follow
-            };
-            let can_go = self.segments[at].life == Life::Sealed { listed: true }
-                && self.table.needed(self.segments[at].slot).live_bytes == 0;
-            if can_go {
-                self.segments[at].life = Life::FreePendingSafe(position, until);
+        // in their order, as a start does it: a later one may have said what of an earlier one was evicted (T5)
+        let mut freed = std::mem::take(&mut following.freed);
+        while let Some(first) = freed.first_entry() {
+            let (position, until) = *first.get();
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.sequence() == *first.key()) {
+                if segment.life != (Life::Sealed { listed: true }) || self.table.needed(segment.slot).live_bytes > 0 {
+                    break;
+                }
+                segment.life = Life::FreePendingSafe(position, until);
                 self.horizon.wait_for(until);
                 self.sync_soon = true;
-            } else if let Some(following) = &mut self.following {
-                following.freed.insert(sequence, (position, until));
-            }
+            } // else it was gone before this log began to follow
+            first.remove();
+        }
+        if let Some(following) = &mut self.following {
+            following.freed = freed;
         }
     }
 
