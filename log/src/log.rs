@@ -174,6 +174,8 @@ pub struct Log<D: Disk> {
     pub(crate) progress: u64,
     pub(crate) outbox: VecDeque<Job<D::File>>,
     pub(crate) under_way: BTreeSet<JobKind>,
+    /// Discards that have not ended: a file that one is about to remove must not be taken for one of another start's.
+    pub(crate) discards: u32,
     /// What readers of it on other threads are told.
     pub(crate) shipping: Arc<Shipping>,
     /// The segments have changed since they were told.

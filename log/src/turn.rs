@@ -119,7 +119,7 @@ impl<D: Disk> Log<D> {
 
     /// Whether a job has been handed out, or waits to be, whose end will be reported.
     pub fn is_busy(&self) -> bool {
-        !self.under_way.is_empty()
+        !self.under_way.is_empty() || self.discards > 0
     }
 
     pub(crate) fn start(&mut self, job: Job<D::File>) {
@@ -322,7 +322,8 @@ impl<D: Disk> Log<D> {
             m.extend(memory);
             c.extend(cached);
         } else {
-            // nothing depends on its end, so several may be under way
+            // nothing here depends on its end, so several may be under way
+            self.discards += 1;
             self.outbox.push_back(Job::Discard { files, memory, cached });
         }
     }
@@ -337,6 +338,7 @@ impl<D: Disk> Log<D> {
         }
         self.progress += 1;
         if kind == JobKind::Discard {
+            self.discards -= 1;
             if let Err(error) = result {
                 tracing::warn!(%error, "a segment file that is of no use any more can't be removed");
             }

@@ -137,6 +137,7 @@ impl<D: Disk> Log<D> {
             progress: 0,
             outbox: VecDeque::new(),
             under_way: BTreeSet::new(),
+            discards: 0,
             shipping: Arc::default(),
             is_shipping_stale: true,
             following,
