@@ -83,6 +83,10 @@ impl Reopening {
 
     /// The data are to be opened as this, when that can be done. It takes the place of what was to be done and has not begun.
     pub fn wish(&mut self, mode: Mode) {
+        // one that changes nothing takes no other's place: whoever has asked hears that there was another
+        if matches!(mode, Mode::Again(_)) && self.wish.is_some() {
+            return;
+        }
         (self.wish, self.not_before) = (Some(mode), None);
     }
 
